@@ -1,0 +1,37 @@
+// One clock for everything: CLOCK_MONOTONIC, in nanoseconds since boot. Two processes of one boot
+// and one time namespace read the same clock, so their stamps compare without an offset.
+#pragma once
+
+#include <time.h>
+
+#include <chrono>
+#include <cstdint>
+
+namespace base {
+
+using Duration = std::chrono::nanoseconds;
+
+// A point on CLOCK_MONOTONIC.
+struct MonotonicTime {
+  std::int64_t ns = 0;
+
+  auto operator<=>(const MonotonicTime&) const = default;
+  friend MonotonicTime operator+(MonotonicTime time, Duration span) {
+    return {time.ns + span.count()};
+  }
+  friend MonotonicTime operator-(MonotonicTime time, Duration span) {
+    return {time.ns - span.count()};
+  }
+  friend Duration operator-(MonotonicTime later, MonotonicTime earlier) {
+    return Duration(later.ns - earlier.ns);
+  }
+};
+
+// Now. Any thread; a vDSO call, about 25 ns.
+inline MonotonicTime monotonic_now() {
+  timespec now{};
+  ::clock_gettime(CLOCK_MONOTONIC, &now);
+  return {static_cast<std::int64_t>(now.tv_sec) * 1'000'000'000 + now.tv_nsec};
+}
+
+}  // namespace base

@@ -1,0 +1,66 @@
+# The few calls every room is written in.
+
+add_library(stackbench_options INTERFACE)
+target_compile_options(stackbench_options INTERFACE
+  -Wall -Wextra -Wpedantic -Wshadow -Wconversion -Wsign-conversion -Wnon-virtual-dtor
+  -Woverloaded-virtual -Wnull-dereference -Werror ${STACKBENCH_FLAGS})
+target_link_options(stackbench_options INTERFACE ${STACKBENCH_FLAGS})
+target_include_directories(stackbench_options INTERFACE ${CMAKE_SOURCE_DIR})
+target_compile_definitions(stackbench_options INTERFACE STACKBENCH_VERSION="${PROJECT_VERSION}")
+
+# stackbench_library(name SOURCES a.cc ... USES target ...): one room or a part of it.
+function(stackbench_library name)
+  cmake_parse_arguments(PARSE_ARGV 1 arg "" "" "SOURCES;USES")
+  add_library(${name} STATIC ${arg_SOURCES})
+  target_link_libraries(${name} PUBLIC stackbench_options ${arg_USES})
+endfunction()
+
+# stackbench_executable(name SOURCES a.cc ... USES target ...): lands in build/<preset>/bin.
+function(stackbench_executable name)
+  cmake_parse_arguments(PARSE_ARGV 1 arg "" "" "SOURCES;USES")
+  add_executable(${name} ${arg_SOURCES})
+  target_link_libraries(${name} PRIVATE stackbench_options ${arg_USES})
+endfunction()
+
+# stackbench_test(name SOURCES a_test.cc ... USES target ...): unit tests; no root, no network, no
+# sleep. One ctest entry per executable, labelled `unit`.
+function(stackbench_test name)
+  cmake_parse_arguments(PARSE_ARGV 1 arg "" "" "SOURCES;USES")
+  add_executable(${name} ${arg_SOURCES})
+  target_link_libraries(${name} PRIVATE stackbench_options ${arg_USES} GTest::gmock GTest::gtest_main)
+  target_compile_definitions(${name} PRIVATE STACKBENCH_SOURCE_DIR="${CMAKE_SOURCE_DIR}")
+  set_target_properties(${name} PROPERTIES RUNTIME_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR}/tests)
+  add_test(NAME ${name} COMMAND ${name} WORKING_DIRECTORY ${CMAKE_SOURCE_DIR})
+  set_tests_properties(${name} PROPERTIES LABELS unit TIMEOUT 120)
+endfunction()
+
+# stackbench_lab_test(name SOURCES ... USES ...): tests in real namespaces; need root, labelled
+# `lab`, one at a time because they pin cores and watch the host.
+function(stackbench_lab_test name)
+  stackbench_test(${name} ${ARGN})
+  target_compile_definitions(${name} PRIVATE STACKBENCH_BINARY_DIR="${CMAKE_BINARY_DIR}/bin")
+  set_tests_properties(${name} PROPERTIES LABELS lab RESOURCE_LOCK machine TIMEOUT 300)
+endfunction()
+
+# stackbench_fuzzer(name SOURCES x_fuzzer.cc and every source it needs USES external targets): a
+# libFuzzer target built by clang-19 whatever compiles the rest, run briefly as a unit test on its
+# committed corpus (tests/corpus/<name>).
+find_program(STACKBENCH_CLANGXX clang++-19 REQUIRED)
+function(stackbench_fuzzer name)
+  cmake_parse_arguments(PARSE_ARGV 1 arg "" "" "SOURCES;LIBRARIES")
+  set(sources ${arg_SOURCES})
+  list(TRANSFORM sources PREPEND ${CMAKE_SOURCE_DIR}/)
+  set(binary ${CMAKE_BINARY_DIR}/tests/${name})
+  file(MAKE_DIRECTORY ${CMAKE_BINARY_DIR}/tests)
+  add_custom_command(
+    OUTPUT ${binary}
+    COMMAND ${STACKBENCH_CLANGXX} -std=c++23 -O1 -g1 -fsanitize=fuzzer,address,undefined
+            -fno-sanitize-recover=all -I${CMAKE_SOURCE_DIR} -DSTACKBENCH_VERSION="${PROJECT_VERSION}"
+            -MD -MF ${binary}.d -MT tests/${name} ${sources} -o ${binary} ${arg_LIBRARIES}
+    DEPENDS ${sources} DEPFILE ${binary}.d COMMENT "Fuzzer ${name}" VERBATIM)
+  add_custom_target(${name} ALL DEPENDS ${binary})
+  add_test(NAME ${name} COMMAND ${binary} -max_total_time=5 -rss_limit_mb=2048 -artifact_prefix=${CMAKE_BINARY_DIR}/tests/
+           ${CMAKE_BINARY_DIR}/tests/${name}_found ${CMAKE_SOURCE_DIR}/tests/corpus/${name})
+  file(MAKE_DIRECTORY ${CMAKE_BINARY_DIR}/tests/${name}_found)
+  set_tests_properties(${name} PROPERTIES LABELS unit TIMEOUT 120)
+endfunction()
