@@ -1,0 +1,121 @@
+// The controller's end of an agent: commands go out, answers are awaited within bounds.
+//
+// Several agents are driven from one thread by sending to all and then awaiting each:
+//
+//   for (auto& agent : agents) ids.push_back(agent.send_server(job));
+//   for (...) agent.await_server(id);
+//
+// What one agent answers meanwhile waits in its pipe. Every wait ends at a deadline that follows
+// from the job, at the user's interrupt, and when the agent is gone; after peer_lost or a violated
+// protocol every further call returns that same error. Errors name the agent.
+//
+// Threads: one at a time, the one that connected. A thread of the client's own sends heartbeats, so
+// that traffic goes on while the controller is busy elsewhere.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "base/clock.h"
+#include "base/fd.h"
+#include "base/interrupt.h"
+#include "base/result.h"
+#include "bench/agent/protocol.h"
+#include "bench/workload.h"
+#include "probes/translation.h"
+
+namespace bench {
+
+struct ConnectOptions {
+  base::Duration timeout = std::chrono::seconds(10);  // of the handshake
+  const base::Interrupt* interrupt = nullptr;         // must outlive the client
+  base::Duration heartbeat = heartbeat_interval;
+  // A regular file or memfd that the agent's stderr goes to: its end is quoted when the agent ends.
+  base::UniqueFd stderr_file = {};
+  // How the agent's process ended, where whoever started it knows: "signal 9 (Killed)".
+  std::function<std::string()> how_it_ended = {};
+};
+
+// A job of one agent, while it runs.
+struct JobId {
+  std::uint64_t value = 0;
+  bool operator==(const JobId&) const = default;
+};
+
+// A job that runs until it is stopped: a server, an observer.
+struct RunningJob {
+  JobId id;
+  int worker_pid = 0;                     // in the agent's pid namespace
+  std::vector<base::Endpoint> endpoints;  // of a server: where it listens
+};
+
+// The agent's clock minus ours; the truth lies within the uncertainty on either side.
+struct ClockOffset {
+  base::Duration offset{0};
+  base::Duration uncertainty{0};
+};
+
+class AgentClient {
+ public:
+  // Takes the agent's stdin and stdout and its first line. `name` begins its errors: "agent
+  // client-0 in environment iptables". Errors: missing (another version of stackbench), timed_out,
+  // interrupted, peer_lost, input (the peer is no agent).
+  static base::Result<AgentClient> connect(base::UniqueFd to_agent, base::UniqueFd from_agent,
+                                           std::string name, ConnectOptions options = {});
+
+  AgentClient(AgentClient&&) noexcept;
+  AgentClient& operator=(AgentClient&&) noexcept;
+  // Closes the streams: the agent ends, and its jobs with it.
+  ~AgentClient();
+
+  [[nodiscard]] const std::string& name() const;
+  [[nodiscard]] const Hello& hello() const;
+
+  // Each send_* returns once the command is written. Errors: peer_lost, interrupted, timed_out (the
+  // agent does not read), input (the job is longer than a line may be).
+  [[nodiscard]] base::Result<JobId> send_server(const ServerJob& job);
+  [[nodiscard]] base::Result<JobId> send_observer(const probes::TranslationJob& job);
+  [[nodiscard]] base::Result<JobId> send_run(const ClientJob& job);
+  // Asks a job to end; its result is awaited as ever. A job that has ended already is no error.
+  [[nodiscard]] base::Result<> send_stop(JobId id);
+
+  // Waits until the job is at work: it listens, its probe is attached. Errors: what the job met
+  // (system: address in use, not_permitted, ...), timed_out, and as every wait.
+  [[nodiscard]] base::Result<RunningJob> await_server(JobId id);
+  [[nodiscard]] base::Result<RunningJob> await_observer(JobId id);
+  // Waits for the result of a job that was stopped. Errors: as above, workload (it crashed).
+  [[nodiscard]] base::Result<ServerResult> await_server_result(JobId id);
+  [[nodiscard]] base::Result<probes::TranslationCounts> await_observer_result(JobId id);
+  // Waits for a client's result. Errors: what run_client returns; workload when its worker crashed
+  // (the next run is not affected); timed_out, after which the job was told to stop and its late
+  // result is ignored.
+  [[nodiscard]] base::Result<ClientResult> await_run(JobId id);
+
+  // send_* and await_* in one.
+  [[nodiscard]] base::Result<RunningJob> start_server(const ServerJob& job);
+  [[nodiscard]] base::Result<ServerResult> stop_server(JobId id);
+  [[nodiscard]] base::Result<RunningJob> start_observer(const probes::TranslationJob& job);
+  [[nodiscard]] base::Result<probes::TranslationCounts> stop_observer(JobId id);
+  [[nodiscard]] base::Result<ClientResult> run(const ClientJob& job);
+
+  // The worker process of a job, once the agent has said it: waits for that.
+  [[nodiscard]] base::Result<int> await_worker_pid(JobId id);
+
+  // Exactly 0 where the agent shares our boot and time namespace; otherwise from `rounds` pings:
+  // the shortest round trip's middle against the agent's stamp, and half of it as uncertainty.
+  // Errors: as every wait.
+  [[nodiscard]] base::Result<ClockOffset> measure_clock(int rounds = 8);
+  // The same, measured even where the clock is ours.
+  [[nodiscard]] base::Result<ClockOffset> ping(int rounds = 8);
+
+ private:
+  struct State;
+  explicit AgentClient(std::unique_ptr<State> state);
+
+  std::unique_ptr<State> state_;
+};
+
+}  // namespace bench

@@ -1,0 +1,26 @@
+// stackbench-agent: see agent.h; here its workers get the real traffic and the real probes.
+#include <poll.h>
+
+#include "bench/agent/agent.h"
+#include "bench/traffic.h"
+
+namespace {
+
+base::Result<probes::TranslationCounts> observe(const probes::TranslationJob& job, int stop_fd,
+                                                const std::function<void()>& on_ready) {
+  ASSIGN_OR_RETURN(const auto probe, probes::TranslationProbe::attach(job));
+  on_ready();
+  pollfd stop{.fd = stop_fd, .events = POLLIN, .revents = 0};
+  while (::poll(&stop, 1, -1) < 0) {
+    if (errno != EINTR) return base::system_error(errno, "poll");
+  }
+  return probe.read();
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  return bench::agent_main(
+      argc, argv,
+      {.run_client = bench::run_client, .run_server = bench::run_server, .observe = observe});
+}

@@ -1,0 +1,249 @@
+#include "bench/agent/protocol.h"
+
+#include <algorithm>
+#include <filesystem>
+
+#include <unistd.h>
+
+#include "base/file.h"
+
+namespace bench {
+namespace {
+
+using base::ErrorKind;
+using base::Json;
+using base::Result;
+
+constexpr std::array error_kinds{
+    std::pair{ErrorKind::usage, std::string_view("usage")},
+    std::pair{ErrorKind::input, std::string_view("input")},
+    std::pair{ErrorKind::missing, std::string_view("missing")},
+    std::pair{ErrorKind::not_permitted, std::string_view("not_permitted")},
+    std::pair{ErrorKind::system, std::string_view("system")},
+    std::pair{ErrorKind::timed_out, std::string_view("timed_out")},
+    std::pair{ErrorKind::peer_lost, std::string_view("peer_lost")},
+    std::pair{ErrorKind::workload, std::string_view("workload")},
+    std::pair{ErrorKind::interrupted, std::string_view("interrupted")}};
+
+// What a line may hold at most. Deep nesting would exhaust the stack of whoever prints the value in
+// an error, many members of one object cost the square of their number to read: the other end may
+// be compromised, and no honest line comes near.
+constexpr int deepest_nesting = 32;
+constexpr int most_members = 8192;
+// An error may quote the value it complains of.
+constexpr std::size_t longest_error = 4096;
+
+Result<> check_shape(std::string_view line) {
+  int depth = 0;
+  int members = 0;
+  bool in_string = false;
+  for (std::size_t i = 0; i < line.size(); ++i) {
+    const char c = line[i];
+    if (in_string) {
+      if (c == '\\') ++i;
+      if (c == '"') in_string = false;
+      continue;
+    }
+    if (c == '"') in_string = true;
+    if (c == '{' || c == '[') ++depth;
+    if (c == '}' || c == ']') --depth;
+    if (c == ':') ++members;
+    if (depth > deepest_nesting) {
+      return base::fail(ErrorKind::input, "nested deeper than {} levels", deepest_nesting);
+    }
+    if (members > most_members) {
+      return base::fail(ErrorKind::input, "more than {} members", most_members);
+    }
+  }
+  return {};
+}
+
+Result<Json> parse_object(std::string_view line) {
+  RETURN_IF_ERROR(check_shape(line));
+  ASSIGN_OR_RETURN(Json json, base::parse_json(line));
+  if (!json.is_object()) return base::fail(ErrorKind::input, "expected a JSON object");
+  return json;
+}
+
+base::Error shortened(base::Error error) {
+  if (error.message.size() > longest_error) {
+    error.message.resize(longest_error);
+    error.message += "...";
+  }
+  return error;
+}
+
+// A command's own id, even where the rest of it is wrong.
+std::optional<std::uint64_t> id_of(const Json& json) {
+  const auto found = json.find("id");
+  if (found == json.end() || !found->is_number_unsigned()) return std::nullopt;
+  const auto id = found->get<std::uint64_t>();
+  return id == 0 ? std::nullopt : std::optional(id);
+}
+
+Result<> check_command(const Command& command) {
+  const auto name = base::enum_name(command.type);
+  if (command.type != CommandType::heartbeat && command.id == 0) {
+    return base::fail(ErrorKind::input, "{}: expected an id of at least 1", name);
+  }
+  switch (command.type) {
+    case CommandType::serve:
+    case CommandType::run:
+    case CommandType::observe:
+      if (!command.job) return base::fail(ErrorKind::input, "{}: job: missing", name);
+      break;
+    case CommandType::stop:
+      if (!command.job_id) return base::fail(ErrorKind::input, "{}: job_id: missing", name);
+      break;
+    case CommandType::ping:
+    case CommandType::heartbeat:
+      break;
+  }
+  return {};
+}
+
+Result<> check_message(const Message& message) {
+  const auto name = base::enum_name(message.type);
+  switch (message.type) {
+    case MessageType::hello:
+      if (!message.hello) return base::fail(ErrorKind::input, "{}: hello: missing", name);
+      break;
+    case MessageType::started:
+      if (!message.worker_pid) return base::fail(ErrorKind::input, "{}: worker_pid: missing", name);
+      break;
+    case MessageType::result:
+      if (!message.result) return base::fail(ErrorKind::input, "{}: result: missing", name);
+      break;
+    case MessageType::error:
+      if (!message.error) return base::fail(ErrorKind::input, "{}: error: missing", name);
+      break;
+    case MessageType::ready:
+    case MessageType::stopping:
+    case MessageType::pong:
+      break;
+  }
+  return {};
+}
+
+std::string link_target(const char* path) {
+  std::error_code error;
+  return std::filesystem::read_symlink(path, error).string();
+}
+
+}  // namespace
+
+Json WireError::to_json() const {
+  std::string_view kind = "system";
+  for (const auto& [value, name] : error_kinds) {
+    if (value == error.kind) kind = name;
+  }
+  Json json = {{"kind", std::string(kind)}, {"message", shortened(error).message}};
+  if (!error.mend.empty()) json["mend"] = error.mend;
+  if (error.code != 0) json["code"] = error.code;
+  return json;
+}
+
+Result<WireError> WireError::from_json(const Json& json, const std::string& path) {
+  if (!json.is_object()) return base::fail(ErrorKind::input, "{}: expected an object", path);
+  const auto text = [&](const char* name) -> std::string {
+    const auto found = json.find(name);
+    return found != json.end() && found->is_string() ? found->get<std::string>() : std::string();
+  };
+  WireError wire{.error = {.message = text("message"), .mend = text("mend")}};
+  if (wire.error.message.empty()) return base::fail(ErrorKind::input, "{}.message: missing", path);
+  for (const auto& [value, name] : error_kinds) {
+    if (name == text("kind")) wire.error.kind = value;
+  }
+  if (const auto code = json.find("code"); code != json.end()) {
+    ASSIGN_OR_RETURN(wire.error.code, base::from_json<int>(*code, path + ".code"));
+  }
+  return wire;
+}
+
+Json WireError::json_schema() {
+  Json kinds = Json::array();
+  for (const auto& [value, name] : error_kinds) kinds.push_back(std::string(name));
+  return {{"type", "object"},
+          {"properties",
+           {{"kind", {{"type", "string"}, {"enum", std::move(kinds)}}},
+            {"message", {{"type", "string"}}},
+            {"mend", {{"type", "string"}}},
+            {"code", {{"type", "integer"}}}}},
+          {"required", {"kind", "message"}}};
+}
+
+std::expected<Command, RefusedCommand> parse_command(std::string_view line) {
+  const auto json = parse_object(line);
+  if (!json) return std::unexpected(RefusedCommand{std::nullopt, shortened(json.error())});
+  auto command = base::from_json<Command>(*json);
+  if (!command) return std::unexpected(RefusedCommand{id_of(*json), shortened(command.error())});
+  if (auto checked = check_command(*command); !checked) {
+    return std::unexpected(RefusedCommand{id_of(*json), checked.error()});
+  }
+  return *std::move(command);
+}
+
+Result<Message> parse_message(std::string_view line) {
+  const auto refused = [](base::Error error) {
+    return std::unexpected(shortened(std::move(error)));
+  };
+  auto json = parse_object(line);
+  if (!json) return refused(json.error());
+  auto message = base::from_json<Message>(*json);
+  if (!message) return refused(message.error());
+  if (auto checked = check_message(*message); !checked) return refused(checked.error());
+  return *std::move(message);
+}
+
+std::string to_line(const Command& command) {
+  Json json = base::to_json(command);
+  if (command.type == CommandType::heartbeat) json.erase("id");
+  return base::dump_json(json) + "\n";
+}
+
+std::string to_line(Message message) {
+  message.monotonic_ns = base::monotonic_now().ns;
+  Json json = base::to_json(message);
+  if (message.endpoints.empty()) json.erase("endpoints");
+  return base::dump_json(json) + "\n";
+}
+
+Result<ClientJob> parse_client_job(const Json& json) {
+  ASSIGN_OR_RETURN(ClientJob job, base::from_json<ClientJob>(json, "job"));
+  constexpr base::Duration longest = std::chrono::hours(24);
+  for (const auto& [name, span] :
+       {std::pair{"duration", job.workload.duration}, std::pair{"warm_up", job.workload.warm_up},
+        std::pair{"timeout", job.workload.timeout}}) {
+    if (span < base::Duration::zero() || span > longest) {
+      return base::fail(ErrorKind::input, "job.workload.{}: expected at most 24h, got {}", name,
+                        base::StringScalar<base::Duration>::format(span));
+    }
+  }
+  return job;
+}
+
+Result<ServerJob> parse_server_job(const Json& json) {
+  ASSIGN_OR_RETURN(ServerJob job, base::from_json<ServerJob>(json, "job"));
+  if (job.listen.empty()) {
+    return base::fail(ErrorKind::input, "job.listen: expected at least one endpoint");
+  }
+  return job;
+}
+
+base::Duration run_time_limit(const ClientJob& job) {
+  return job.workload.warm_up + job.workload.duration + 2 * job.workload.timeout +
+         std::chrono::seconds(10);
+}
+
+Hello own_hello(std::vector<std::string> capabilities) {
+  std::string boot_id = base::read_file("/proc/sys/kernel/random/boot_id").value_or("");
+  while (!boot_id.empty() && boot_id.back() == '\n') boot_id.pop_back();
+  return {.protocol = agent_protocol,
+          .version = STACKBENCH_VERSION,
+          .capabilities = std::move(capabilities),
+          .pid = ::getpid(),
+          .boot_id = std::move(boot_id),
+          .time_namespace = link_target("/proc/self/ns/time")};
+}
+
+}  // namespace bench

@@ -1,0 +1,167 @@
+// What controller and agent say to each other: one JSON object a line, over the agent's stdin and
+// stdout. The worker processes speak the same to their supervisor.
+//
+//   agent      {"type":"hello","protocol":1,"version":"0.1.0",...}
+//   controller {"type":"serve","id":1,"job":{...}}        agent {"type":"started","id":1,...}
+//                                                               {"type":"ready","id":1,...}
+//   controller {"type":"run","id":2,"job":{...}}          agent {"type":"started","id":2,...}
+//                                                               {"type":"result","id":2,...}
+//   controller {"type":"stop","id":3,"job_id":1}          agent {"type":"stopping","id":3}
+//                                                               {"type":"result","id":1,...}
+//   controller {"type":"ping","id":4}                     agent {"type":"pong","id":4,...}
+//   controller {"type":"heartbeat"}                       no answer
+//
+// Every command but a heartbeat has an id of the controller's choice, never used twice, and ends in
+// exactly one `result`, `error`, `stopping` or `pong` with it. An `error` without an id answers a
+// line that could not be understood. Every line of the agent carries CLOCK_MONOTONIC.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <variant>
+#include <vector>
+
+#include "base/json.h"
+#include "bench/workload.h"
+
+namespace bench {
+
+// Grows with every change that an older peer would misunderstand.
+constexpr int agent_protocol = 1;
+// Longest line without its newline, by who writes it: a result holds three histograms.
+constexpr std::size_t longest_command = std::size_t{1} << 20;
+constexpr std::size_t longest_message = std::size_t{4} << 20;
+// How often a controller says that it is there, and how long an agent waits before it stops
+// traffic.
+constexpr base::Duration heartbeat_interval = std::chrono::seconds(5);
+constexpr base::Duration default_idle_after = std::chrono::seconds(15);
+
+enum class CommandType { serve, run, observe, stop, ping, heartbeat };
+
+// A line of the controller.
+struct Command {
+  CommandType type = CommandType::heartbeat;
+  std::uint64_t id = 0;                      // 0 only in a heartbeat
+  std::optional<base::Json> job = {};        // serve, run, observe
+  std::optional<std::uint64_t> job_id = {};  // stop: the id of the job's command
+};
+
+template <typename Visit, base::SelfOf<Command> Self>
+void describe(Visit& visit, Self& self) {
+  visit("type", self.type, {.doc = "What to do.", .required = true});
+  visit("id", self.id, {.doc = "Of this command; its answers carry it."});
+  visit("job", self.job, {.doc = "ServerJob, ClientJob or TranslationJob."});
+  visit("job_id", self.job_id, {.doc = "stop: which job."});
+}
+
+enum class MessageType { hello, started, ready, result, error, stopping, pong };
+
+// An Error as it travels; kinds this side does not know arrive as `system`.
+struct WireError {
+  base::Error error;
+
+  [[nodiscard]] base::Json to_json() const;
+  static base::Result<WireError> from_json(const base::Json& json, const std::string& path);
+  static base::Json json_schema();
+};
+
+// Who an agent is: the `hello` of its first line.
+struct Hello {
+  int protocol = 0;
+  std::string version;                    // of stackbench
+  std::vector<std::string> capabilities;  // the commands it can carry out here
+  int pid = 0;                            // in its own pid namespace
+  std::string boot_id;                    // with the same boot and time namespace as ours its
+  std::string time_namespace;             // clock is ours; empty where /proc does not say
+};
+
+template <typename Visit, base::SelfOf<Hello> Self>
+void describe(Visit& visit, Self& self) {
+  visit("protocol", self.protocol, {.doc = "Of this agent.", .required = true});
+  visit("version", self.version, {.doc = "Of stackbench.", .required = true});
+  visit("capabilities", self.capabilities, {.doc = "Commands it knows.", .required = true});
+  visit("pid", self.pid, {.doc = "In its pid namespace."});
+  visit("boot_id", self.boot_id, {.doc = "/proc/sys/kernel/random/boot_id."});
+  visit("time_namespace", self.time_namespace, {.doc = "/proc/self/ns/time."});
+}
+
+// A line of the agent, or of a worker to its supervisor (then without id).
+struct Message {
+  MessageType type = MessageType::error;
+  std::optional<std::uint64_t> id = {};
+  std::int64_t monotonic_ns = 0;               // when it was written
+  std::optional<Hello> hello = {};             // hello
+  std::optional<int> worker_pid = {};          // started, in the agent's pid namespace
+  std::vector<base::Endpoint> endpoints = {};  // ready of serve: where it listens
+  std::optional<base::Json> result = {};       // result
+  std::optional<WireError> error = {};         // error
+};
+
+template <typename Visit, base::SelfOf<Message> Self>
+void describe(Visit& visit, Self& self) {
+  visit("type", self.type, {.doc = "What this is.", .required = true});
+  visit("id", self.id, {.doc = "Of the command it answers."});
+  visit("monotonic_ns", self.monotonic_ns, {.doc = "CLOCK_MONOTONIC.", .required = true});
+  visit("hello", self.hello, {.doc = "Who the agent is."});
+  visit("worker_pid", self.worker_pid, {.doc = "Of the process that does the job."});
+  visit("endpoints", self.endpoints, {.doc = "Where a server listens."});
+  visit("result", self.result, {.doc = "What came of the job."});
+  visit("error", self.error, {.doc = "Why nothing came of it."});
+}
+
+// A command that cannot be carried out, and the id to answer it with where it has one.
+struct RefusedCommand {
+  std::optional<std::uint64_t> id;
+  base::Error error;
+};
+
+// Reads a command: fields that its type needs are there, ids are positive. Jobs are read by those
+// who run them (parse_job). Never throws, whatever the bytes.
+[[nodiscard]] std::expected<Command, RefusedCommand> parse_command(std::string_view line);
+
+// Reads a message: fields that its type needs are there. Errors: input.
+[[nodiscard]] base::Result<Message> parse_message(std::string_view line);
+
+// The line, with its newline. The message is stamped with the current time.
+[[nodiscard]] std::string to_line(const Command& command);
+[[nodiscard]] std::string to_line(Message message);
+
+// A client's job as it travels, within bounds that make its end foreseeable (durations together at
+// most 24 h, none negative). Errors: input, "job.workload.duration: ...".
+[[nodiscard]] base::Result<ClientJob> parse_client_job(const base::Json& json);
+// The same for a server: at least one endpoint.
+[[nodiscard]] base::Result<ServerJob> parse_server_job(const base::Json& json);
+
+// How long a client's job may take before its worker is killed: warm-up, duration, a timeout to
+// connect and one to finish, and 10 s for a busy machine.
+[[nodiscard]] base::Duration run_time_limit(const ClientJob& job);
+
+// This process as an agent.
+[[nodiscard]] Hello own_hello(std::vector<std::string> capabilities);
+
+}  // namespace bench
+
+template <>
+struct base::EnumNames<bench::CommandType> {
+  static constexpr std::array names{
+      std::pair{bench::CommandType::serve, std::string_view("serve")},
+      std::pair{bench::CommandType::run, std::string_view("run")},
+      std::pair{bench::CommandType::observe, std::string_view("observe")},
+      std::pair{bench::CommandType::stop, std::string_view("stop")},
+      std::pair{bench::CommandType::ping, std::string_view("ping")},
+      std::pair{bench::CommandType::heartbeat, std::string_view("heartbeat")}};
+};
+
+template <>
+struct base::EnumNames<bench::MessageType> {
+  static constexpr std::array names{
+      std::pair{bench::MessageType::hello, std::string_view("hello")},
+      std::pair{bench::MessageType::started, std::string_view("started")},
+      std::pair{bench::MessageType::ready, std::string_view("ready")},
+      std::pair{bench::MessageType::result, std::string_view("result")},
+      std::pair{bench::MessageType::error, std::string_view("error")},
+      std::pair{bench::MessageType::stopping, std::string_view("stopping")},
+      std::pair{bench::MessageType::pong, std::string_view("pong")}};
+};

@@ -1,0 +1,101 @@
+// The bytes a hostile peer may send, through the line reader and both parsers: nothing may crash,
+// lines must not depend on how the bytes arrived, and what was understood must survive being said
+// again.
+#include <cstdint>
+#include <cstdlib>
+#include <string_view>
+#include <vector>
+
+#include "bench/agent/line.h"
+#include "bench/agent/protocol.h"
+#include "probes/translation.h"
+
+namespace {
+
+constexpr std::size_t limit = 2048;
+constexpr std::size_t longest_error = 5000;
+
+void must(bool holds) {
+  if (!holds) std::abort();
+}
+
+std::vector<bench::Line> cut(std::string_view bytes, std::size_t step) {
+  bench::LineReader reader(limit);
+  std::vector<bench::Line> lines;
+  while (!bytes.empty()) {
+    reader.feed(bytes.substr(0, step));
+    bytes.remove_prefix(std::min(step, bytes.size()));
+    while (auto line = reader.next()) lines.push_back(*std::move(line));
+  }
+  return lines;
+}
+
+std::string_view without_newline(std::string_view line) {
+  must(line.ends_with('\n'));
+  line.remove_suffix(1);
+  must(line.find('\n') == std::string_view::npos);
+  return line;
+}
+
+void read_command(std::string_view line) {
+  const auto command = bench::parse_command(line);
+  if (!command) {
+    must(command.error().error.message.size() <= longest_error);
+    return;
+  }
+  const auto again = bench::parse_command(without_newline(bench::to_line(*command)));
+  must(again && again->type == command->type && again->id == command->id);
+  if (!command->job) return;
+  switch (command->type) {
+    case bench::CommandType::run:
+      if (const auto job = bench::parse_client_job(*command->job)) {
+        must(bench::run_time_limit(*job) > base::Duration::zero());
+        must(bench::parse_client_job(base::to_json(*job)).has_value());
+      }
+      break;
+    case bench::CommandType::serve:
+      if (const auto job = bench::parse_server_job(*command->job)) {
+        must(bench::parse_server_job(base::to_json(*job)).has_value());
+      }
+      break;
+    case bench::CommandType::observe:
+      if (const auto job = base::from_json<probes::TranslationJob>(*command->job)) {
+        must(base::from_json<probes::TranslationJob>(base::to_json(*job)).has_value());
+      }
+      break;
+    case bench::CommandType::stop:
+    case bench::CommandType::ping:
+    case bench::CommandType::heartbeat:
+      break;
+  }
+}
+
+void read_message(std::string_view line) {
+  const auto message = bench::parse_message(line);
+  if (!message) {
+    must(message.error().message.size() <= longest_error);
+    return;
+  }
+  const auto again = bench::parse_message(without_newline(bench::to_line(*message)));
+  must(again && again->type == message->type && again->id == message->id);
+  if (message->result) {
+    // Read as a controller does; what it says is the peer's business.
+    const auto client = base::from_json<bench::ClientResult>(*message->result, "result");
+    if (client) must(base::from_json<bench::ClientResult>(base::to_json(*client)).has_value());
+  }
+}
+
+}  // namespace
+
+extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
+  const std::string_view bytes(reinterpret_cast<const char*>(data), size);
+  const auto lines = cut(bytes, size + 1);
+  must(lines == cut(bytes, 1 + size / 3));
+  for (const auto& line : lines) {
+    must(line.text.size() <= limit);
+    must(line.text.find('\n') == std::string::npos);
+    read_command(line.text);
+    read_message(line.text);
+  }
+  return 0;
+}

@@ -1,0 +1,169 @@
+#include "bench/agent/protocol.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+namespace bench {
+namespace {
+
+using base::ErrorKind;
+using testing::HasSubstr;
+
+std::string without_newline(std::string line) {
+  EXPECT_TRUE(line.ends_with('\n'));
+  line.pop_back();
+  EXPECT_EQ(line.find('\n'), std::string::npos);
+  return line;
+}
+
+TEST(Protocol, CarriesACommandThereAndBack) {
+  ClientJob job{.workload = {.kind = WorkloadKind::tcp_crr, .rate = base::RequestRate{2000}},
+                .server = base::Endpoint::parse("10.0.0.1:80").value(),
+                .cpu = 1,
+                .seed = ~std::uint64_t{0}};
+  const auto line = without_newline(
+      to_line(Command{.type = CommandType::run, .id = 9, .job = base::to_json(job)}));
+  const auto command = parse_command(line);
+  ASSERT_TRUE(command) << command.error().error.message;
+  EXPECT_EQ(command->type, CommandType::run);
+  EXPECT_EQ(command->id, 9U);
+  const auto read = parse_client_job(command->job.value());
+  ASSERT_TRUE(read) << read.error().message;
+  EXPECT_EQ(base::to_json(*read), base::to_json(job));
+}
+
+TEST(Protocol, CarriesAMessageThereAndBackWithTheTimeItWasWritten) {
+  const auto before = base::monotonic_now();
+  const auto line = without_newline(to_line(Message{
+      .type = MessageType::error,
+      .id = 3,
+      .error = WireError{{ErrorKind::not_permitted, "bind: \n\xff", "Run it as root.", EACCES}}}));
+  const auto message = parse_message(line);
+  ASSERT_TRUE(message) << message.error().message;
+  EXPECT_EQ(message->id, 3U);
+  EXPECT_GE(message->monotonic_ns, before.ns);
+  EXPECT_LE(message->monotonic_ns, base::monotonic_now().ns);
+  EXPECT_EQ(message->error->error.kind, ErrorKind::not_permitted);
+  EXPECT_EQ(message->error->error.mend, "Run it as root.");
+  EXPECT_EQ(message->error->error.code, EACCES);
+}
+
+TEST(Protocol, CarriesEveryKindOfError) {
+  for (const auto kind : {ErrorKind::usage, ErrorKind::input, ErrorKind::missing,
+                          ErrorKind::not_permitted, ErrorKind::system, ErrorKind::timed_out,
+                          ErrorKind::peer_lost, ErrorKind::workload, ErrorKind::interrupted}) {
+    const WireError sent{{.kind = kind, .message = "m"}};
+    EXPECT_EQ(WireError::from_json(sent.to_json(), "error").value().error, sent.error);
+  }
+}
+
+TEST(Protocol, KeepsWhatAHeartbeatNeedsAndNoMore) {
+  EXPECT_EQ(to_line(Command{}), "{\"type\":\"heartbeat\"}\n");
+  EXPECT_TRUE(parse_command("{\"type\":\"heartbeat\"}"));
+}
+
+TEST(Protocol, IgnoresFieldsOfANewerPeer) {
+  EXPECT_TRUE(parse_command(R"({"type":"ping","id":1,"colour":"blue"})"));
+  EXPECT_TRUE(parse_message(R"({"type":"pong","id":1,"monotonic_ns":5,"colour":"blue"})"));
+}
+
+struct Refused {
+  const char* line;
+  std::optional<std::uint64_t> id;
+  const char* words;
+};
+
+class RefusedCommandTest : public testing::TestWithParam<Refused> {};
+
+TEST_P(RefusedCommandTest, SaysWhatIsWrongAndWhichCommandItWas) {
+  const auto command = parse_command(GetParam().line);
+  ASSERT_FALSE(command);
+  EXPECT_EQ(command.error().id, GetParam().id);
+  EXPECT_EQ(command.error().error.kind, ErrorKind::input);
+  EXPECT_THAT(command.error().error.message, HasSubstr(GetParam().words));
+}
+
+INSTANTIATE_TEST_SUITE_P(
+    Commands, RefusedCommandTest,
+    testing::Values(Refused{"", std::nullopt, "not JSON"}, Refused{"{", std::nullopt, "not JSON"},
+                    Refused{"[1]", std::nullopt, "expected a JSON object"},
+                    Refused{R"({"id":4})", 4, "type: missing"},
+                    Refused{R"({"type":"dance","id":4})", 4, "expected one of serve, run, observe"},
+                    Refused{R"({"type":"ping"})", std::nullopt, "expected an id of at least 1"},
+                    Refused{R"({"type":"ping","id":0})", std::nullopt,
+                            "expected an id of at least 1"},
+                    Refused{R"({"type":"ping","id":-1})", std::nullopt, "id: expected an integer"},
+                    Refused{R"({"type":"ping","id":"1"})", std::nullopt, "id: expected an integer"},
+                    Refused{R"({"type":"run","id":4})", 4, "job: missing"},
+                    Refused{R"({"type":"stop","id":4})", 4, "job_id: missing"}));
+
+TEST(Protocol, RefusesNestingThatWouldExhaustTheStack) {
+  const std::string deep =
+      R"({"id":1,"type":)" + std::string(200'000, '[') + std::string(200'000, ']') + "}";
+  const auto command = parse_command(deep);
+  ASSERT_FALSE(command);
+  EXPECT_THAT(command.error().error.message, HasSubstr("nested deeper"));
+  // Brackets in a string nest nothing.
+  EXPECT_TRUE(
+      parse_command(R"({"id":1,"type":"ping","x":"\"[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[["})"));
+}
+
+TEST(Protocol, RefusesMoreMembersThanCanBeReadInTime) {
+  std::string many = R"({"type":"ping","id":1)";
+  for (int i = 0; i < 10'000; ++i) many += fmt::format(R"(,"{}":1)", i);
+  EXPECT_THAT(parse_command(many + "}").error().error.message, HasSubstr("members"));
+}
+
+TEST(Protocol, QuotesALongValueInPart) {
+  const auto command = parse_command(R"({"type":")" + std::string(500'000, 'x') + R"(","id":1})");
+  ASSERT_FALSE(command);
+  EXPECT_LT(command.error().error.message.size(), 5'000U);
+  EXPECT_EQ(command.error().id, 1U);
+}
+
+TEST(Protocol, RefusesMessagesWithoutWhatTheirTypeNeeds) {
+  for (const char* line :
+       {R"({"type":"hello","monotonic_ns":1})", R"({"type":"result","id":1,"monotonic_ns":1})",
+        R"({"type":"error","id":1,"monotonic_ns":1})", R"({"type":"pong","id":1})",
+        R"({"type":"started","id":1,"monotonic_ns":1})"}) {
+    EXPECT_FALSE(parse_message(line)) << line;
+  }
+}
+
+base::Json client_job(const char* field, const char* value) {
+  base::Json job = base::to_json(
+      ClientJob{.workload = {}, .server = base::Endpoint::parse("127.0.0.1:1").value()});
+  job["workload"][field] = value;
+  return job;
+}
+
+TEST(ClientJobs, AreRefusedWhenTheirEndCannotBeForeseen) {
+  EXPECT_TRUE(parse_client_job(client_job("duration", "1h")));
+  EXPECT_THAT(parse_client_job(client_job("duration", "25h")).error().message,
+              HasSubstr("job.workload.duration: expected at most 24h"));
+  EXPECT_FALSE(parse_client_job(client_job("duration", "soon")));
+}
+
+TEST(ClientJobs, MayTakeAsLongAsTheirPartsAndSomeMore) {
+  ClientJob job{.workload = {}, .server = {}};
+  const auto short_limit = run_time_limit(job);
+  EXPECT_GT(short_limit, job.workload.warm_up + job.workload.duration + job.workload.timeout);
+  job.workload.duration += std::chrono::seconds(7);
+  EXPECT_EQ(run_time_limit(job) - short_limit, std::chrono::seconds(7));
+}
+
+TEST(ServerJobs, NeedAPlaceToListen) {
+  EXPECT_THAT(parse_server_job(base::to_json(ServerJob{})).error().message,
+              HasSubstr("job.listen: expected at least one endpoint"));
+}
+
+TEST(Hello, SaysWhoWeAreAndWhoseClockWeRead) {
+  const Hello hello = own_hello({"run"});
+  EXPECT_EQ(hello.protocol, agent_protocol);
+  EXPECT_EQ(hello.version, STACKBENCH_VERSION);
+  EXPECT_EQ(hello.boot_id.size(), 36U);
+  EXPECT_THAT(hello.time_namespace, testing::StartsWith("time:["));
+}
+
+}  // namespace
+}  // namespace bench

@@ -1,0 +1,47 @@
+// run_client: what every workload's client has in common before its loop begins.
+#include "bench/client.h"
+
+#include "bench/affinity.h"
+#include "bench/frame.h"
+#include "bench/sockets.h"
+#include "bench/traffic.h"
+
+namespace bench {
+namespace {
+
+base::Result<> check_message(const char* name, base::Bytes bytes) {
+  if (sound_length(bytes.count)) return {};
+  return base::fail(base::ErrorKind::input, "{}: expected {} to {} bytes, got {}", name,
+                    header_bytes, max_message_bytes, bytes.count);
+}
+
+base::Result<> check(const WorkloadSpec& spec) {
+  RETURN_IF_ERROR(check_message("request", spec.request));
+  RETURN_IF_ERROR(check_message("response", spec.response));
+  if (spec.connections < 1) {
+    return base::fail(base::ErrorKind::input, "connections: expected at least 1, got {}",
+                      spec.connections);
+  }
+  if (spec.duration.count() <= 0 || spec.timeout.count() <= 0) {
+    return base::fail(base::ErrorKind::input, "duration and timeout: expected more than 0");
+  }
+  return {};
+}
+
+}  // namespace
+
+base::Result<ClientResult> run_client(const ClientJob& job, int stop_fd) {
+  RETURN_IF_ERROR(check(job.workload));
+  ASSIGN_OR_RETURN(const auto pinned, PinnedThread::to(job.cpu));
+  const auto wait =
+      job.workload.wait.value_or(job.workload.rate ? WaitStrategy::hybrid : WaitStrategy::block);
+  switch (job.workload.kind) {
+    case WorkloadKind::tcp_rr:
+      return run_tcp_rr(job, wait, stop_fd);
+    case WorkloadKind::tcp_crr:
+      return run_tcp_crr(job, wait, stop_fd);
+  }
+  return base::fail(base::ErrorKind::input, "kind: not a workload");
+}
+
+}  // namespace bench

@@ -1,0 +1,16 @@
+// The workloads behind run_client, one file each.
+#pragma once
+
+#include "base/result.h"
+#include "bench/workload.h"
+
+namespace bench {
+
+// A kept connection: request, reply, request, ... (bench/tcp_rr.cc)
+[[nodiscard]] base::Result<ClientResult> run_tcp_rr(const ClientJob& job, WaitStrategy wait,
+                                                    int stop_fd);
+// Connect, one request and its reply, close. (bench/tcp_crr.cc)
+[[nodiscard]] base::Result<ClientResult> run_tcp_crr(const ClientJob& job, WaitStrategy wait,
+                                                     int stop_fd);
+
+}  // namespace bench

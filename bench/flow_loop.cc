@@ -1,0 +1,460 @@
+#include "bench/flow_loop.h"
+
+#include <algorithm>
+#include <array>
+#include <cerrno>
+#include <limits>
+#include <optional>
+
+#include <sys/epoll.h>
+#include <sys/prctl.h>
+#include <sys/socket.h>
+
+#include "bench/flow.h"
+#include "bench/lone_requester.h"
+#include "bench/measure.h"
+#include "bench/pacer.h"
+#include "bench/sockets.h"
+
+namespace bench {
+namespace {
+
+constexpr std::uint32_t stop_marker = ~std::uint32_t{0};
+constexpr std::size_t scratch_bytes = std::size_t{256} << 10;
+// Timeouts are looked at ten times in their length, within these bounds: they need no precision.
+constexpr base::Duration least_scan = std::chrono::milliseconds(1);
+constexpr base::Duration most_scan = std::chrono::milliseconds(100);
+constexpr base::MonotonicTime never{std::numeric_limits<std::int64_t>::max()};
+
+// Sleeps must end when they are meant to: the default timer slack of 50 us would be lateness.
+class ExactTimers {
+ public:
+  ExactTimers() : before_(::prctl(PR_GET_TIMERSLACK)) { ::prctl(PR_SET_TIMERSLACK, 1UL); }
+  ~ExactTimers() { ::prctl(PR_SET_TIMERSLACK, static_cast<unsigned long>(std::max(before_, 1))); }
+  ExactTimers(const ExactTimers&) = delete;
+  ExactTimers& operator=(const ExactTimers&) = delete;
+
+ private:
+  int before_;
+};
+
+template <WaitStrategy wait>
+class FlowLoop {
+ public:
+  FlowLoop(const ClientJob& job, Connections connections, int stop_fd)
+      : job_(job),
+        spec_(job.workload),
+        keep_(connections == Connections::kept),
+        open_loop_(spec_.rate.has_value()),
+        stop_fd_(stop_fd),
+        server_(job.server),
+        meter_(job, wait),
+        flows_(static_cast<std::size_t>(spec_.connections)),
+        idle_(flows_.size()),
+        request_(spec_.request.count),
+        scratch_(scratch_bytes),
+        response_bytes_(static_cast<std::uint32_t>(spec_.response.count)),
+        scan_interval_(std::clamp(spec_.timeout / 10, least_scan, most_scan)) {}
+
+  base::Result<ClientResult> run() {
+    epoll_.reset(::epoll_create1(EPOLL_CLOEXEC));
+    if (!epoll_) return base::system_error(errno, "epoll_create1");
+    const timespec at_once{};
+    if (::epoll_pwait2(epoll_.get(), events_.data(), 1, &at_once, nullptr) < 0) {
+      return base::fail_with_mend(base::ErrorKind::missing, "this kernel has no epoll_pwait2(2)",
+                                  "Use Linux 5.11 or newer.");
+    }
+    if (stop_fd_ >= 0) {
+      epoll_event event{.events = EPOLLIN, .data = {.u32 = stop_marker}};
+      if (::epoll_ctl(epoll_.get(), EPOLL_CTL_ADD, stop_fd_, &event) < 0) {
+        return base::system_error(errno, "epoll_ctl");
+      }
+    }
+    if (keep_) RETURN_IF_ERROR(connect_all());
+    RETURN_IF_ERROR(open_loop_ ? run_open() : run_closed());
+    for (auto& flow : flows_) close(flow);
+    return meter_.result();
+  }
+
+ private:
+  // ---- the course of an invocation -------------------------------------------------------------
+
+  // Opens every connection before the first request, so that no request waits for one.
+  base::Result<> connect_all() {
+    const auto now = base::monotonic_now();
+    for (auto& flow : flows_) {
+      flow.has_request = false;
+      connect(flow, now);
+    }
+    while (busy_ > 0 && pass(never, false)) {
+    }
+    return ended_early();
+  }
+
+  base::Result<> run_closed() {
+    auto now = base::monotonic_now();
+    const auto begin = now + spec_.warm_up;
+    for (auto& flow : flows_) {
+      now = base::monotonic_now();
+      begin_request(flow, now, now);
+    }
+    while (base::monotonic_now() < begin && pass(begin, false)) {
+    }
+    window_end_ = meter_.open_window() + spec_.duration;
+    while (base::monotonic_now() < window_end_ && pass(window_end_, false)) {
+    }
+    meter_.close_window(window_end_);
+    drain();
+    return ended_early();
+  }
+
+  base::Result<> run_open() {
+    ASSIGN_OR_RETURN(auto schedule,
+                     arrival_schedule(*spec_.rate, spec_.warm_up + spec_.duration, job_.seed));
+    for (std::uint32_t i = 0; i < flows_.size(); ++i) idle_.push(i);
+    const auto start = base::monotonic_now();
+    window_begin_ = start + spec_.warm_up;
+    window_end_ = window_begin_ + spec_.duration;
+    pacer_.emplace(std::move(schedule), start);
+    last_done_ = window_end_;
+    bool opened = false;
+    while ((!pacer_->exhausted() || busy_ > 0) && !over()) {
+      const auto now = base::monotonic_now();
+      if (!opened && now >= window_begin_) {
+        meter_.open_window(window_begin_);
+        opened = true;
+      }
+      send_due(now);
+      // The window's beginning is a due time as well: its accounting starts then.
+      auto until = opened ? never : window_begin_;
+      if (const auto due = pacer_->next_due(); due && !idle_.empty()) until = std::min(until, *due);
+      pass(until, until != never);
+    }
+    if (!opened) meter_.open_window(window_begin_);
+    // Requests due at the end of the window may be answered after it.
+    meter_.close_window(last_done_);
+    return ended_early();
+  }
+
+  // Takes the replies still on their way; they belong to no window, but a connection closed before
+  // its reply would be a reset the server sees.
+  void drain() {
+    draining_ = true;
+    while (busy_ > 0 && pass(never, false)) {
+    }
+  }
+
+  // What stops an invocation: the user, or a server that was never there.
+  [[nodiscard]] bool over() const { return stopped_ || meter_.nothing_ever_connected(); }
+  [[nodiscard]] base::Result<> ended_early() const {
+    if (stopped_) return stopped_early();
+    if (meter_.nothing_ever_connected()) return std::unexpected(meter_.first_connect_error());
+    return {};
+  }
+
+  // One pass: wait as the strategy says, until `until` at the latest (`due`: a request is due
+  // then), and handle what has happened. False when the invocation is over before its time.
+  bool pass(base::MonotonicTime until, bool due) {
+    const auto now = base::monotonic_now();
+    if (idle_since_ != base::MonotonicTime{}) meter_.idle_spin(now - idle_since_);
+    if (now >= next_scan_) scan(now);
+    auto budget = sleep_budget<wait>(now, due ? until : std::min(until, next_scan_), due, active_);
+    if (due && now + budget > next_scan_) budget = std::max(next_scan_ - now, base::Duration(0));
+    const timespec timeout{.tv_sec = budget.count() / 1'000'000'000,
+                           .tv_nsec = budget.count() % 1'000'000'000};
+    const int ready = ::epoll_pwait2(epoll_.get(), events_.data(), static_cast<int>(events_.size()),
+                                     &timeout, nullptr);
+    // Only a pass that spun and found nothing was idle; what is sent before the next one is work
+    // and takes this back.
+    idle_since_ = ready <= 0 && budget.count() == 0 ? now : base::MonotonicTime{};
+    if (ready > 0) active_ = base::monotonic_now();
+    for (int i = 0; i < ready; ++i) handle(events_[static_cast<std::size_t>(i)]);
+    return !over();
+  }
+
+  void handle(const epoll_event& event) {
+    if (event.data.u32 == stop_marker) {
+      stopped_ = true;
+      return;
+    }
+    Flow& flow = flows_[event.data.u32];
+    switch (flow.state) {
+      case Flow::State::connecting:
+        if (const int code = pending_error(flow.fd.get()); code != 0) {
+          connect_failed(flow, code, base::monotonic_now());
+        } else if ((event.events & EPOLLOUT) != 0) {
+          established(flow, base::monotonic_now());
+        }
+        break;
+      case Flow::State::exchanging:
+        if (flow.sent < request_.size() && (event.events & EPOLLOUT) != 0) send(flow);
+        if (flow.state == Flow::State::exchanging) receive(flow);
+        // The peer's FIN right behind its reply comes in the same edge.
+        if (flow.state == Flow::State::idle && (event.events & EPOLLRDHUP) != 0) {
+          peer_ended_idle(flow);
+        }
+        break;
+      case Flow::State::idle:
+      case Flow::State::resting:
+        peer_ended_idle(flow);
+        break;
+    }
+  }
+
+  // Counts what has waited too long, wakes what has rested enough.
+  void scan(base::MonotonicTime now) {
+    next_scan_ = now + scan_interval_;
+    if (busy_ == 0) return;
+    for (auto& flow : flows_) {
+      if (flow.state == Flow::State::idle || now < flow.deadline) continue;
+      if (flow.state == Flow::State::connecting) {
+        connect_failed(flow, ETIMEDOUT, now);
+      } else if (flow.state == Flow::State::exchanging) {
+        exchange_failed(flow, {ExchangeEnd::Kind::timed_out}, now);
+      } else {
+        set_state(flow, Flow::State::idle);
+        next_request(flow, now);
+      }
+    }
+  }
+
+  // ---- the course of a request -----------------------------------------------------------------
+
+  // Hands due requests to idle flows, oldest first.
+  void send_due(base::MonotonicTime now) {
+    while (!idle_.empty()) {
+      const auto due = pacer_->take_due(now);
+      if (!due) return;
+      begin_request(flows_[idle_.pop()], *due, now);
+      now = base::monotonic_now();
+    }
+  }
+
+  // `started`: where its latency begins; `now`: when it really begins.
+  void begin_request(Flow& flow, base::MonotonicTime started, base::MonotonicTime now) {
+    flow.has_request = true;
+    flow.started = started;
+    idle_since_ = {};
+    flow.counted = !open_loop_ || started >= window_begin_;
+    if (open_loop_ && flow.counted) meter_.lateness(now - started);
+    if (flow.established) {
+      begin_exchange(flow, now);
+    } else {
+      connect(flow, now);
+    }
+  }
+
+  void connect(Flow& flow, base::MonotonicTime now) {
+    set_state(flow, Flow::State::connecting);
+    flow.deadline = now + spec_.timeout;
+    auto fd = tcp_socket(job_.server, SOCK_NONBLOCK);
+    if (!fd) return connect_failed(flow, fd.error(), now);
+    flow.fd = std::move(*fd);
+    flow.connect_begun = base::monotonic_now();
+    if (::connect(flow.fd.get(), server_.get(), server_.size()) < 0 && errno != EINPROGRESS) {
+      return connect_failed(flow, errno, base::monotonic_now());
+    }
+    // Edge-triggered and once for all: a connection's first edge is its establishment, later ones
+    // are replies and room for the rest of a long request.
+    epoll_event event{.events = EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET,
+                      .data = {.u32 = static_cast<std::uint32_t>(&flow - flows_.data())}};
+    if (::epoll_ctl(epoll_.get(), EPOLL_CTL_ADD, flow.fd.get(), &event) < 0) {
+      connect_failed(flow, errno, base::monotonic_now());
+    }
+  }
+
+  void established(Flow& flow, base::MonotonicTime now) {
+    flow.established = true;
+    meter_.connection_opened(flow.fd.get());
+    if (keep_ || (flow.counted && (open_loop_ || meter_.window_open()))) {
+      meter_.connected(now - flow.connect_begun);
+    }
+    if (!flow.has_request) {
+      set_state(flow, Flow::State::idle);
+      return;
+    }
+    // A kept connection that had to be opened again is not part of a closed loop's latency.
+    if (keep_ && !open_loop_) flow.started = now;
+    begin_exchange(flow, now);
+  }
+
+  void begin_exchange(Flow& flow, base::MonotonicTime now) {
+    set_state(flow, Flow::State::exchanging);
+    flow.deadline = now + spec_.timeout;
+    flow.sent = 0;
+    flow.reader.reset();
+    ++flow.sequence;
+    send(flow);
+  }
+
+  void send(Flow& flow) {
+    // All flows send from one buffer; the header is this flow's.
+    encode(RequestHeader{.request_bytes = static_cast<std::uint32_t>(request_.size()),
+                         .response_bytes = response_bytes_,
+                         .sequence = flow.sequence},
+           request_.data());
+    while (flow.sent < request_.size()) {
+      const auto n = ::send(flow.fd.get(), request_.data() + flow.sent, request_.size() - flow.sent,
+                            MSG_NOSIGNAL | MSG_DONTWAIT);
+      if (n >= 0) [[likely]] {
+        flow.sent += static_cast<std::size_t>(n);
+      } else if (errno == EAGAIN) {
+        return;  // EPOLLOUT will say when there is room
+      } else if (errno != EINTR) {
+        return exchange_failed(flow, {ExchangeEnd::Kind::failed, errno}, base::monotonic_now());
+      }
+    }
+  }
+
+  void receive(Flow& flow) {
+    for (;;) {
+      const auto n = ::recv(flow.fd.get(), scratch_.data(), scratch_.size(), MSG_DONTWAIT);
+      if (n > 0) [[likely]] {
+        const auto state = flow.reader.feed(scratch_.data(), static_cast<std::size_t>(n));
+        if (state == FrameReader::State::complete) [[likely]]
+          return replied(flow);
+        if (state == FrameReader::State::malformed) {
+          return exchange_failed(flow, {ExchangeEnd::Kind::bad_reply}, base::monotonic_now());
+        }
+        // Part of a reply: its end may have come with it, and an edge is told once.
+      } else if (n == 0) {
+        return exchange_failed(flow, {ExchangeEnd::Kind::closed_early}, base::monotonic_now());
+      } else if (errno == EAGAIN) {
+        return;
+      } else if (errno != EINTR) {
+        return exchange_failed(flow, {ExchangeEnd::Kind::failed, errno}, base::monotonic_now());
+      }
+    }
+  }
+
+  void replied(Flow& flow) {
+    const auto now = base::monotonic_now();
+    const auto reply = flow.reader.template header<ReplyHeader>();
+    // A reply before its request was sent whole answers something else.
+    if (reply.response_bytes != response_bytes_ || reply.sequence != flow.sequence ||
+        flow.sent < request_.size()) [[unlikely]] {
+      return exchange_failed(flow, {ExchangeEnd::Kind::bad_reply}, now);
+    }
+    const bool in_window = open_loop_ ? flow.counted : meter_.window_open() && now < window_end_;
+    if (in_window) {
+      meter_.request_done(now - flow.started, reply.server_id);
+      if (open_loop_) last_done_ = std::max(last_done_, now);
+    }
+    auto after = now;
+    if (!keep_) {
+      close(flow);
+      after = base::monotonic_now();
+      if (in_window) meter_.occupied_beyond_latency(after - now);
+    }
+    set_state(flow, Flow::State::idle);
+    next_request(flow, after);
+  }
+
+  // The next request of a flow that has just become idle, in the same pass.
+  void next_request(Flow& flow, base::MonotonicTime now) {
+    if (!open_loop_) {
+      if (now < window_end_ && !stopped_) begin_request(flow, now, now);
+    } else if (const auto due = pacer_->take_due(now)) {
+      begin_request(flow, *due, now);
+    } else {
+      idle_.push(static_cast<std::uint32_t>(&flow - flows_.data()));
+    }
+  }
+
+  // ---- failures --------------------------------------------------------------------------------
+
+  void connect_failed(Flow& flow, int code, base::MonotonicTime now) {
+    meter_.connect_failed(code);
+    request_failed(flow, now);
+  }
+
+  void exchange_failed(Flow& flow, const ExchangeEnd& end, base::MonotonicTime now) {
+    count_exchange_end(end, meter_.errors());
+    request_failed(flow, now);
+  }
+
+  void request_failed(Flow& flow, base::MonotonicTime now) {
+    close(flow);
+    if (!flow.has_request || draining_) {
+      set_state(flow, Flow::State::idle);
+    } else if (open_loop_) {
+      set_state(flow, Flow::State::idle);
+      idle_.push(static_cast<std::uint32_t>(&flow - flows_.data()));
+    } else {
+      set_state(flow, Flow::State::resting);
+      flow.deadline = now + failure_rest;
+      next_scan_ = std::min(next_scan_, flow.deadline);
+    }
+  }
+
+  // An idle connection has something to say: its end, or bytes nobody asked for.
+  void peer_ended_idle(Flow& flow) {
+    if (!flow.fd) return;
+    const auto n = ::recv(flow.fd.get(), scratch_.data(), scratch_.size(), MSG_DONTWAIT);
+    if (n < 0 && (errno == EAGAIN || errno == EINTR)) return;
+    if (n < 0) count_exchange_error(errno, meter_.errors());
+    if (n > 0) ++meter_.errors().bad_reply;
+    close(flow);
+  }
+
+  void close(Flow& flow) {
+    if (flow.established) meter_.connection_closing(flow.fd.get());
+    flow.established = false;
+    flow.fd.reset();
+  }
+
+  void set_state(Flow& flow, Flow::State state) {
+    if (flow.state != Flow::State::idle) --busy_;
+    if (state != Flow::State::idle) ++busy_;
+    flow.state = state;
+  }
+
+  const ClientJob& job_;
+  const WorkloadSpec& spec_;
+  const bool keep_;
+  const bool open_loop_;
+  const int stop_fd_;
+  const base::SocketAddress server_;
+  ExactTimers timers_;
+  Meter meter_;
+  base::UniqueFd epoll_;
+  std::vector<Flow> flows_;
+  IdleQueue idle_;
+  std::optional<OpenLoopPacer> pacer_;
+  std::vector<char> request_;
+  std::vector<char> scratch_;
+  std::array<epoll_event, 64> events_{};
+  std::uint32_t response_bytes_;
+  base::Duration scan_interval_;
+  std::size_t busy_ = 0;  // flows that are not idle
+  bool stopped_ = false;
+  bool draining_ = false;
+  base::MonotonicTime window_begin_;
+  base::MonotonicTime window_end_ = never;
+  base::MonotonicTime last_done_;
+  base::MonotonicTime next_scan_;
+  base::MonotonicTime active_;      // when an event last came
+  base::MonotonicTime idle_since_;  // set while spinning with nothing to do
+};
+
+template <WaitStrategy wait>
+base::Result<ClientResult> run_waiting(const ClientJob& job, Connections connections, int stop_fd) {
+  return FlowLoop<wait>(job, connections, stop_fd).run();
+}
+
+}  // namespace
+
+base::Result<ClientResult> run_flows(const ClientJob& job, WaitStrategy wait,
+                                     Connections connections, int stop_fd) {
+  switch (wait) {
+    case WaitStrategy::block:
+      return run_waiting<WaitStrategy::block>(job, connections, stop_fd);
+    case WaitStrategy::hybrid:
+      return run_waiting<WaitStrategy::hybrid>(job, connections, stop_fd);
+    case WaitStrategy::spin:
+      return run_waiting<WaitStrategy::spin>(job, connections, stop_fd);
+  }
+  return base::fail(base::ErrorKind::input, "wait: not a wait strategy");
+}
+
+}  // namespace bench

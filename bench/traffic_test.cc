@@ -1,0 +1,294 @@
+// Both ends together, over loopback: what one counts the other counts, in every combination of
+// workload, loop, wait strategy and number of connections.
+#include <numeric>
+#include <tuple>
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <sys/resource.h>
+
+#include "bench/test_servers.h"
+
+namespace bench {
+namespace {
+
+using std::chrono::milliseconds;
+using ::testing::ElementsAre;
+using ::testing::HasSubstr;
+using ::testing::Pair;
+
+std::uint64_t answered(const ClientResult& result) {
+  return std::accumulate(result.answered_by.begin(), result.answered_by.end(), std::uint64_t{0},
+                         [](std::uint64_t sum, const auto& entry) { return sum + entry.second; });
+}
+
+class EveryCombination : public ::testing::TestWithParam<
+                             std::tuple<WorkloadKind, bool, WaitStrategy, WaitStrategy, int>> {};
+
+TEST_P(EveryCombination, ClientAndServerCountTheSame) {
+  const auto [kind, open_loop, client_wait, server_wait, connections] = GetParam();
+  RunningServer server({.kind = kind, .wait = server_wait, .listen = {}, .server_id = 42});
+  auto job = short_job(server.endpoint());
+  job.workload.kind = kind;
+  job.workload.wait = client_wait;
+  job.workload.connections = connections;
+  if (open_loop) job.workload.rate = base::RequestRate{2'000};
+
+  const auto result = run_client(job, -1);
+  ASSERT_TRUE(result) << result.error().message;
+  const auto seen = server.result();
+
+  EXPECT_GT(result->requests, 0U);
+  EXPECT_EQ(result->errors.total(), 0U);
+  EXPECT_EQ(result->latency.count(), result->requests);
+  EXPECT_THAT(result->answered_by, ElementsAre(Pair("42", result->requests)));
+  EXPECT_EQ(result->loop, open_loop ? "open" : "closed");
+  EXPECT_EQ(result->wait, client_wait);
+  EXPECT_EQ(result->tcp_retransmits, 0U);
+  EXPECT_EQ(seen.connections, result->connections_opened);
+  EXPECT_EQ(seen.bad_requests, 0U);
+  if (open_loop) {
+    EXPECT_EQ(result->requests, 120U);  // 2,000/s for 60 ms
+    EXPECT_EQ(seen.requests, result->requests);
+    EXPECT_EQ(result->lateness.count(), result->requests);
+  } else {
+    // A closed loop's last request per connection ends after the window.
+    EXPECT_GE(seen.requests, result->requests);
+    EXPECT_LE(seen.requests, result->requests + static_cast<std::uint64_t>(connections));
+    EXPECT_EQ(result->lateness.count(), 0U);
+  }
+  const auto opened =
+      kind == WorkloadKind::tcp_rr ? static_cast<std::uint64_t>(connections) : seen.requests;
+  EXPECT_EQ(result->connections_opened, opened);
+  EXPECT_EQ(result->local_ports.size(), std::min<std::uint64_t>(opened, 16));
+}
+
+INSTANTIATE_TEST_SUITE_P(
+    Traffic, EveryCombination,
+    ::testing::Combine(
+        ::testing::Values(WorkloadKind::tcp_rr, WorkloadKind::tcp_crr), ::testing::Bool(),
+        ::testing::Values(WaitStrategy::block, WaitStrategy::hybrid, WaitStrategy::spin),
+        ::testing::Values(WaitStrategy::block, WaitStrategy::hybrid, WaitStrategy::spin),
+        ::testing::Values(1, 4)),
+    [](const auto& parameters) {
+      return fmt::format("{}_{}_{}_{}_{}", base::enum_name(std::get<0>(parameters.param)),
+                         std::get<1>(parameters.param) ? "open" : "closed",
+                         base::enum_name(std::get<2>(parameters.param)),
+                         base::enum_name(std::get<3>(parameters.param)),
+                         std::get<4>(parameters.param));
+    });
+
+class EverySize : public ::testing::TestWithParam<std::tuple<WorkloadKind, WaitStrategy, int>> {};
+
+TEST_P(EverySize, MessagesOfOneHeaderAndOfManySegmentsBothWork) {
+  const auto [kind, wait, connections] = GetParam();
+  for (const auto& [request, response] :
+       {std::pair{16U, 16U}, {100U << 10, 16U}, {16U, 100U << 10}, {1U << 20, 1U << 20}}) {
+    RunningServer server({.kind = kind, .wait = wait, .listen = {}});
+    auto job = short_job(server.endpoint());
+    job.workload.kind = kind;
+    job.workload.wait = wait;
+    job.workload.connections = connections;
+    job.workload.request = base::Bytes{request};
+    job.workload.response = base::Bytes{response};
+    const auto result = run_client(job, -1);
+    ASSERT_TRUE(result) << result.error().message;
+    EXPECT_GT(result->requests, 0U) << request << " " << response;
+    EXPECT_EQ(result->errors.total(), 0U) << request << " " << response;
+    EXPECT_EQ(server.result().bad_requests, 0U);
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(
+    Traffic, EverySize,
+    ::testing::Combine(::testing::Values(WorkloadKind::tcp_rr, WorkloadKind::tcp_crr),
+                       ::testing::Values(WaitStrategy::block, WaitStrategy::spin),
+                       ::testing::Values(1, 3)));
+
+TEST(Traffic, SixtyFourConnectionsAllWork) {
+  RunningServer server({.listen = {}});
+  auto job = short_job(server.endpoint());
+  job.workload.connections = 64;
+  const auto result = run_client(job, -1);
+  ASSERT_TRUE(result) << result.error().message;
+  EXPECT_EQ(result->connections_opened, 64U);
+  EXPECT_EQ(result->connect.count(), 64U);
+  EXPECT_EQ(result->errors.total(), 0U);
+  EXPECT_EQ(server.result().connections, 64U);
+}
+
+TEST(Traffic, MoreConnectionsThanTheSoftDescriptorLimitWork) {
+  rlimit before{};
+  ASSERT_EQ(::getrlimit(RLIMIT_NOFILE, &before), 0);
+  if (before.rlim_max < 512) GTEST_SKIP() << "the hard limit of descriptors is under 512";
+  rlimit low = before;
+  low.rlim_cur = 128;
+  ASSERT_EQ(::setrlimit(RLIMIT_NOFILE, &low), 0);
+  {
+    RunningServer server({.listen = {}});
+    auto job = short_job(server.endpoint());
+    job.workload.connections = 200;  // both ends of each are descriptors of this process
+    const auto result = run_client(job, -1);
+    ASSERT_TRUE(result) << result.error().message;
+    EXPECT_EQ(result->connections_opened, 200U);
+    EXPECT_EQ(result->errors.total(), 0U);
+  }
+  ASSERT_EQ(::setrlimit(RLIMIT_NOFILE, &before), 0);
+}
+
+TEST(Traffic, OneServerListensOnBothFamilies) {
+  RunningServer server({.listen = {any_port("::1"), any_port("127.0.0.1")}});
+  for (const std::size_t family : {0U, 1U}) {
+    const auto result = run_client(short_job(server.endpoint(family)), -1);
+    ASSERT_TRUE(result) << result.error().message;
+    EXPECT_GT(result->requests, 0U);
+    EXPECT_EQ(result->errors.total(), 0U);
+  }
+}
+
+TEST(Traffic, TheWarmUpIsNotCounted) {
+  RunningServer server({.listen = {}});
+  auto job = short_job(server.endpoint());
+  job.workload.warm_up = milliseconds(60);
+  const auto result = run_client(job, -1);
+  ASSERT_TRUE(result) << result.error().message;
+  // As much warm-up as window: the server answered more than the client counts.
+  EXPECT_GT(server.result().requests, result->requests + 1);
+  EXPECT_GE(result->end_ns - result->start_ns, 60'000'000);
+}
+
+TEST(Traffic, AClosedLoopOfOneLeavesNoTimeUnaccounted) {
+  for (const auto kind : {WorkloadKind::tcp_rr, WorkloadKind::tcp_crr}) {
+    RunningServer server({.kind = kind, .listen = {}});
+    auto job = short_job(server.endpoint());
+    job.workload.kind = kind;
+    const auto result = run_client(job, -1);
+    ASSERT_TRUE(result) << result.error().message;
+    EXPECT_LT(result->littles_law_residual, 1e-6);
+    EXPECT_FALSE(result->littles_law_violated);
+  }
+}
+
+TEST(Traffic, ConnectTimeIsPartOfAShortConnectionsLatency) {
+  RunningServer server({.kind = WorkloadKind::tcp_crr, .listen = {}});
+  auto job = short_job(server.endpoint());
+  job.workload.kind = WorkloadKind::tcp_crr;
+  const auto result = run_client(job, -1);
+  ASSERT_TRUE(result) << result.error().message;
+  EXPECT_EQ(result->connect.count(), result->requests);
+  EXPECT_LT(result->connect.min(), result->latency.min());
+  EXPECT_LT(result->connect.mean(), result->latency.mean());
+}
+
+TEST(Traffic, CpuTimeStaysWithinTheWindow) {
+  RunningServer server({.listen = {}});
+  const auto result = run_client(short_job(server.endpoint()), -1);
+  ASSERT_TRUE(result) << result.error().message;
+  const auto cpu_ns = result->cpu_user_ns + result->cpu_system_ns;
+  EXPECT_GT(cpu_ns, 0);
+  EXPECT_GE(result->cpu_user_ns, 0);
+  EXPECT_GE(result->cpu_system_ns, 0);
+  EXPECT_LE(cpu_ns, result->end_ns - result->start_ns + 1'000'000);
+  EXPECT_EQ(result->cpu_per_request_ns, cpu_ns / static_cast<std::int64_t>(result->requests));
+  const auto seen = server.result();
+  EXPECT_GT(seen.cpu_user_ns + seen.cpu_system_ns, 0);
+}
+
+TEST(Traffic, AResultSurvivesItsJson) {
+  RunningServer server({.listen = {}, .server_id = 5});
+  const auto result = run_client(short_job(server.endpoint()), -1);
+  ASSERT_TRUE(result) << result.error().message;
+  const auto json = base::to_json(*result);
+  const auto read = base::from_json<ClientResult>(json);
+  ASSERT_TRUE(read) << read.error().message;
+  EXPECT_EQ(read->latency, result->latency);
+  EXPECT_EQ(answered(*read), result->requests);
+  EXPECT_EQ(base::dump_json(base::to_json(*read)), base::dump_json(json));
+}
+
+TEST(Traffic, RepliesComeFromTheConnectionsTheResultNames) {
+  ScriptedServer server([](int fd, const RequestHeader& request) {
+    return ScriptedServer::send_text(fd, ScriptedServer::reply_to(request));
+  });
+  auto job = short_job(server.endpoint());
+  job.workload.connections = 3;
+  const auto result = run_client(job, -1);
+  ASSERT_TRUE(result) << result.error().message;
+  EXPECT_THAT(server.client_ports(), ::testing::UnorderedElementsAreArray(result->local_ports));
+}
+
+TEST(Traffic, EveryServerThatAnswersIsCountedByItsIdentity) {
+  ScriptedServer server([](int fd, const RequestHeader& request) {
+    const std::uint32_t id = request.sequence % 3 == 0 ? 30 : 10;
+    return ScriptedServer::send_text(fd, ScriptedServer::reply_to(request, id));
+  });
+  const auto result = run_client(short_job(server.endpoint()), -1);
+  ASSERT_TRUE(result) << result.error().message;
+  ASSERT_EQ(result->answered_by.size(), 2U);
+  EXPECT_NEAR(static_cast<double>(result->answered_by.at("30")),
+              static_cast<double>(result->requests) / 3, 1);
+  EXPECT_EQ(answered(*result), result->requests);
+}
+
+TEST(OpenLoop, AStallIsSeenByEveryRequestThatWasDueMeanwhile) {
+  std::atomic<int> requests = 0;
+  std::atomic<std::int64_t> stalled_until = 0;
+  ScriptedServer server([&](int fd, const RequestHeader& request) {
+    if (++requests == 200) stalled_until = base::monotonic_now().ns + 200'000'000;
+    const auto left = stalled_until - base::monotonic_now().ns;
+    if (left > 0) std::this_thread::sleep_for(std::chrono::nanoseconds(left));
+    return ScriptedServer::send_text(fd, ScriptedServer::reply_to(request));
+  });
+  auto job = short_job(server.endpoint());
+  job.workload.duration = milliseconds(600);
+  job.workload.rate = base::RequestRate{1'000};
+  job.workload.connections = 4;
+  const auto result = run_client(job, -1);
+  ASSERT_TRUE(result) << result.error().message;
+  EXPECT_EQ(result->requests, 600U);
+  EXPECT_GE(result->latency.max(), 190'000'000U);
+  // 1,000/s x 200 ms were due during the stall; half of them had more than 100 ms of it left. A
+  // loop that waited with its sends would show four slow requests, one per connection.
+  const auto share_below = [&](double q) { return result->latency.quantile(q); };
+  EXPECT_GE(share_below(1 - 90.0 / 600), 95'000'000U);
+  // The generator could not send for want of an idle connection, and says so.
+  EXPECT_GE(result->lateness.max(), 150'000'000U);
+  EXPECT_TRUE(result->generator_limited);
+}
+
+TEST(OpenLoop, SendsNothingBeforeItIsDue) {
+  std::mutex mutex;
+  std::vector<std::int64_t> arrivals;
+  ScriptedServer server([&](int fd, const RequestHeader& request) {
+    {
+      const std::lock_guard lock(mutex);
+      arrivals.push_back(base::monotonic_now().ns);
+    }
+    return ScriptedServer::send_text(fd, ScriptedServer::reply_to(request));
+  });
+  auto job = short_job(server.endpoint());
+  job.workload.duration = milliseconds(200);
+  job.workload.rate = base::RequestRate{500};
+  const auto result = run_client(job, -1);
+  ASSERT_TRUE(result) << result.error().message;
+  ASSERT_EQ(arrivals.size(), 100U);
+  for (std::size_t i = 0; i < arrivals.size(); ++i) {
+    // Request i is due in the i-th slot of 2 ms.
+    ASSERT_GE(arrivals[i] - result->start_ns, static_cast<std::int64_t>(i) * 2'000'000);
+  }
+}
+
+TEST(RunClient, RefusesJobsThatMakeNoSense) {
+  auto job = short_job(any_port("127.0.0.1"));
+  job.workload.request = base::Bytes{15};
+  EXPECT_THAT(run_client(job, -1).error().message, HasSubstr("request: expected 16 to"));
+  job = short_job(any_port("127.0.0.1"));
+  job.workload.connections = 0;
+  EXPECT_EQ(run_client(job, -1).error().kind, base::ErrorKind::input);
+  job = short_job(any_port("127.0.0.1"));
+  job.cpu = 4'000;
+  EXPECT_THAT(run_client(job, -1).error().message, HasSubstr("no core 4000"));
+}
+
+}  // namespace
+}  // namespace bench

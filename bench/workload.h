@@ -1,0 +1,225 @@
+// What traffic is asked for and what came of it: the words shared by scenario, agent and report.
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "base/describe.h"
+#include "base/histogram.h"
+#include "base/scalar.h"
+
+namespace bench {
+
+enum class WorkloadKind {
+  tcp_rr,   // one request and its reply at a time over a kept connection
+  tcp_crr,  // connect, one request and its reply, close
+};
+
+// How a thread waits for its next event.
+enum class WaitStrategy {
+  block,   // sleep in the kernel
+  hybrid,  // sleep until 60 us before the due time, then spin
+  spin,    // never sleep
+};
+
+// A workload as a scenario writes it.
+struct WorkloadSpec {
+  WorkloadKind kind = WorkloadKind::tcp_rr;
+  base::Duration duration = std::chrono::milliseconds(300);
+  base::Duration warm_up = std::chrono::milliseconds(50);
+  std::optional<base::RequestRate> rate = {};  // set: open loop; absent: closed loop
+  int connections = 1;
+  std::optional<WaitStrategy> wait = {};  // default: hybrid for open loop, block for closed
+  base::Bytes request{64};
+  base::Bytes response{64};
+  base::Duration timeout = std::chrono::seconds(2);  // of one connect, and of one reply
+};
+
+template <typename Visit, base::SelfOf<WorkloadSpec> Self>
+void describe(Visit& visit, Self& self) {
+  visit("kind", self.kind, {.doc = "How traffic is made.", .required = true});
+  visit("duration", self.duration, {.doc = "How long one invocation measures."});
+  visit("warm_up", self.warm_up, {.doc = "Traffic before it that is not counted."});
+  visit("rate", self.rate,
+        {.doc = "Open loop: requests are due at this rate, however late replies come. Absent: "
+                "closed loop, as fast as replies come."});
+  visit("connections", self.connections,
+        {.doc = "Connections used at once.", .at_least = 1, .at_most = 4096});
+  visit("wait", self.wait,
+        {.doc = "How client and server wait: hybrid is the default of an open loop, block of a "
+                "closed one."});
+  visit("request", self.request, {.doc = "Bytes of a request, at least 16."});
+  visit("response", self.response, {.doc = "Bytes of a reply, at least 16."});
+  visit("timeout", self.timeout, {.doc = "The longest wait for one connect or one reply."});
+}
+
+// The port a backend listens on for a workload (targetPort) and the port a Service offers it on.
+// They differ, so that a translation that forgets the port is noticed, and every workload kind has
+// its own, so that two protocols never share one.
+[[nodiscard]] std::uint16_t target_port(WorkloadKind kind);   // 7001, 7002, ...
+[[nodiscard]] std::uint16_t service_port(WorkloadKind kind);  // 8001, 8002, ...
+// The name of that port in Service and EndpointSlice objects: the kind with dashes ("tcp-rr").
+[[nodiscard]] std::string port_name(WorkloadKind kind);
+
+// What a server worker is told. It replies to the requests of one workload kind until it is
+// stopped; `spin` spins only while a connection is open, so that idle servers cost nothing.
+struct ServerJob {
+  WorkloadKind kind = WorkloadKind::tcp_rr;
+  WaitStrategy wait = WaitStrategy::block;
+  std::vector<base::Endpoint> listen;  // usually [::]:port and 0.0.0.0:port
+  std::uint32_t server_id = 0;         // stamped into every reply: who answered
+  std::optional<int> cpu = {};         // the core its hot thread is pinned to
+};
+
+template <typename Visit, base::SelfOf<ServerJob> Self>
+void describe(Visit& visit, Self& self) {
+  visit("kind", self.kind, {.doc = "The workload it answers.", .required = true});
+  visit("wait", self.wait, {.doc = "How it waits."});
+  visit("listen", self.listen, {.doc = "Where it listens.", .required = true});
+  visit("server_id", self.server_id, {.doc = "Stamped into every reply."});
+  visit("cpu", self.cpu, {.doc = "The core it is pinned to."});
+}
+
+// What a client worker is told.
+struct ClientJob {
+  WorkloadSpec workload;
+  base::Endpoint server;
+  std::optional<int> cpu = {};
+  std::uint64_t seed = 1;  // of the arrival schedule
+};
+
+template <typename Visit, base::SelfOf<ClientJob> Self>
+void describe(Visit& visit, Self& self) {
+  visit("workload", self.workload, {.doc = "What to do.", .required = true});
+  visit("server", self.server, {.doc = "Whom to dial.", .required = true});
+  visit("cpu", self.cpu, {.doc = "The core it is pinned to."});
+  visit("seed", self.seed, {.doc = "Of the arrival schedule."});
+}
+
+// Failed requests by class. A refused, a dropped and a wrongly answered request are different
+// observations.
+struct TrafficErrors {
+  std::uint64_t refused = 0;              // RST to the SYN
+  std::uint64_t reset = 0;                // RST on an open connection
+  std::uint64_t timed_out = 0;            // no answer within the timeout: dropped
+  std::uint64_t unreachable = 0;          // ICMP or no route
+  std::uint64_t closed_early = 0;         // FIN where a reply was due
+  std::uint64_t bad_reply = 0;            // bytes that are not the reply to this request
+  std::uint64_t address_unavailable = 0;  // EADDRNOTAVAIL: out of local ports
+  std::uint64_t other = 0;
+  [[nodiscard]] std::uint64_t total() const {
+    return refused + reset + timed_out + unreachable + closed_early + bad_reply +
+           address_unavailable + other;
+  }
+};
+
+template <typename Visit, base::SelfOf<TrafficErrors> Self>
+void describe(Visit& visit, Self& self) {
+  visit("refused", self.refused, {.doc = "Connects answered by RST."});
+  visit("reset", self.reset, {.doc = "Open connections reset."});
+  visit("timed_out", self.timed_out, {.doc = "No answer within the timeout."});
+  visit("unreachable", self.unreachable, {.doc = "No route, or ICMP said so."});
+  visit("closed_early", self.closed_early, {.doc = "Closed where a reply was due."});
+  visit("bad_reply", self.bad_reply, {.doc = "Bytes that are not the reply to this request."});
+  visit("address_unavailable", self.address_unavailable, {.doc = "Out of local ports."});
+  visit("other", self.other, {.doc = "Anything else."});
+}
+
+// What one invocation of a client measured: one sample's worth of honest numbers. Histograms hold
+// nanoseconds and count the measuring window only, never the warm-up.
+struct ClientResult {
+  WorkloadKind kind = WorkloadKind::tcp_rr;
+  std::string loop;  // "open" or "closed"
+  WaitStrategy wait = WaitStrategy::block;
+  std::optional<int> cpu = {};
+  std::int64_t start_ns = 0;  // CLOCK_MONOTONIC, the measuring window
+  std::int64_t end_ns = 0;
+  std::uint64_t requests = 0;  // completed in the window
+  std::uint64_t connections_opened = 0;
+  base::Histogram latency;   // open loop: from the intended send time; tcp_crr: connect to reply
+  base::Histogram connect;   // tcp_crr (and tcp_rr's set-up): connect(2) to established
+  base::Histogram lateness;  // open loop: actual send - intended
+  double rate_per_second = 0;
+  std::int64_t cpu_user_ns = 0;  // of the hot thread in the window, includes borrowed softirq
+  std::int64_t cpu_system_ns = 0;
+  std::int64_t cpu_per_request_ns = 0;
+  double utilisation = 0;             // share of the window its core was busy with us; spin is 1
+  double littles_law_residual = 0;    // |mean latency x rate / concurrency - 1|, closed loop
+  bool littles_law_violated = false;  // the residual is over 2 %
+  bool generator_limited = false;     // lateness p99 > 10 % of latency p99, or utilisation > 0.95
+  std::uint64_t involuntary_context_switches = 0;
+  std::uint64_t tcp_retransmits = 0;  // TCP_INFO, over every connection used
+  TrafficErrors errors;
+  std::map<std::string, std::uint64_t> answered_by;  // server_id -> requests
+  std::vector<int> local_ports;                      // of the first connections, at most 16
+};
+
+template <typename Visit, base::SelfOf<ClientResult> Self>
+void describe(Visit& visit, Self& self) {
+  visit("kind", self.kind, {.doc = "The workload.", .required = true});
+  visit("loop", self.loop, {.doc = "open or closed.", .required = true});
+  visit("wait", self.wait, {.doc = "How it waited."});
+  visit("cpu", self.cpu, {.doc = "The core it was pinned to."});
+  visit("start_ns", self.start_ns, {.doc = "Start of the window, CLOCK_MONOTONIC."});
+  visit("end_ns", self.end_ns, {.doc = "End of the window, CLOCK_MONOTONIC."});
+  visit("requests", self.requests, {.doc = "Requests completed in the window."});
+  visit("connections_opened", self.connections_opened, {.doc = "Connections opened."});
+  visit("latency_ns", self.latency, {.doc = "Per request."});
+  visit("connect_ns", self.connect, {.doc = "Per connection, connect to established."});
+  visit("lateness_ns", self.lateness, {.doc = "Actual send minus intended send."});
+  visit("rate_per_second", self.rate_per_second, {.doc = "Completed requests per second."});
+  visit("cpu_user_ns", self.cpu_user_ns, {.doc = "User CPU of the hot thread."});
+  visit("cpu_system_ns", self.cpu_system_ns,
+        {.doc = "System CPU of the hot thread, includes borrowed softirq."});
+  visit("cpu_per_request_ns", self.cpu_per_request_ns, {.doc = "Their sum per request."});
+  visit("utilisation", self.utilisation, {.doc = "Busy share of the generator's core."});
+  visit("littles_law_residual", self.littles_law_residual,
+        {.doc = "|mean latency x rate / concurrency - 1| of a closed loop."});
+  visit("littles_law_violated", self.littles_law_violated, {.doc = "The residual is over 2 %."});
+  visit("generator_limited", self.generator_limited,
+        {.doc = "The generator, not the path, set this latency."});
+  visit("involuntary_context_switches", self.involuntary_context_switches,
+        {.doc = "Times the hot thread was preempted."});
+  visit("tcp_retransmits", self.tcp_retransmits, {.doc = "Segments sent again."});
+  visit("errors", self.errors, {.doc = "Failed requests by class."});
+  visit("answered_by", self.answered_by, {.doc = "Requests per server identity."});
+  visit("local_ports", self.local_ports, {.doc = "Local ports of the first connections."});
+}
+
+// What a server worker saw between its start and its stop.
+struct ServerResult {
+  std::uint64_t requests = 0;
+  std::uint64_t connections = 0;
+  std::uint64_t bad_requests = 0;
+  std::int64_t cpu_user_ns = 0;
+  std::int64_t cpu_system_ns = 0;
+};
+
+template <typename Visit, base::SelfOf<ServerResult> Self>
+void describe(Visit& visit, Self& self) {
+  visit("requests", self.requests, {.doc = "Requests answered."});
+  visit("connections", self.connections, {.doc = "Connections accepted."});
+  visit("bad_requests", self.bad_requests, {.doc = "Requests that were not ours."});
+  visit("cpu_user_ns", self.cpu_user_ns, {.doc = "User CPU of the hot thread."});
+  visit("cpu_system_ns", self.cpu_system_ns, {.doc = "System CPU of the hot thread."});
+}
+
+}  // namespace bench
+
+template <>
+struct base::EnumNames<bench::WorkloadKind> {
+  static constexpr std::array names{
+      std::pair{bench::WorkloadKind::tcp_rr, std::string_view("tcp_rr")},
+      std::pair{bench::WorkloadKind::tcp_crr, std::string_view("tcp_crr")}};
+};
+
+template <>
+struct base::EnumNames<bench::WaitStrategy> {
+  static constexpr std::array names{
+      std::pair{bench::WaitStrategy::block, std::string_view("block")},
+      std::pair{bench::WaitStrategy::hybrid, std::string_view("hybrid")},
+      std::pair{bench::WaitStrategy::spin, std::string_view("spin")}};
+};
