@@ -1,0 +1,15 @@
+// Made-up reports for the tests of this room: every part of a record filled, figures invented.
+#pragma once
+
+#include "reports/record.h"
+
+namespace reports {
+
+// A complete lab run: four arms and one that was skipped, two workloads, a disturbed block, one
+// expectation of each of pass, fail and inconclusive, and a check per arm.
+[[nodiscard]] Report example_report();
+
+// The same run stopped by SIGINT after one block.
+[[nodiscard]] Report example_partial_report();
+
+}  // namespace reports

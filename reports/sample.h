@@ -1,0 +1,187 @@
+// What a report keeps of a run's traffic: its blocks and the summary of every invocation.
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "base/describe.h"
+#include "base/histogram.h"
+#include "base/noise.h"
+#include "base/scalar.h"
+
+namespace reports {
+
+enum class BlockState {
+  kept,
+  warm_up,    // the first one: caches and CPU frequency settle; never counted
+  disturbed,  // the noise guard saw something; replaced by another
+};
+
+// One invocation's place in a block.
+struct Turn {
+  std::string arm = {};
+  std::string workload = {};
+  int pass = 1;  // 1: the random order, 2: its reverse
+
+  bool operator==(const Turn&) const = default;
+};
+
+template <typename Visit, base::SelfOf<Turn> Self>
+void describe(Visit& visit, Self& self) {
+  visit("arm", self.arm, {.doc = "The arm.", .required = true});
+  visit("workload", self.workload, {.doc = "The workload.", .required = true});
+  visit("pass", self.pass,
+        {.doc = "1 in the random order, 2 in its reverse.", .at_least = 1, .at_most = 2});
+}
+
+// Every arm twice.
+struct Block {
+  int index = 0;  // from 0, in the order of time; a replacement is a block of its own
+  BlockState state = BlockState::kept;
+  std::optional<std::string> reason = {};  // why it is disturbed
+  std::int64_t start_ns = 0;
+  std::int64_t end_ns = 0;
+  base::NoiseReading noise = {};
+  std::vector<Turn> order = {};
+};
+
+template <typename Visit, base::SelfOf<Block> Self>
+void describe(Visit& visit, Self& self) {
+  visit("index", self.index, {.doc = "Its number in the run.", .required = true});
+  visit("state", self.state, {.doc = "Whether it counts.", .required = true});
+  visit("reason", self.reason, {.doc = "Why it is disturbed."});
+  visit("start_ns", self.start_ns, {.doc = "CLOCK_MONOTONIC."});
+  visit("end_ns", self.end_ns, {.doc = "CLOCK_MONOTONIC."});
+  visit("noise", self.noise, {.doc = "What the noise guard saw."});
+  visit("order", self.order, {.doc = "Its invocations in the order they ran."});
+}
+
+// One invocation: a fresh process, fresh connections. A quantile is absent where too few requests
+// stand behind it (base::Histogram::honest_quantile). CPU times include borrowed softirq.
+struct Sample {
+  std::string arm = {};
+  std::string workload = {};
+  int block = 0;
+  int position = 0;  // in the block's order, from 0
+  int pass = 1;
+  std::int64_t start_ns = 0;
+  std::int64_t end_ns = 0;
+  std::uint64_t requests = 0;
+  double rate_per_second = 0;
+  double latency_mean_ns = 0;
+  std::optional<std::uint64_t> latency_p50_ns = {};
+  std::optional<std::uint64_t> latency_p90_ns = {};
+  std::optional<std::uint64_t> latency_p99_ns = {};
+  std::optional<std::uint64_t> connect_p50_ns = {};
+  std::optional<std::uint64_t> lateness_p50_ns = {};  // open loop only
+  std::optional<std::uint64_t> lateness_p99_ns = {};
+  std::optional<double> client_cpu_per_request_ns = {};
+  std::optional<double> server_cpu_per_request_ns = {};
+  std::optional<double> cpu_per_request_ns = {};    // the total, which the gate uses
+  double utilisation = 0;                           // of the generator's core
+  std::optional<double> littles_law_residual = {};  // closed loop only
+  bool generator_limited = false;
+  bool littles_law_violated = false;
+  bool oversubscribed = false;  // more hot threads than cores: its latency does not gate
+  std::uint64_t involuntary_context_switches = 0;
+  std::uint64_t tcp_retransmits = 0;
+  std::map<std::string, std::uint64_t> errors = {};  // by class; classes without any are left out
+  std::map<std::string, std::uint64_t> answered_by = {};  // server identity -> requests
+  std::optional<std::uint64_t> series_row = {};           // its line in the series file, from 0
+
+  // Failed requests of every class.
+  [[nodiscard]] std::uint64_t failed() const {
+    std::uint64_t total = 0;
+    for (const auto& [kind, count] : errors) total += count;
+    return total;
+  }
+};
+
+template <typename Visit, base::SelfOf<Sample> Self>
+void describe(Visit& visit, Self& self) {
+  visit("arm", self.arm, {.doc = "The arm.", .required = true});
+  visit("workload", self.workload, {.doc = "The workload.", .required = true});
+  visit("block", self.block, {.doc = "The block.", .required = true});
+  visit("position", self.position, {.doc = "Its place in the block's order.", .required = true});
+  visit("pass", self.pass,
+        {.doc = "1 in the random order, 2 in its reverse.", .at_least = 1, .at_most = 2});
+  visit("start_ns", self.start_ns, {.doc = "Start of the window, CLOCK_MONOTONIC."});
+  visit("end_ns", self.end_ns, {.doc = "End of the window, CLOCK_MONOTONIC."});
+  visit("requests", self.requests, {.doc = "Completed in the window.", .required = true});
+  visit("rate_per_second", self.rate_per_second, {.doc = "Completed requests per second."});
+  visit("latency_mean_ns", self.latency_mean_ns, {.doc = "Mean latency."});
+  visit("latency_p50_ns", self.latency_p50_ns,
+        {.doc = "Absent, like every quantile, where too few requests stand behind it."});
+  visit("latency_p90_ns", self.latency_p90_ns, {.doc = "90th percentile."});
+  visit("latency_p99_ns", self.latency_p99_ns, {.doc = "99th percentile."});
+  visit("connect_p50_ns", self.connect_p50_ns, {.doc = "Median of connect to established."});
+  visit("lateness_p50_ns", self.lateness_p50_ns, {.doc = "Actual minus intended send, median."});
+  visit("lateness_p99_ns", self.lateness_p99_ns, {.doc = "The same, 99th percentile."});
+  visit("client_cpu_per_request_ns", self.client_cpu_per_request_ns,
+        {.doc = "Client CPU, includes borrowed softirq."});
+  visit("server_cpu_per_request_ns", self.server_cpu_per_request_ns,
+        {.doc = "Server CPU, includes borrowed softirq."});
+  visit("cpu_per_request_ns", self.cpu_per_request_ns, {.doc = "Total CPU: the one that gates."});
+  visit("utilisation", self.utilisation, {.doc = "Busy share of the generator's core."});
+  visit("littles_law_residual", self.littles_law_residual,
+        {.doc = "|mean latency x rate / concurrency - 1| of a closed loop."});
+  visit("generator_limited", self.generator_limited,
+        {.doc = "The generator, not the path, set the latency."});
+  visit("littles_law_violated", self.littles_law_violated, {.doc = "The residual is over 2 %."});
+  visit("oversubscribed", self.oversubscribed,
+        {.doc = "More hot threads than cores: the latency does not gate."});
+  visit("involuntary_context_switches", self.involuntary_context_switches,
+        {.doc = "Times the hot thread was preempted."});
+  visit("tcp_retransmits", self.tcp_retransmits, {.doc = "Segments sent again."});
+  visit("errors", self.errors, {.doc = "Failed requests by class."});
+  visit("answered_by", self.answered_by, {.doc = "Requests per server identity."});
+  visit("series_row", self.series_row, {.doc = "Its line in the series file, from 0."});
+}
+
+// Every kept invocation of an arm under a workload, merged: to look at, never to compare by.
+struct MergedHistogram {
+  std::string arm = {};
+  std::string workload = {};
+  base::Histogram latency = {};
+  std::optional<base::Histogram> connect = {};
+};
+
+template <typename Visit, base::SelfOf<MergedHistogram> Self>
+void describe(Visit& visit, Self& self) {
+  visit("arm", self.arm, {.doc = "The arm.", .required = true});
+  visit("workload", self.workload, {.doc = "The workload.", .required = true});
+  visit("latency_ns", self.latency, {.doc = "Per request.", .required = true});
+  visit("connect_ns", self.connect, {.doc = "Per connection, connect to established."});
+}
+
+// A file beside the report, in <report>.d/, named by the hash of its content.
+struct SeriesFile {
+  std::string name = {};    // "<sha256>.ndjson"
+  std::string sha256 = {};  // of its content, hexadecimal: what sha256sum prints
+  std::uint64_t bytes = 0;
+  std::uint64_t rows = 0;  // lines, a JSON value each
+
+  bool operator==(const SeriesFile&) const = default;
+};
+
+template <typename Visit, base::SelfOf<SeriesFile> Self>
+void describe(Visit& visit, Self& self) {
+  visit("name", self.name, {.doc = "File name in <report>.d.", .required = true});
+  visit("sha256", self.sha256, {.doc = "Of its content.", .required = true});
+  visit("bytes", self.bytes, {.doc = "Its size.", .required = true});
+  visit("rows", self.rows,
+        {.doc = "Its lines: one complete client result each.", .required = true});
+}
+
+}  // namespace reports
+
+template <>
+struct base::EnumNames<reports::BlockState> {
+  static constexpr std::array names{
+      std::pair{reports::BlockState::kept, std::string_view("kept")},
+      std::pair{reports::BlockState::warm_up, std::string_view("warm_up")},
+      std::pair{reports::BlockState::disturbed, std::string_view("disturbed")}};
+};

@@ -1,0 +1,217 @@
+#include "reports/workload_table.h"
+
+#include <algorithm>
+#include <array>
+#include <functional>
+#include <set>
+#include <string_view>
+
+#include <fmt/ranges.h>
+
+#include "base/units.h"
+#include "reports/table.h"
+
+namespace reports {
+namespace {
+
+using base::Paint;
+
+// What a sample can have that the reader must know before using its figures.
+struct Flag {
+  std::string_view mark;
+  std::function<bool(const Sample&)> set;
+  std::string_view meaning;
+};
+
+const std::array<Flag, 4>& flags() {
+  static const std::array<Flag, 4> all{{
+      {"[e]", [](const Sample& sample) { return sample.failed() > 0; },
+       "requests failed; the figures are of the others"},
+      {"[g]", [](const Sample& sample) { return sample.generator_limited; },
+       "the generator, not the path, set these figures"},
+      {"[l]", [](const Sample& sample) { return sample.littles_law_violated; },
+       "latency, rate and concurrency disagree by more than 2 % (Little's law)"},
+      {"[o]", [](const Sample& sample) { return sample.oversubscribed; },
+       "more hot threads than cores: latency does not gate, CPU per request leads"},
+  }};
+  return all;
+}
+
+class Builder {
+ public:
+  Builder(const Report& report, const std::string& workload, const base::Terminal& terminal)
+      : report_(report), workload_(workload), terminal_(terminal) {
+    for (const auto& block : report.blocks) {
+      if (block.state == BlockState::kept) kept_.insert(block.index);
+    }
+    for (const auto& arm : report.arms) {
+      if (!arm.skipped) rows_.push_back(&arm);
+    }
+  }
+
+  WorkloadTable build();
+
+ private:
+  [[nodiscard]] const Estimate* estimate(const std::string& arm, std::string_view metric) const;
+  [[nodiscard]] std::string value(const Estimate* estimate) const;
+  // "2: +12.3 % [+10.1, +14.9]".
+  [[nodiscard]] std::string difference(const Estimate* estimate) const;
+  [[nodiscard]] std::string observed(const std::string& arm) const;
+  [[nodiscard]] Cell verdict(const std::string& arm) const;
+  // Fills the notes; answers the marks of each row.
+  std::vector<std::string> marks();
+  Column column(std::string title, Align align, int importance,
+                const std::function<Cell(const ArmRecord&)>& cell) const;
+
+  const Report& report_;
+  const std::string& workload_;
+  const base::Terminal& terminal_;
+  std::set<int> kept_;
+  std::vector<const ArmRecord*> rows_;
+  std::vector<TableNote> notes_;
+};
+
+const Estimate* Builder::estimate(const std::string& arm, std::string_view metric) const {
+  const auto found = std::ranges::find_if(report_.estimates, [&](const Estimate& one) {
+    return one.arm == arm && one.workload == workload_ && one.metric == metric;
+  });
+  return found == report_.estimates.end() ? nullptr : &*found;
+}
+
+std::string Builder::value(const Estimate* estimate) const {
+  if (estimate == nullptr) return {};
+  return estimate->unit == Unit::per_second ? base::format_rate(estimate->value)
+                                            : base::format_time(estimate->value, terminal_.charset);
+}
+
+std::string Builder::difference(const Estimate* estimate) const {
+  if (estimate == nullptr || !estimate->difference) return {};
+  const auto& difference = *estimate->difference;
+  const auto row = std::ranges::find(rows_, difference.base_arm, &ArmRecord::name);
+  const std::string base = row == rows_.end()
+                               ? base::printable(difference.base_arm, terminal_.charset)
+                               : std::to_string(row - rows_.begin() + 1);
+  const std::string percent = base::format_difference(difference.percent);
+  if (!difference.interval_percent) return fmt::format("{}: {} [no interval]", base, percent);
+  return fmt::format("{}: {} [{}, {}]", base, percent,
+                     base::format_signed(difference.interval_percent->lower),
+                     base::format_signed(difference.interval_percent->upper));
+}
+
+std::string Builder::observed(const std::string& arm) const {
+  std::vector<std::string> all;
+  for (const auto& check : report_.checks) {
+    const bool ours = check.arm == arm && (!check.workload || *check.workload == workload_);
+    if (!ours || !check.observed || check.observed->empty()) continue;
+    auto word = base::printable(*check.observed, terminal_.charset);
+    if (std::ranges::find(all, word) == all.end()) all.push_back(std::move(word));
+  }
+  return fmt::format("{}", fmt::join(all, ", "));
+}
+
+// The gravest verdict on this arm under this workload.
+Cell Builder::verdict(const std::string& arm) const {
+  constexpr std::array gravest_first{
+      std::pair{Verdict::fail, Paint::red}, std::pair{Verdict::invalid, Paint::yellow},
+      std::pair{Verdict::inconclusive, Paint::yellow}, std::pair{Verdict::skip, Paint::dim},
+      std::pair{Verdict::pass, Paint::green}};
+  std::set<Verdict> all;
+  for (const auto& one : report_.expectations) {
+    if (one.arm == arm && one.workload == workload_) all.insert(one.verdict);
+  }
+  for (const auto& check : report_.checks) {
+    if (check.arm == arm && (!check.workload || *check.workload == workload_)) {
+      all.insert(check.verdict);
+    }
+  }
+  for (const auto& [one, paint] : gravest_first) {
+    if (all.contains(one)) return {std::string(base::enum_name(one)), paint};
+  }
+  return {};
+}
+
+std::vector<std::string> Builder::marks() {
+  std::vector<std::string> marks(rows_.size());
+  for (const auto& flag : flags()) {
+    std::vector<std::string> where;
+    for (std::size_t row = 0; row < rows_.size(); ++row) {
+      std::size_t flagged = 0;
+      std::size_t all = 0;
+      for (const auto& sample : report_.samples) {
+        if (sample.arm != rows_[row]->name || sample.workload != workload_) continue;
+        if (!kept_.contains(sample.block)) continue;
+        ++all;
+        if (flag.set(sample)) ++flagged;
+      }
+      if (flagged == 0) continue;
+      marks[row] += fmt::format(" {}", flag.mark);
+      where.push_back(fmt::format("{} of {} in row {}", flagged, all, row + 1));
+    }
+    if (where.empty()) continue;
+    notes_.push_back({std::string(flag.mark),
+                      fmt::format("{} (invocations: {}).", flag.meaning, fmt::join(where, ", "))});
+  }
+  return marks;
+}
+
+Column Builder::column(std::string title, Align align, int importance,
+                       const std::function<Cell(const ArmRecord&)>& cell) const {
+  Column made{.title = std::move(title), .align = align, .importance = importance, .cells = {}};
+  for (const auto* arm : rows_) made.cells.push_back(cell(*arm));
+  return made;
+}
+
+WorkloadTable Builder::build() {
+  const bool measured = std::ranges::any_of(report_.estimates, [&](const Estimate& one) {
+    return one.workload == workload_ &&
+           std::ranges::find(rows_, one.arm, &ArmRecord::name) != rows_.end();
+  });
+  if (!measured) return {};
+
+  const auto metric = [&](std::string title, int importance, std::string name) {
+    return column(std::move(title), Align::right, importance, [this, name](const ArmRecord& arm) {
+      return Cell{value(estimate(arm.name, name))};
+    });
+  };
+  const auto against = [&](std::string title, int importance, std::string name) {
+    return column(std::move(title), Align::left, importance, [this, name](const ArmRecord& arm) {
+      return Cell{difference(estimate(arm.name, name))};
+    });
+  };
+
+  const auto row_marks = marks();
+  Column arms = column("arm", Align::left, 0, [](const ArmRecord& arm) { return Cell{arm.name}; });
+  const std::size_t digits = std::to_string(rows_.size()).size();
+  for (std::size_t row = 0; row < rows_.size(); ++row) {
+    auto& cell = arms.cells[row];
+    cell.text = base::pad_left(std::to_string(row + 1), digits) + " " +
+                base::printable(cell.text, terminal_.charset) + row_marks[row];
+  }
+
+  std::vector<Column> columns;
+  columns.push_back(std::move(arms));
+  columns.push_back(metric("p50", 100, "latency.p50"));
+  columns.push_back(against("p50 against row", 95, "latency.p50"));
+  columns.push_back(metric("connect", 60, "connect.p50"));
+  columns.push_back(metric("p90", 20, "latency.p90"));
+  columns.push_back(metric("p99", 30, "latency.p99"));
+  columns.push_back(metric("rate", 50, "rate"));
+  columns.push_back(metric("CPU/req", 70, "cpu_per_request"));
+  columns.push_back(against("CPU against row", 10, "cpu_per_request"));
+  columns.push_back(column("translated", Align::left, 65,
+                           [this](const ArmRecord& arm) { return Cell{observed(arm.name)}; }));
+  columns.push_back(column("verdict", Align::left, 90,
+                           [this](const ArmRecord& arm) { return verdict(arm.name); }));
+  return {
+      render_table(std::move(columns), static_cast<std::size_t>(terminal_.width), terminal_.colour),
+      std::move(notes_)};
+}
+
+}  // namespace
+
+WorkloadTable workload_table(const Report& report, const std::string& workload,
+                             const base::Terminal& terminal) {
+  return Builder(report, workload, terminal).build();
+}
+
+}  // namespace reports
