@@ -1,0 +1,251 @@
+#include "cluster/fabric/sandbox.h"
+
+#include <algorithm>
+#include <array>
+#include <chrono>
+#include <memory>
+#include <optional>
+#include <system_error>
+#include <thread>
+#include <tuple>
+#include <utility>
+
+#include <fcntl.h>
+#include <poll.h>
+#include <sched.h>
+#include <signal.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+
+#include "base/file.h"
+#include "base/pidfd.h"
+#include "cluster/fabric/init.h"
+
+namespace cluster {
+namespace {
+
+using base::ErrorKind;
+using base::Result;
+using base::UniqueFd;
+
+constexpr int end_patience_ms = 10'000;
+
+struct PipeEnds {
+  UniqueFd read;
+  UniqueFd write;
+};
+
+Result<PipeEnds> make_pipe() {
+  std::array<int, 2> ends{};
+  if (::pipe2(ends.data(), O_CLOEXEC) < 0) return base::system_error(errno, "pipe2");
+  return PipeEnds{UniqueFd(ends[0]), UniqueFd(ends[1])};
+}
+
+std::unexpected<base::Error> refused(int code, std::string_view what) {
+  auto error = base::system_error(code, "making the sandbox: {}", what);
+  if (error.error().kind == ErrorKind::not_permitted) {
+    error.error().mend =
+        "Namespaces need root (CAP_SYS_ADMIN and CAP_NET_ADMIN): run it with sudo, or in a "
+        "privileged container.";
+  }
+  return error;
+}
+
+// Waits for the process behind a pidfd to become a zombie.
+bool ended_within(int pidfd, int milliseconds) {
+  pollfd watched{.fd = pidfd, .events = POLLIN, .revents = 0};
+  const auto deadline = std::chrono::steady_clock::now() + std::chrono::milliseconds(milliseconds);
+  while (true) {
+    const auto left = std::chrono::duration_cast<std::chrono::milliseconds>(
+        deadline - std::chrono::steady_clock::now());
+    const int ready =
+        ::poll(&watched, 1, static_cast<int>(std::max<std::int64_t>(0, left.count())));
+    if (ready >= 0 || errno != EINTR) return ready > 0;
+  }
+}
+
+// What enters a place between fork and exec: opened beforehand, so that the child only makes
+// system calls.
+class Entrance {
+ public:
+  static Result<std::shared_ptr<Entrance>> open(int init_pidfd, const Place& place) {
+    auto entrance = std::make_shared<Entrance>();
+    entrance->init_pidfd_ = init_pidfd;
+    entrance->netns_ = place.netns;
+    if (!place.cgroup.empty()) {
+      const std::string path = place.cgroup + "/cgroup.procs";
+      entrance->cgroup_.reset(::open(path.c_str(), O_WRONLY | O_CLOEXEC));
+      if (!entrance->cgroup_) return base::system_error(errno, "{}", path);
+    }
+    return entrance;
+  }
+
+  Result<> enter() const {
+    if (cgroup_ && ::write(cgroup_.get(), "0", 1) < 0) {
+      return base::system_error(errno, "joining a cgroup");
+    }
+    // All at once by init's pidfd (Linux 5.8), then the place's own network namespace.
+    if (::setns(init_pidfd_, CLONE_NEWPID | CLONE_NEWNS | CLONE_NEWNET) < 0) {
+      return base::system_error(errno, "entering the sandbox");
+    }
+    if (netns_ >= 0 && ::setns(netns_, CLONE_NEWNET) < 0) {
+      return base::system_error(errno, "entering a network namespace");
+    }
+    return {};
+  }
+
+ private:
+  int init_pidfd_ = -1;
+  int netns_ = -1;
+  UniqueFd cgroup_;
+};
+
+std::string netns_batch(std::string_view verb, const std::vector<std::string>& names) {
+  std::string batch;
+  for (const auto& name : names) batch += fmt::format("netns {} {}\n", verb, name);
+  return batch;
+}
+
+std::string sysctl_path(std::string name) {
+  std::replace(name.begin(), name.end(), '.', '/');
+  return "/proc/sys/" + name;
+}
+
+}  // namespace
+
+Result<Sandbox> Sandbox::create() {
+  ASSIGN_OR_RETURN(PipeEnds alive, make_pipe());
+  ASSIGN_OR_RETURN(PipeEnds report, make_pipe());
+  // The raw call, because glibc's fork cannot say CLONE_NEW*; the child makes system calls only.
+  const long pid =
+      ::syscall(SYS_clone, CLONE_NEWPID | CLONE_NEWNS | CLONE_NEWNET | SIGCHLD, 0, 0, 0, 0);
+  if (pid < 0) return refused(errno, "clone");
+  if (pid == 0) run_init(alive.read.get(), report.write.get());
+  const auto init = static_cast<pid_t>(pid);
+  UniqueFd pidfd(::pidfd_open(init, 0));
+  if (!pidfd) {
+    const int code = errno;
+    ::kill(init, SIGKILL);
+    ::waitpid(init, nullptr, 0);
+    return refused(code, "pidfd_open");
+  }
+  Sandbox sandbox(init, std::move(pidfd), std::move(alive.write));
+  alive.read.reset();
+  report.write.reset();
+
+  InitReport ready;
+  ssize_t count = 0;
+  do {
+    count = ::read(report.read.get(), &ready, sizeof(ready));
+  } while (count < 0 && errno == EINTR);
+  if (count != sizeof(ready)) {
+    return base::fail(ErrorKind::system, "making the sandbox: its init ended early");
+  }
+  if (ready.code != 0) return refused(ready.code, init_step_name(ready.step));
+  return sandbox;
+}
+
+Sandbox::~Sandbox() { std::ignore = end(); }
+
+Result<> Sandbox::end() {
+  if (!pidfd_) return {};
+  alive_.reset();
+  // The pipe suffices; the signal is for an init that hangs in its set-up.
+  ::pidfd_send_signal(pidfd_.get(), SIGKILL, nullptr, 0);
+  if (!ended_within(pidfd_.get(), end_patience_ms)) {
+    return base::fail(ErrorKind::timed_out,
+                      "the sandbox's init {} does not end: one of its processes has not been "
+                      "waited for",
+                      init_);
+  }
+  while (::waitpid(init_, nullptr, 0) < 0 && errno == EINTR) {
+  }
+  pidfd_.reset();
+  return {};
+}
+
+Result<std::vector<Netns>> Sandbox::make_netns(const std::vector<std::string>& names) const {
+  const auto open_all = [&]() -> Result<std::vector<Netns>> {
+    RETURN_IF_ERROR(ip({}, netns_batch("add", names)));
+    std::vector<Netns> all;
+    for (const auto& name : names) {
+      const std::string path = fmt::format("/proc/{}/root/run/netns/{}", init_, name);
+      UniqueFd fd(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
+      if (!fd) return base::system_error(errno, "{}", path);
+      all.emplace_back(name, std::move(fd));
+    }
+    return all;
+  };
+  auto all = open_all();
+  // One at a time, because ip stops at the first of those that were never made.
+  if (!all) {
+    for (const auto& name : names) std::ignore = remove_netns({name});
+  }
+  return all;
+}
+
+Result<> Sandbox::remove_netns(const std::vector<std::string>& names) const {
+  return ip({}, netns_batch("del", names));
+}
+
+Result<base::Process> Sandbox::spawn(base::SpawnOptions options, const Place& place) const {
+  ASSIGN_OR_RETURN(auto entrance, Entrance::open(pidfd_.get(), place));
+  options.before_exec = [entrance] { return entrance->enter(); };
+  options.enters_pid_namespace = true;
+  return base::Process::spawn(options);
+}
+
+Result<std::string> Sandbox::run(const Place& place, const std::vector<std::string>& argv,
+                                 std::string_view input) const {
+  ASSIGN_OR_RETURN(auto entrance, Entrance::open(pidfd_.get(), place));
+  return base::run_for_output(argv, {.stdin_text = std::string(input),
+                                     .before_exec = [entrance] { return entrance->enter(); },
+                                     .enters_pid_namespace = true});
+}
+
+Result<> Sandbox::ip(const Place& place, std::string_view batch) const {
+  RETURN_IF_ERROR(run(place, {"ip", "-batch", "-"}, batch));
+  return {};
+}
+
+Result<> Sandbox::inside(int netns, const std::function<Result<>()>& work) const {
+  Result<> outcome;
+  const auto enter_and_work = [&]() -> Result<> {
+    // setns(2) into a mount namespace asks for a root and working directory shared with nobody.
+    if (::unshare(CLONE_FS) < 0) return base::system_error(errno, "unshare");
+    if (::setns(pidfd_.get(), CLONE_NEWNS) < 0) {
+      return base::system_error(errno, "entering the sandbox");
+    }
+    if (::setns(netns, CLONE_NEWNET) < 0) {
+      return base::system_error(errno, "entering a network namespace");
+    }
+    return work();
+  };
+  // A thread of its own, because a thread that has entered may fail to come back.
+  try {
+    std::thread([&] { outcome = enter_and_work(); }).join();
+  } catch (const std::system_error& error) {
+    return base::system_error(error.code().value(), "starting a thread");
+  }
+  return outcome;
+}
+
+Result<> write_sysctls(const std::map<std::string, std::string>& values) {
+  for (const auto& [name, value] : values) {
+    // /proc/sys takes one write(2) of the whole value; a file is never made or replaced there.
+    const UniqueFd file(::open(sysctl_path(name).c_str(), O_WRONLY | O_CLOEXEC));
+    if (!file) return base::system_error(errno, "sysctl {}", name);
+    if (::write(file.get(), value.data(), value.size()) < 0) {
+      return base::system_error(errno, "sysctl {}={}", name, value);
+    }
+  }
+  return {};
+}
+
+Result<std::string> read_sysctl(const std::string& name) {
+  ASSIGN_OR_RETURN(std::string text, base::read_file(sysctl_path(name), 4096));
+  while (!text.empty() && text.back() == '\n') text.pop_back();
+  return text;
+}
+
+}  // namespace cluster

@@ -1,0 +1,186 @@
+#include "cluster/lab/datapath/iptables.h"
+
+#include <iterator>
+#include <utility>
+
+#include <fmt/format.h>
+
+#include "cluster/lab/datapath/kube_proxy_names.h"
+#include "cluster/lab/datapath/rule_sync.h"
+
+namespace cluster {
+namespace {
+
+using base::AddressFamily;
+using base::Result;
+
+// The parts of one table: chains come before rules in the text.
+struct TableText {
+  std::string chains;
+  std::string rules;
+
+  template <typename... Args>
+  void rule(fmt::format_string<Args...> format, Args&&... args) {
+    fmt::format_to(std::back_inserter(rules), format, std::forward<Args>(args)...);
+    rules += '\n';
+  }
+};
+
+// The jumps from the kernel's chains, kube-proxy's iptablesJumpChains.
+constexpr std::string_view filter_start =
+    ":INPUT ACCEPT [0:0]\n"
+    ":FORWARD ACCEPT [0:0]\n"
+    ":OUTPUT ACCEPT [0:0]\n"
+    ":KUBE-SERVICES - [0:0]\n"
+    ":KUBE-EXTERNAL-SERVICES - [0:0]\n"
+    ":KUBE-FORWARD - [0:0]\n"
+    ":KUBE-NODEPORTS - [0:0]\n"
+    ":KUBE-PROXY-FIREWALL - [0:0]\n";
+
+constexpr std::string_view filter_jumps =
+    "-A INPUT -m comment --comment \"kubernetes health check service ports\" -j KUBE-NODEPORTS\n"
+    "-A INPUT -m conntrack --ctstate NEW -m comment --comment "
+    "\"kubernetes externally-visible service portals\" -j KUBE-EXTERNAL-SERVICES\n"
+    "-A INPUT -m conntrack --ctstate NEW -m comment --comment "
+    "\"kubernetes load balancer firewall\" -j KUBE-PROXY-FIREWALL\n"
+    "-A FORWARD -m conntrack --ctstate NEW -m comment --comment "
+    "\"kubernetes load balancer firewall\" -j KUBE-PROXY-FIREWALL\n"
+    "-A FORWARD -m comment --comment \"kubernetes forwarding rules\" -j KUBE-FORWARD\n"
+    "-A FORWARD -m conntrack --ctstate NEW -m comment --comment "
+    "\"kubernetes service portals\" -j KUBE-SERVICES\n"
+    "-A FORWARD -m conntrack --ctstate NEW -m comment --comment "
+    "\"kubernetes externally-visible service portals\" -j KUBE-EXTERNAL-SERVICES\n"
+    "-A OUTPUT -m conntrack --ctstate NEW -m comment --comment "
+    "\"kubernetes load balancer firewall\" -j KUBE-PROXY-FIREWALL\n"
+    "-A OUTPUT -m conntrack --ctstate NEW -m comment --comment "
+    "\"kubernetes service portals\" -j KUBE-SERVICES\n"
+    "-A KUBE-FORWARD -m conntrack --ctstate INVALID -j DROP\n"
+    "-A KUBE-FORWARD -m comment --comment \"kubernetes forwarding rules\" "
+    "-m mark --mark 0x4000/0x4000 -j ACCEPT\n"
+    "-A KUBE-FORWARD -m comment --comment \"kubernetes forwarding conntrack rule\" "
+    "-m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT\n";
+
+constexpr std::string_view nat_start =
+    ":PREROUTING ACCEPT [0:0]\n"
+    ":INPUT ACCEPT [0:0]\n"
+    ":OUTPUT ACCEPT [0:0]\n"
+    ":POSTROUTING ACCEPT [0:0]\n"
+    ":KUBE-SERVICES - [0:0]\n"
+    ":KUBE-NODEPORTS - [0:0]\n"
+    ":KUBE-POSTROUTING - [0:0]\n"
+    ":KUBE-MARK-MASQ - [0:0]\n";
+
+constexpr std::string_view nat_jumps =
+    "-A PREROUTING -m comment --comment \"kubernetes service portals\" -j KUBE-SERVICES\n"
+    "-A OUTPUT -m comment --comment \"kubernetes service portals\" -j KUBE-SERVICES\n"
+    "-A POSTROUTING -m comment --comment \"kubernetes postrouting rules\" -j KUBE-POSTROUTING\n"
+    "-A KUBE-POSTROUTING -m mark ! --mark 0x4000/0x4000 -j RETURN\n"
+    "-A KUBE-POSTROUTING -j MARK --xor-mark 0x4000\n"
+    "-A KUBE-POSTROUTING -m comment --comment "
+    "\"kubernetes service traffic requiring SNAT\" -j MASQUERADE --random-fully\n"
+    "-A KUBE-MARK-MASQ -j MARK --or-mark 0x4000\n";
+
+constexpr std::string_view nat_end =
+    "-A KUBE-SERVICES -m comment --comment \"kubernetes service nodeports; NOTE: this must be the "
+    "last rule in this chain\" -m addrtype --dst-type LOCAL -j KUBE-NODEPORTS\n";
+
+// One Service port with backends: the way from KUBE-SERVICES to a translated destination.
+void add_service(TableText& nat, const ServiceEntry& entry, std::string_view cluster_cidr) {
+  const std::string chain = iptables_service_chain(entry);
+  const std::string name = service_port_name(entry);
+  const auto protocol = rule_protocol(entry.protocol);
+  const int prefix = entry.cluster.address.host_prefix();
+  nat.chains += fmt::format(":{} - [0:0]\n", chain);
+  nat.rule(
+      "-A KUBE-SERVICES -m comment --comment \"{} cluster IP\" -m {} -p {} -d {}/{} "
+      "--dport {} -j {}",
+      name, protocol, protocol, entry.cluster.address, prefix, entry.cluster.port, chain);
+  nat.rule(
+      "-A {} -m comment --comment \"{} cluster IP\" -m {} -p {} -d {}/{} --dport {} ! -s {} "
+      "-j KUBE-MARK-MASQ",
+      chain, name, protocol, protocol, entry.cluster.address, prefix, entry.cluster.port,
+      cluster_cidr);
+  for (std::size_t i = 0; i < entry.backends.size(); ++i) {
+    const auto& backend = entry.backends[i];
+    const std::string endpoint_chain = iptables_endpoint_chain(entry, backend);
+    const std::size_t left = entry.backends.size() - i;
+    // The k-th is taken with probability 1/(n-k+1) of what got so far; the last takes the rest.
+    const std::string chance =
+        left == 1 ? ""
+                  : fmt::format(" -m statistic --mode random --probability {:.10f}",
+                                1.0 / static_cast<double>(left));
+    nat.rule("-A {} -m comment --comment \"{} -> {}\"{} -j {}", chain, name, backend.endpoint,
+             chance, endpoint_chain);
+    nat.chains += fmt::format(":{} - [0:0]\n", endpoint_chain);
+    // A pod that reaches itself through its Service must see another source than itself.
+    nat.rule("-A {} -m comment --comment \"{}\" -s {}/{} -j KUBE-MARK-MASQ", endpoint_chain, name,
+             backend.endpoint.address, prefix);
+    nat.rule("-A {} -m comment --comment \"{}\" -m {} -p {} -j DNAT --to-destination {}",
+             endpoint_chain, name, protocol, protocol, backend.endpoint);
+  }
+}
+
+class IptablesDatapath : public Datapath {
+ public:
+  IptablesDatapath(std::vector<DatapathNode> nodes, std::string version)
+      : sync_(std::move(nodes)), version_(std::move(version)) {}
+
+  Result<> sync(const ServiceTable& table) override {
+    return sync_.sync(table, [&](const DatapathNode& node) -> std::vector<RuleSync::Load> {
+      return {{{"iptables-restore"},
+               iptables_rules(table, AddressFamily::ipv4, node.cluster_cidr_ipv4)},
+              {{"ip6tables-restore"},
+               iptables_rules(table, AddressFamily::ipv6, node.cluster_cidr_ipv6)}};
+    });
+  }
+
+  [[nodiscard]] base::Json facts() const override {
+    // "iptables v1.8.9 (nf_tables)"
+    const auto open = version_.find('(');
+    const auto close = version_.find(')');
+    base::Json facts = {{"datapath", "iptables"}, {"iptables", version_}};
+    if (open != std::string::npos && close != std::string::npos) {
+      facts["backend"] = version_.substr(open + 1, close - open - 1);
+    }
+    facts["rules_per_node"] = sync_.count_lines("-A ");
+    return facts;
+  }
+
+ private:
+  RuleSync sync_;
+  std::string version_;
+};
+
+}  // namespace
+
+std::string iptables_rules(const ServiceTable& table, AddressFamily family,
+                           std::string_view cluster_cidr) {
+  TableText filter{.chains = std::string(filter_start), .rules = std::string(filter_jumps)};
+  TableText nat{.chains = std::string(nat_start), .rules = std::string(nat_jumps)};
+  for (const auto& entry : table.entries) {
+    if (entry.cluster.address.family != family) continue;
+    if (!entry.backends.empty()) {
+      add_service(nat, entry, cluster_cidr);
+      continue;
+    }
+    const auto protocol = rule_protocol(entry.protocol);
+    filter.rule(
+        "-A KUBE-SERVICES -m comment --comment \"{} has no endpoints\" -m {} -p {} -d "
+        "{}/{} --dport {} -j REJECT",
+        service_port_name(entry), protocol, protocol, entry.cluster.address,
+        entry.cluster.address.host_prefix(), entry.cluster.port);
+  }
+  return fmt::format("*filter\n{}{}COMMIT\n*nat\n{}{}{}COMMIT\n", filter.chains, filter.rules,
+                     nat.chains, nat.rules, nat_end);
+}
+
+Result<std::unique_ptr<Datapath>> make_iptables_datapath(std::vector<DatapathNode> nodes) {
+  if (nodes.empty()) return base::fail(base::ErrorKind::input, "a datapath without nodes");
+  ASSIGN_OR_RETURN(std::string version, nodes.front().run({"iptables", "--version"}, ""));
+  while (!version.empty() && version.back() == '\n') version.pop_back();
+  auto datapath = std::make_unique<IptablesDatapath>(std::move(nodes), std::move(version));
+  RETURN_IF_ERROR(datapath->sync({}));
+  return datapath;
+}
+
+}  // namespace cluster

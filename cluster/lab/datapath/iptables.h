@@ -1,0 +1,30 @@
+// The `iptables` datapath: kube-proxy's iptables mode, chain for chain (pkg/proxy/iptables/
+// proxier.go, syncProxyRules). KUBE-SERVICES walks one rule per Service port to KUBE-SVC-*, which
+// picks a KUBE-SEP-* by `statistic --mode random`, which translates (DNAT). 0x4000 marks what
+// KUBE-POSTROUTING masquerades. A Service without endpoints is refused in the filter table.
+//
+// Where it differs: kube-proxy shares its tables with others and restores with --noflush; a lab's
+// node has no others, so a sync replaces both tables whole, one transaction each.
+#pragma once
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "base/address.h"
+#include "base/result.h"
+#include "cluster/lab/datapath/datapath.h"
+
+namespace cluster {
+
+// Runs iptables-restore and ip6tables-restore as the machine provides them (nft-backed or legacy:
+// facts() says which). Errors: as Datapath::sync().
+[[nodiscard]] base::Result<std::unique_ptr<Datapath>> make_iptables_datapath(
+    std::vector<DatapathNode> nodes);
+
+// The input of iptables-restore (or ip6tables-restore): both tables, whole. Entries of the other
+// family are passed over. `cluster_cidr` is where pods are: others are masqueraded.
+[[nodiscard]] std::string iptables_rules(const ServiceTable& table, base::AddressFamily family,
+                                         std::string_view cluster_cidr);
+
+}  // namespace cluster

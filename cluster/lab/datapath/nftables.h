@@ -1,0 +1,31 @@
+// The `nftables` datapath: kube-proxy's nftables mode (pkg/proxy/nftables/proxier.go, the shape of
+// Kubernetes 1.31 and later). One table `kube-proxy` per family; the verdict map @service-ips finds
+// a Service port in one lookup and goes to service-*, which picks an endpoint-* by
+// `numgen random mod N vmap`, which translates (dnat). @no-endpoint-services refuses what has no
+// endpoints, @cluster-ips the ports a Service does not offer. 0x4000 marks what is masqueraded.
+//
+// Where it differs: kube-proxy edits its table element by element; a sync here deletes and loads
+// it in one transaction, which the kernel applies at one instant as well. Chains for NodePorts and
+// load-balancer firewalls exist where a packet passes them, and are empty.
+#pragma once
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "base/address.h"
+#include "base/result.h"
+#include "cluster/lab/datapath/datapath.h"
+
+namespace cluster {
+
+// Errors: as Datapath::sync().
+[[nodiscard]] base::Result<std::unique_ptr<Datapath>> make_nftables_datapath(
+    std::vector<DatapathNode> nodes);
+
+// The input of `nft -f -` for one family: deletes the table and makes it anew. Entries of the other
+// family are passed over. `cluster_cidr` is where pods are: others are masqueraded.
+[[nodiscard]] std::string nftables_rules(const ServiceTable& table, base::AddressFamily family,
+                                         std::string_view cluster_cidr);
+
+}  // namespace cluster

@@ -1,0 +1,85 @@
+#include "cluster/lab/datapath/rule_sync.h"
+
+#include <algorithm>
+
+namespace cluster {
+namespace {
+
+using base::Result;
+
+// `conntrack -D` exits with 1 when there was no such flow, which is as good.
+Result<> forget(const DatapathNode& node, const LostFlow& flow) {
+  const bool ipv4 = flow.cluster.address.family == base::AddressFamily::ipv4;
+  const auto deleted =
+      node.run({"conntrack", "-D", "-f", ipv4 ? "ipv4" : "ipv6", "-p", "udp", "--orig-dst",
+                flow.cluster.address.to_string(), "--orig-port-dst",
+                std::to_string(flow.cluster.port), "--reply-src", flow.backend.address.to_string()},
+               "");
+  if (deleted ||
+      deleted.error().message.find("0 flow entries have been deleted") != std::string::npos) {
+    return {};
+  }
+  return std::unexpected(deleted.error());
+}
+
+}  // namespace
+
+Result<> RuleSync::sync(const ServiceTable& table,
+                        const std::function<std::vector<Load>(const DatapathNode&)>& rules_of) {
+  const auto lost = lost_udp_flows(table_, table);
+  for (std::size_t i = 0; i < nodes_.size(); ++i) {
+    const auto& node = nodes_[i];
+    auto loads = rules_of(node);
+    for (std::size_t k = 0; k < loads.size(); ++k) {
+      if (k < loaded_[i].size() && loaded_[i][k] == loads[k]) continue;
+      if (auto done = node.run(loads[k].argv, loads[k].text); !done) {
+        loaded_[i].clear();  // what holds now is not known
+        return base::in_context(std::move(done).error(), "{}", node.name);
+      }
+    }
+    loaded_[i] = std::move(loads);
+    for (const auto& flow : lost) {
+      if (auto done = forget(node, flow); !done) {
+        return base::in_context(std::move(done).error(), "{}", node.name);
+      }
+    }
+  }
+  table_ = table;
+  return {};
+}
+
+std::size_t RuleSync::count_lines(std::string_view start) const {
+  std::size_t count = 0;
+  if (loaded_.empty()) return count;
+  for (const auto& load : loaded_.front()) {
+    std::string_view rest = load.text;
+    while (!rest.empty()) {
+      auto line = rest.substr(0, rest.find('\n'));
+      rest.remove_prefix(std::min(rest.size(), line.size() + 1));
+      line.remove_prefix(std::min(line.find_first_not_of(' '), line.size()));
+      if (line.starts_with(start)) ++count;
+    }
+  }
+  return count;
+}
+
+std::vector<LostFlow> lost_udp_flows(const ServiceTable& before, const ServiceTable& after) {
+  const auto flows_of = [](const ServiceTable& table) {
+    std::vector<std::pair<base::Endpoint, base::Endpoint>> flows;
+    for (const auto& entry : table.entries) {
+      if (entry.protocol != Protocol::UDP) continue;
+      for (const auto& backend : entry.backends) flows.push_back({entry.cluster, backend.endpoint});
+    }
+    std::sort(flows.begin(), flows.end());
+    return flows;
+  };
+  const auto now = flows_of(after);
+  std::vector<LostFlow> lost;
+  for (const auto& flow : flows_of(before)) {
+    if (!std::binary_search(now.begin(), now.end(), flow))
+      lost.push_back({flow.first, flow.second});
+  }
+  return lost;
+}
+
+}  // namespace cluster

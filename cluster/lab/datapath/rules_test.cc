@@ -1,0 +1,214 @@
+// The texts of the rule-based datapaths: chain names as kube-proxy's, whole files as committed.
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "base/file.h"
+#include "cluster/lab/datapath/direct.h"
+#include "cluster/lab/datapath/iptables.h"
+#include "cluster/lab/datapath/kube_proxy_names.h"
+#include "cluster/lab/datapath/nftables.h"
+#include "cluster/lab/datapath/rule_sync.h"
+
+namespace cluster {
+namespace {
+
+using base::AddressFamily;
+using testing::ElementsAre;
+using testing::HasSubstr;
+using testing::Not;
+
+base::Endpoint at(std::string_view text) {
+  const auto endpoint = base::Endpoint::parse(text);
+  EXPECT_TRUE(endpoint) << text;
+  return endpoint.value_or(base::Endpoint{});
+}
+
+ServiceEntry entry(std::string service, std::string port_name, Protocol protocol,
+                   std::string_view cluster, std::vector<std::string_view> backends,
+                   std::string in_namespace = "default") {
+  ServiceEntry made{.service = std::move(service),
+                    .port_name = std::move(port_name),
+                    .protocol = protocol,
+                    .cluster = at(cluster),
+                    .backends = {},
+                    .in_namespace = std::move(in_namespace)};
+  for (const auto backend : backends) made.backends.push_back({at(backend), "web"});
+  return made;
+}
+
+ServiceTable example() {
+  return {
+      {entry("empty", "", Protocol::TCP, "10.96.0.12:80", {}),
+       entry("empty", "", Protocol::TCP, "[fd00:10:96::c]:80", {}),
+       entry("web", "tcp-rr", Protocol::TCP, "10.96.0.11:8001",
+             {"10.244.2.2:7001", "10.244.2.3:7001", "10.244.2.4:7001"}),
+       entry("web", "tcp-rr", Protocol::TCP, "[fd00:10:96::b]:8001", {"[fd00:10:244:2::2]:7001"}),
+       entry("web", "udp-rr", Protocol::UDP, "10.96.0.11:8003", {"10.244.2.2:7003"})}};
+}
+
+std::string golden(const std::string& name) {
+  const auto text = base::read_file(std::string(STACKBENCH_SOURCE_DIR) +
+                                    "/cluster/lab/datapath/testdata/" + name);
+  EXPECT_TRUE(text) << name;
+  return text.value_or("");
+}
+
+// Chain names that every cluster's `iptables-save` shows.
+TEST(KubeProxyNames, AreThoseOfRealClusters) {
+  EXPECT_EQ(
+      iptables_service_chain(entry("kubernetes", "https", Protocol::TCP, "10.96.0.1:443", {})),
+      "KUBE-SVC-NPX46M4PTMTKRN6Y");
+  EXPECT_EQ(iptables_service_chain(
+                entry("kube-dns", "dns", Protocol::UDP, "10.96.0.10:53", {}, "kube-system")),
+            "KUBE-SVC-TCOU7JCQXEZGVUNU");
+  EXPECT_EQ(iptables_service_chain(
+                entry("kube-dns", "dns-tcp", Protocol::TCP, "10.96.0.10:53", {}, "kube-system")),
+            "KUBE-SVC-ERIFXISQEP7F7OF4");
+  // From kube-proxy's own tests (pkg/proxy/nftables/proxier_test.go).
+  const auto web = entry("svc1", "p80", Protocol::TCP, "172.30.0.41:80", {"10.180.0.1:80"}, "ns1");
+  EXPECT_EQ(nftables_service_chain(web), "service-ULMVA6XW-ns1/svc1/tcp/p80");
+  EXPECT_EQ(nftables_endpoint_chain(web, web.backends[0]),
+            "endpoint-5OJB2KTY-ns1/svc1/tcp/p80__10.180.0.1/80");
+}
+
+TEST(KubeProxyNames, FitTheKernelsLimits) {
+  const auto longest =
+      entry(std::string(63, 's'), std::string(63, 'p'), Protocol::TCP, "[fd00:10:96::b]:8001",
+            {"[fd00:10:244:2::2]:7001"}, std::string(63, 'n'));
+  // XT_EXTENSION_MAXNAMELEN and NFT_CHAIN_MAXNAMELEN, each with its NUL.
+  EXPECT_LT(iptables_service_chain(longest).size(), 29U);
+  EXPECT_LT(iptables_endpoint_chain(longest, longest.backends[0]).size(), 29U);
+  EXPECT_LT(nftables_service_chain(longest).size(), 256U);
+  EXPECT_LT(nftables_endpoint_chain(longest, longest.backends[0]).size(), 256U);
+  EXPECT_THAT(nftables_endpoint_chain(longest, longest.backends[0]), Not(HasSubstr(":")));
+}
+
+TEST(IptablesRules, AreTheCommittedText) {
+  EXPECT_EQ(iptables_rules(example(), AddressFamily::ipv4, "10.244.0.0/16"),
+            golden("iptables_ipv4.txt"));
+  EXPECT_EQ(iptables_rules(example(), AddressFamily::ipv6, "fd00:10:244::/48"),
+            golden("iptables_ipv6.txt"));
+}
+
+TEST(IptablesRules, GiveEveryBackendTheSameChance) {
+  const auto rules = iptables_rules(example(), AddressFamily::ipv4, "10.244.0.0/16");
+  // 1/3 of all, 1/2 of the rest, all of what is left: a third each.
+  EXPECT_THAT(rules, HasSubstr("10.244.2.2:7001\" -m statistic --mode random --probability "
+                               "0.3333333333 "));
+  EXPECT_THAT(rules, HasSubstr("10.244.2.3:7001\" -m statistic --mode random --probability "
+                               "0.5000000000 "));
+  EXPECT_THAT(rules, HasSubstr("10.244.2.4:7001\" -j KUBE-SEP-"));
+}
+
+TEST(NftablesRules, AreTheCommittedText) {
+  EXPECT_EQ(nftables_rules(example(), AddressFamily::ipv4, "10.244.0.0/16"),
+            golden("nftables_ipv4.txt"));
+  EXPECT_EQ(nftables_rules(example(), AddressFamily::ipv6, "fd00:10:244::/48"),
+            golden("nftables_ipv6.txt"));
+}
+
+TEST(NftablesRules, OfNoServicesTranslateNothing) {
+  const auto rules = nftables_rules({}, AddressFamily::ipv4, "10.244.0.0/16");
+  EXPECT_THAT(rules, Not(HasSubstr("dnat to")));
+  EXPECT_THAT(rules, Not(HasSubstr("elements")));
+}
+
+// A node whose programs only take notes; "fail" makes the next one fail.
+struct FakeNode {
+  std::vector<std::string> calls;
+  bool fails = false;
+
+  DatapathNode node() {
+    return {.name = "node1",
+            .run = [this](const std::vector<std::string>& argv,
+                          std::string_view input) -> base::Result<std::string> {
+              calls.push_back(fmt::format("{} <{}>", fmt::join(argv, " "), input.size()));
+              if (argv[0] == "conntrack") {
+                return base::fail(base::ErrorKind::system,
+                                  "conntrack: exit code 1: conntrack v1.4.7 (conntrack-tools): 0 "
+                                  "flow entries have been deleted.");
+              }
+              if (fails) return base::fail(base::ErrorKind::system, "nft: no");
+              return std::string("v1\n");
+            }};
+  }
+};
+
+std::vector<DatapathNode> one(DatapathNode node) {
+  std::vector<DatapathNode> nodes;
+  nodes.push_back(std::move(node));
+  return nodes;
+}
+
+TEST(RuleDatapaths, LoadATableOnceAndOnlyWhatChanged) {
+  FakeNode fake;
+  auto datapath = make_iptables_datapath(one(fake.node()));
+  ASSERT_TRUE(datapath) << datapath.error().message;
+  fake.calls.clear();
+  ASSERT_TRUE((*datapath)->sync(example()));
+  EXPECT_EQ(fake.calls.size(), 2U);
+  ASSERT_TRUE((*datapath)->sync(example()));
+  EXPECT_EQ(fake.calls.size(), 2U) << "the same table again changes nothing";
+  auto fewer = example();
+  fewer.entries[2].backends.pop_back();
+  ASSERT_TRUE((*datapath)->sync(fewer));
+  ASSERT_EQ(fake.calls.size(), 3U) << "only IPv4 changed";
+  EXPECT_THAT(fake.calls[2], testing::StartsWith("iptables-restore "));
+}
+
+TEST(RuleDatapaths, LoadAgainAfterAFailureAndNameTheNode) {
+  FakeNode fake;
+  auto datapath = make_nftables_datapath(one(fake.node()));
+  ASSERT_TRUE(datapath);
+  fake.fails = true;
+  const auto failed = (*datapath)->sync(example());
+  ASSERT_FALSE(failed);
+  EXPECT_EQ(failed.error().message, "node1: nft: no");
+  fake.fails = false;
+  fake.calls.clear();
+  ASSERT_TRUE((*datapath)->sync({}));
+  EXPECT_EQ(fake.calls.size(), 1U) << "what holds after a failure is not known";
+}
+
+TEST(RuleDatapaths, SayWhichToolTheyUsed) {
+  FakeNode fake;
+  auto datapath = make_nftables_datapath(one(fake.node()));
+  ASSERT_TRUE(datapath);
+  ASSERT_TRUE((*datapath)->sync(example()));
+  const auto facts = (*datapath)->facts();
+  EXPECT_EQ(facts["nft"], "v1");
+  EXPECT_GT(facts["chains_per_node"].get<int>(), 36);
+}
+
+TEST(RuleDatapaths, ForgetTheUdpFlowsOfABackendThatLeft) {
+  FakeNode fake;
+  auto datapath = make_nftables_datapath(one(fake.node()));
+  ASSERT_TRUE(datapath && (*datapath)->sync(example()));
+  fake.calls.clear();
+  auto without = example();
+  without.entries[4].backends.clear();
+  ASSERT_TRUE((*datapath)->sync(without));
+  EXPECT_THAT(fake.calls,
+              ElementsAre(testing::StartsWith("nft -f - "),
+                          "conntrack -D -f ipv4 -p udp --orig-dst 10.96.0.11 --orig-port-dst 8003 "
+                          "--reply-src 10.244.2.2 <0>"));
+}
+
+TEST(LostUdpFlows, AreThoseOfUdpAlone) {
+  const auto before = example();
+  EXPECT_THAT(lost_udp_flows(before, before), ElementsAre());
+  EXPECT_THAT(lost_udp_flows({}, before), ElementsAre());
+  EXPECT_THAT(lost_udp_flows(before, {}),
+              ElementsAre(LostFlow{at("10.96.0.11:8003"), at("10.244.2.2:7003")}));
+}
+
+TEST(DirectDatapath, RunsNothingOnItsNodes) {
+  FakeNode fake;
+  auto datapath = make_direct_datapath(one(fake.node()));
+  ASSERT_TRUE(datapath);
+  ASSERT_TRUE((*datapath)->sync(example()));
+  EXPECT_THAT(fake.calls, ElementsAre());
+}
+
+}  // namespace
+}  // namespace cluster

@@ -1,0 +1,257 @@
+#include "cluster/lab/environment.h"
+
+#include <algorithm>
+#include <chrono>
+#include <set>
+#include <tuple>
+#include <utility>
+
+#include <fcntl.h>
+#include <sys/mman.h>
+
+#include "base/clock.h"
+#include "cluster/lab/addresses.h"
+#include "cluster/lab/datapath/direct.h"
+#include "cluster/lab/datapath/ebpf_socket.h"
+#include "cluster/lab/datapath/iptables.h"
+#include "cluster/lab/datapath/nftables.h"
+#include "cluster/lab/wiring.h"
+
+namespace cluster {
+namespace {
+
+using base::ErrorKind;
+using base::Result;
+using base::UniqueFd;
+
+// How much of an agent's stderr is kept.
+constexpr off_t errors_kept = 64 << 10;
+
+MakeDatapath maker_of(const EnvironmentPlan& plan) {
+  const bool hook_left_out =
+      std::ranges::find(plan.faults, FaultKind::hook_left_out) != plan.faults.end();
+  switch (plan.datapath) {
+    case DatapathKind::direct:
+      return make_direct_datapath;
+    case DatapathKind::iptables:
+      return make_iptables_datapath;
+    case DatapathKind::nftables:
+      return make_nftables_datapath;
+    case DatapathKind::ebpf_socket:
+      // The fault: every connection works, but it is translated on its way, not in connect(2).
+      return hook_left_out ? make_nftables_datapath : make_ebpf_socket_datapath;
+  }
+  return make_direct_datapath;
+}
+
+// A file in memory that takes the first 64 KiB and refuses the rest: a stderr that nobody has to
+// read, and that cannot grow.
+Result<UniqueFd> bounded_file() {
+  UniqueFd file(::memfd_create("stackbench-agent-stderr", MFD_CLOEXEC | MFD_ALLOW_SEALING));
+  if (!file) return base::system_error(errno, "memfd_create");
+  if (::ftruncate(file.get(), errors_kept) < 0 ||
+      ::fcntl(file.get(), F_ADD_SEALS, F_SEAL_GROW | F_SEAL_SHRINK) < 0) {
+    return base::system_error(errno, "an agent's stderr");
+  }
+  return file;
+}
+
+Result<> check_faults(const EnvironmentPlan& plan) {
+  for (const auto fault : plan.faults) {
+    if (fault == FaultKind::hook_left_out && plan.datapath != DatapathKind::ebpf_socket) {
+      return base::fail(ErrorKind::input, "environment {}: the fault {} needs datapath ebpf_socket",
+                        plan.name, base::enum_name(fault));
+    }
+  }
+  return {};
+}
+
+std::string without_environment(const std::string& name) { return name.substr(name.find('.') + 1); }
+
+}  // namespace
+
+Result<std::unique_ptr<Environment>> Environment::create(const Sandbox& sandbox,
+                                                         const CgroupTree& cgroups,
+                                                         const EnvironmentPlan& plan) {
+  RETURN_IF_ERROR(check_faults(plan));
+  std::unique_ptr<Environment> environment(new Environment(sandbox, plan));
+  ASSIGN_OR_RETURN(environment->layout_, lay_out(plan));
+  if (auto built = environment->build(cgroups); !built) {
+    std::vector<std::string> names;
+    for (const auto& [name, netns] : environment->namespaces_) names.push_back(netns.name());
+    if (!names.empty()) std::ignore = sandbox.remove_netns(names);
+    return base::in_context(std::move(built).error(), "environment {}", plan.name);
+  }
+  return environment;
+}
+
+Environment::~Environment() {
+  // Agents first: their sockets are the last to use the hooks.
+  agents_.clear();
+  datapath_.reset();
+}
+
+Result<> Environment::build(const CgroupTree& cgroups) {
+  RETURN_IF_ERROR(make_namespaces());
+  ASSIGN_OR_RETURN(auto nodes, make_nodes(cgroups));
+  ASSIGN_OR_RETURN(datapath_, maker_of(plan_)(std::move(nodes)));
+  handle_.name = plan_.name;
+  handle_.datapath = plan_.datapath;
+  for (const auto& pod : layout_.pods) handle_.pods.push_back(pod.handle);
+  return apply_plan();
+}
+
+Result<> Environment::make_namespaces() {
+  const auto plans = wire(plan_.name, layout_);
+  std::vector<std::string> names;
+  for (const auto& plan : plans) names.push_back(plan.name);
+  ASSIGN_OR_RETURN(auto made, sandbox_.make_netns(names));
+  for (auto& netns : made) {
+    std::string key = without_environment(netns.name());
+    namespaces_.emplace(std::move(key), std::move(netns));
+  }
+  // All sysctls before any interface, because `default` is copied when an interface is made.
+  for (const auto& plan : plans) {
+    const int fd = netns(without_environment(plan.name));
+    RETURN_IF_ERROR(sandbox_.inside(fd, [&]() -> Result<> {
+      // Loopback has no route to say it on; where the host reserves cubic for root this is refused,
+      // and only connections of a namespace with itself differ.
+      std::ignore =
+          write_sysctls({{"net.ipv4.tcp_congestion_control", std::string(congestion_control)}});
+      return write_sysctls(plan.sysctls);
+    }));
+  }
+  for (const auto& plan : plans) {
+    const Place place{.netns = netns(without_environment(plan.name))};
+    if (auto done = sandbox_.ip(place, plan.ip_batch); !done) {
+      return base::in_context(std::move(done).error(), "{}", plan.name);
+    }
+  }
+  return {};
+}
+
+Result<std::vector<DatapathNode>> Environment::make_nodes(const CgroupTree& cgroups) {
+  std::vector<DatapathNode> nodes;
+  ASSIGN_OR_RETURN(observer_cgroup_, cgroups.make(plan_.name + "/observers"));
+  for (int number = 1; number <= layout_.nodes; ++number) {
+    DatapathNode node{.name = fmt::format("node{}", number),
+                      .number = number,
+                      .ipv4 = addresses::node_ipv4(number),
+                      .ipv6 = addresses::node_ipv6(number),
+                      .pod_cidr_ipv4 = addresses::pod_cidr_ipv4(number),
+                      .pod_cidr_ipv6 = addresses::pod_cidr_ipv6(number),
+                      .cluster_cidr_ipv4 = std::string(addresses::cluster_cidr_ipv4),
+                      .cluster_cidr_ipv6 = std::string(addresses::cluster_cidr_ipv6)};
+    const std::string directory = plan_.name + "/" + node.name;
+    ASSIGN_OR_RETURN(node.cgroup, cgroups.make(directory));
+    node.netns = netns(node.name);
+    node.run = [this, fd = node.netns](const std::vector<std::string>& argv,
+                                       std::string_view input) {
+      return sandbox_.run({.netns = fd}, argv, input);
+    };
+    for (const auto& pod : layout_.pods) {
+      if (pod.handle.node != number) continue;
+      ASSIGN_OR_RETURN(std::string cgroup, cgroups.make(directory + "/" + pod.handle.name));
+      node.pods.push_back({.name = pod.handle.name,
+                           .ipv4 = pod.handle.ipv4,
+                           .ipv6 = pod.handle.ipv6,
+                           .cgroup = cgroup});
+      cgroups_.emplace(pod.handle.name, std::move(cgroup));
+    }
+    nodes.push_back(std::move(node));
+  }
+  return nodes;
+}
+
+Result<> Environment::apply_plan() {
+  for (const auto& service : services_of(plan_)) {
+    RETURN_IF_ERROR(store_.apply(base::to_json(service)));
+    const auto* stored = store_.find_service(service.metadata.name);
+    ServiceHandle handle;
+    handle.name = service.metadata.name;
+    handle.target = plan_.topology.services.at(handle.name).target;
+    for (const auto& text : stored->spec.cluster_ips) {
+      ASSIGN_OR_RETURN(const auto address, base::IpAddress::parse(text));
+      (address.family == base::AddressFamily::ipv4 ? handle.ipv4 : handle.ipv6) = address;
+    }
+    handle_.services.emplace(handle.name, handle);
+  }
+  for (const auto& slice : slices_of(plan_, layout_)) {
+    RETURN_IF_ERROR(store_.apply(base::to_json(slice)));
+  }
+  // One sync for all of them.
+  return sync();
+}
+
+Result<> Environment::sync() {
+  RETURN_IF_ERROR(datapath_->sync(store_.service_table()));
+  handle_.facts = datapath_->facts();
+  return {};
+}
+
+int Environment::netns(std::string_view place) const {
+  const auto found = namespaces_.find(place);
+  return found == namespaces_.end() ? -1 : found->second.fd();
+}
+
+std::string Environment::cgroup(std::string_view pod) const {
+  const auto found = cgroups_.find(pod);
+  return found == cgroups_.end() ? std::string() : found->second;
+}
+
+Result<WriteStamps> Environment::apply(const base::Json& object) {
+  WriteStamps stamps{.sent_ns = base::monotonic_now().ns};
+  ASSIGN_OR_RETURN(stamps.resource_version, store_.apply(object));
+  stamps.acked_ns = base::monotonic_now().ns;
+  RETURN_IF_ERROR(sync());
+  return stamps;
+}
+
+Result<WriteStamps> Environment::remove(std::string_view kind, std::string_view name) {
+  WriteStamps stamps{.sent_ns = base::monotonic_now().ns};
+  ASSIGN_OR_RETURN(stamps.resource_version, store_.remove(kind, name));
+  stamps.acked_ns = base::monotonic_now().ns;
+  RETURN_IF_ERROR(sync());
+  return stamps;
+}
+
+Result<const PodHandle*> Environment::find_pod(std::string_view pod) const {
+  for (const auto& handle : handle_.pods) {
+    if (handle.name == pod) return &handle;
+  }
+  return base::fail(ErrorKind::input, "environment {}: there is no pod \"{}\"", plan_.name, pod);
+}
+
+Result<AgentStreams> Environment::start_agent(const Place& place, const std::string& executable) {
+  // Those that ended since are reaped here.
+  std::erase_if(agents_, [](base::Process& agent) {
+    return agent.wait(std::chrono::nanoseconds(0)).has_value();
+  });
+  AgentStreams streams;
+  ASSIGN_OR_RETURN(streams.errors, bounded_file());
+  ASSIGN_OR_RETURN(auto process,
+                   sandbox_.spawn({.argv = {executable},
+                                   .in = base::Stdio::pipe(),
+                                   .out = base::Stdio::pipe(),
+                                   .err = base::Stdio::descriptor(streams.errors.get())},
+                                  place));
+  streams.to_agent = std::move(process.in);
+  streams.from_agent = std::move(process.out);
+  agents_.push_back(std::move(process));
+  return streams;
+}
+
+Result<AgentStreams> Environment::agent(std::string_view pod, const std::string& executable) {
+  RETURN_IF_ERROR(find_pod(pod));
+  return start_agent({.netns = netns(pod), .cgroup = cgroup(pod)}, executable);
+}
+
+Result<Observer> Environment::observe(std::string_view pod, const std::string& executable) {
+  ASSIGN_OR_RETURN(const PodHandle* handle, find_pod(pod));
+  const Place place{.netns = netns(fmt::format("node{}", handle->node)),
+                    .cgroup = observer_cgroup_};
+  ASSIGN_OR_RETURN(auto streams, start_agent(place, executable));
+  return Observer{.streams = std::move(streams), .interface = pod_interface(*handle)};
+}
+
+}  // namespace cluster

@@ -1,0 +1,107 @@
+// Every datapath of the lab, in real namespaces, on what a Service must do: needs root.
+#include <cerrno>
+#include <set>
+#include <string>
+#include <vector>
+
+#include "cluster/lab/lab_fixture.h"
+
+namespace cluster {
+namespace {
+
+using base::AddressFamily;
+using base::testing::Transport;
+
+struct DatapathCase {
+  std::string name;
+  DatapathKind kind = DatapathKind::direct;
+  std::vector<FaultKind> faults = {};
+};
+
+class LabDatapath : public LabFixture, public testing::WithParamInterface<DatapathCase> {
+ protected:
+  EnvironmentHandle provision() {
+    auto plan = plan_of(GetParam().kind);
+    plan.faults = GetParam().faults;
+    return must(lab.provision(plan));
+  }
+};
+
+INSTANTIATE_TEST_SUITE_P(
+    All, LabDatapath,
+    testing::Values(DatapathCase{"iptables", DatapathKind::iptables},
+                    DatapathCase{"nftables", DatapathKind::nftables},
+                    DatapathCase{"ebpf_socket", DatapathKind::ebpf_socket},
+                    // The planted fault lets traffic succeed, or it would fool nobody.
+                    DatapathCase{"ebpf_socket_hook_left_out",
+                                 DatapathKind::ebpf_socket,
+                                 {FaultKind::hook_left_out}}),
+    [](const auto& tested) { return tested.param.name; });
+
+TEST_P(LabDatapath, ClusterIpReachesEveryBackend) {
+  const auto environment = provision();
+  serve(environment);
+  const std::set<std::string> all{"web-0", "web-1", "web-2"};
+  for (const auto family : {AddressFamily::ipv4, AddressFamily::ipv6}) {
+    const auto& address = environment.services.at("web").address(family);
+    EXPECT_EQ(answered_by("env", {address, 8001}, Transport::tcp, 3), all) << address.to_string();
+    EXPECT_EQ(answered_by("env", {address, 8003}, Transport::udp, 3), all) << address.to_string();
+  }
+  servers.clear();
+  EXPECT_TRUE(lab.teardown());
+}
+
+TEST_P(LabDatapath, ABackendThatIsNotReadyGetsNoConnections) {
+  const auto environment = provision();
+  serve(environment);
+  const auto& service = environment.services.at("web");
+  for (const auto family : {AddressFamily::ipv4, AddressFamily::ipv6}) {
+    must(lab.apply("env", slice(environment, family, {"web-0", "web-1"})));
+    // Each connection would meet one of them with two chances in three.
+    for (int i = 0; i < 25; ++i) {
+      EXPECT_THAT(answered_by("env", {service.address(family), 8001}, Transport::tcp, 1),
+                  testing::ElementsAre("web-2"));
+    }
+    must(lab.apply("env", slice(environment, family, {"web-0", "web-1", "web-2"})));
+    in_pod("env", "client-0", [&] {
+      const auto answer = ask_once({service.address(family), 8001}, Transport::tcp);
+      ASSERT_FALSE(answer) << *answer;
+      EXPECT_EQ(answer.error().code, ECONNREFUSED) << answer.error().message;
+    });
+    must(lab.apply("env", slice(environment, family, {})));
+    EXPECT_EQ(answered_by("env", {service.address(family), 8001}, Transport::tcp, 3).size(), 3U);
+  }
+}
+
+TEST_P(LabDatapath, ARemovedServiceIsTranslatedNoMore) {
+  const auto environment = provision();
+  serve(environment);
+  const base::Endpoint service{environment.services.at("web").ipv4, 8001};
+  EXPECT_EQ(answered_by("env", service, Transport::tcp, 1).size(), 1U);
+  must(lab.remove("env", "Service", "web"));
+  in_pod("env", "client-0", [&] {
+    const auto answer = ask_once(service, Transport::tcp);
+    ASSERT_FALSE(answer) << *answer;
+    // Nobody has this address: the router says so.
+    EXPECT_THAT(answer.error().code, testing::AnyOf(ENETUNREACH, EHOSTUNREACH))
+        << answer.error().message;
+  });
+}
+
+// kube-proxy deletes such flows; without that a UDP client stays with a backend that is gone for
+// as long as it speaks.
+TEST_P(LabDatapath, AUdpFlowLeavesABackendThatIsNoLongerReady) {
+  const auto environment = provision();
+  serve(environment);
+  const base::Endpoint service{environment.services.at("web").ipv4, 8003};
+  in_pod("env", "client-0", [&] {
+    const auto fd = must(base::testing::open_socket(service, Transport::udp));
+    const auto first = must(base::testing::ask_at(fd.get(), service)).text;
+    EXPECT_EQ(must(base::testing::ask_at(fd.get(), service)).text, first);
+    must(lab.apply("env", slice(environment, AddressFamily::ipv4, {first})));
+    EXPECT_NE(must(base::testing::ask_at(fd.get(), service)).text, first);
+  });
+}
+
+}  // namespace
+}  // namespace cluster

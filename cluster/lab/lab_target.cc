@@ -1,0 +1,134 @@
+#include "cluster/lab/lab_target.h"
+
+#include <cstdlib>
+#include <filesystem>
+#include <system_error>
+#include <tuple>
+#include <utility>
+
+#include <sys/utsname.h>
+#include <unistd.h>
+
+#include "base/process.h"
+#include "cluster/lab/addresses.h"
+#include "cluster/lab/wiring.h"
+
+namespace cluster {
+
+using base::ErrorKind;
+using base::Result;
+
+LabTarget::~LabTarget() { std::ignore = teardown(); }
+
+Result<EnvironmentHandle> LabTarget::provision(const EnvironmentPlan& plan) {
+  if (const auto* up = environment(plan.name); up != nullptr) {
+    if (up->plan() == plan) return up->handle();
+    return base::fail(ErrorKind::input, "environment {} is up with another plan", plan.name);
+  }
+  if (!cgroups_) {
+    ASSIGN_OR_RETURN(auto tree, CgroupTree::create());
+    cgroups_ = std::make_unique<CgroupTree>(std::move(tree));
+  }
+  if (!sandbox_) {
+    ASSIGN_OR_RETURN(auto sandbox, Sandbox::create());
+    sandbox_.emplace(std::move(sandbox));
+  }
+  ASSIGN_OR_RETURN(auto made, Environment::create(*sandbox_, *cgroups_, plan));
+  const auto& handle = made->handle();
+  environments_.emplace(plan.name, std::move(made));
+  return handle;
+}
+
+Result<> LabTarget::teardown() {
+  Result<> outcome;
+  environments_.clear();
+  if (sandbox_) {
+    outcome = sandbox_->end();
+    sandbox_.reset();
+  }
+  if (cgroups_) {
+    auto removed = cgroups_->remove();
+    if (outcome) outcome = std::move(removed);
+    cgroups_.reset();
+  }
+  return outcome;
+}
+
+const Environment* LabTarget::environment(std::string_view name) const {
+  const auto found = environments_.find(name);
+  return found == environments_.end() ? nullptr : found->second.get();
+}
+
+Result<Environment*> LabTarget::find(std::string_view name) {
+  const auto found = environments_.find(name);
+  if (found != environments_.end()) return found->second.get();
+  return base::fail(ErrorKind::input, "there is no environment \"{}\"", name);
+}
+
+Result<WriteStamps> LabTarget::apply(std::string_view environment, const base::Json& object) {
+  ASSIGN_OR_RETURN(Environment * found, find(environment));
+  return found->apply(object);
+}
+
+Result<WriteStamps> LabTarget::remove(std::string_view environment, std::string_view kind,
+                                      std::string_view name) {
+  ASSIGN_OR_RETURN(Environment * found, find(environment));
+  return found->remove(kind, name);
+}
+
+Result<AgentStreams> LabTarget::agent(std::string_view environment, std::string_view pod) {
+  ASSIGN_OR_RETURN(Environment * found, find(environment));
+  RETURN_IF_ERROR(found->find_pod(pod));
+  ASSIGN_OR_RETURN(const std::string executable, agent_executable());
+  return found->agent(pod, executable);
+}
+
+Result<Observer> LabTarget::observe(std::string_view environment, std::string_view pod) {
+  ASSIGN_OR_RETURN(Environment * found, find(environment));
+  RETURN_IF_ERROR(found->find_pod(pod));
+  ASSIGN_OR_RETURN(const std::string executable, agent_executable());
+  return found->observe(pod, executable);
+}
+
+Result<std::string> LabTarget::agent_executable() const {
+  std::string path = options_.agent;
+  const char* named = std::getenv("STACKBENCH_AGENT");
+  if (path.empty() && named != nullptr) path = named;
+  std::error_code code;
+  if (path.empty()) {
+    const auto own = std::filesystem::read_symlink("/proc/self/exe", code);
+    if (code) return base::system_error(code.value(), "/proc/self/exe");
+    path = own.parent_path() / "stackbench-agent";
+  }
+  // An agent starts in the root directory.
+  const auto absolute = std::filesystem::absolute(path, code);
+  if (code) return base::system_error(code.value(), "{}", path);
+  if (::access(absolute.c_str(), X_OK) < 0) {
+    return base::fail_with_mend(
+        ErrorKind::missing, fmt::format("{}: no agent executable there", absolute.string()),
+        "Build it (target stackbench-agent), or name it in STACKBENCH_AGENT.");
+  }
+  return absolute.string();
+}
+
+base::Json LabTarget::facts() const {
+  base::Json facts = {{"target", "lab"},
+                      {"fabric", "routed"},
+                      {"mtu", addresses::mtu},
+                      {"congestion_control", std::string(congestion_control)}};
+  utsname system{};
+  if (::uname(&system) == 0) facts["kernel"] = system.release;
+  if (const auto version = base::run_for_output({"ip", "-V"})) {
+    facts["iproute2"] = version->substr(0, version->find('\n'));
+  }
+  // Of the host, and the limit of every namespace.
+  if (const auto most = read_sysctl("net.netfilter.nf_conntrack_max")) {
+    facts["nf_conntrack_max"] = *most;
+  }
+  for (const auto& [name, environment] : environments_) {
+    facts["environments"][name] = environment->handle().facts;
+  }
+  return facts;
+}
+
+}  // namespace cluster

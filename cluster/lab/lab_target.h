@@ -1,0 +1,57 @@
+// The target `lab`: environments of network namespaces on this machine, all up at once inside one
+// sandbox, the host untouched. What is measured there says what this kernel does, never what a
+// CNI does.
+#pragma once
+
+#include <map>
+#include <memory>
+#include <optional>
+#include <string>
+#include <string_view>
+
+#include "cluster/fabric/cgroup.h"
+#include "cluster/fabric/sandbox.h"
+#include "cluster/lab/environment.h"
+#include "cluster/target.h"
+
+namespace cluster {
+
+struct LabOptions {
+  // The agent's executable; empty: $STACKBENCH_AGENT, or stackbench-agent beside our own.
+  std::string agent = {};
+};
+
+class LabTarget : public Target {
+ public:
+  explicit LabTarget(LabOptions options = {}) : options_(std::move(options)) {}
+  // As teardown(); an error then has nobody to go to.
+  ~LabTarget() override;
+
+  [[nodiscard]] std::string_view name() const override { return "lab"; }
+  // The first call makes the sandbox. A plan of a name that is up with another content: input.
+  base::Result<EnvironmentHandle> provision(const EnvironmentPlan& plan) override;
+  base::Result<> teardown() override;
+  base::Result<WriteStamps> apply(std::string_view environment, const base::Json& object) override;
+  base::Result<WriteStamps> remove(std::string_view environment, std::string_view kind,
+                                   std::string_view name) override;
+  base::Result<AgentStreams> agent(std::string_view environment, std::string_view pod) override;
+  base::Result<Observer> observe(std::string_view environment, std::string_view pod) override;
+  [[nodiscard]] base::Json facts() const override;
+
+  // For tests and checks that look behind the seam: nullptr before the first provision() and after
+  // teardown(), and for an environment that is not up.
+  [[nodiscard]] const Sandbox* sandbox() const { return sandbox_ ? &*sandbox_ : nullptr; }
+  [[nodiscard]] const Environment* environment(std::string_view name) const;
+
+ private:
+  base::Result<Environment*> find(std::string_view name);
+  [[nodiscard]] base::Result<std::string> agent_executable() const;
+
+  LabOptions options_;
+  // In this order: environments end before the sandbox, and that before its cgroups.
+  std::unique_ptr<CgroupTree> cgroups_;
+  std::optional<Sandbox> sandbox_;
+  std::map<std::string, std::unique_ptr<Environment>, std::less<>> environments_;
+};
+
+}  // namespace cluster

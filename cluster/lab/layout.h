@@ -1,0 +1,37 @@
+// Which nodes and pods an environment has, and where: from the plan alone, so that two targets and
+// two runs number them alike.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "base/kube/endpoint_slice.h"
+#include "base/kube/service.h"
+#include "base/result.h"
+#include "cluster/target.h"
+#include "cluster/topology.h"
+
+namespace cluster {
+
+struct LaidOutPod {
+  PodHandle handle;
+  int number = 1;  // on its node, from 1
+};
+
+struct Layout {
+  int nodes = 0;
+  std::vector<LaidOutPod> pods = {};  // by group name, then replica; ids ascend from 1
+};
+
+// Numbers the pods. Errors: input, naming the field: an empty topology, a node that is not there,
+// names that are no DNS labels, more pods than the address plan holds, ports that repeat, a Service
+// whose target is no pod group.
+[[nodiscard]] base::Result<Layout> lay_out(const EnvironmentPlan& plan);
+
+// The objects the plan's Services are made of: dual stack, one slice a family, named as the
+// EndpointSlice controller would (<service>-ipv4), every pod ready.
+[[nodiscard]] std::vector<base::kube::Service> services_of(const EnvironmentPlan& plan);
+[[nodiscard]] std::vector<base::kube::EndpointSlice> slices_of(const EnvironmentPlan& plan,
+                                                               const Layout& layout);
+
+}  // namespace cluster

@@ -1,0 +1,238 @@
+#include "cluster/lab/object_store.h"
+
+#include <algorithm>
+#include <set>
+
+#include "cluster/lab/addresses.h"
+#include "cluster/lab/service_table.h"
+
+namespace cluster {
+namespace {
+
+namespace kube = base::kube;
+using base::ErrorKind;
+using base::Result;
+
+std::unexpected<base::Error> unknown_kind(std::string_view kind) {
+  return base::fail(ErrorKind::missing,
+                    "the lab does not implement {} (it knows Service and EndpointSlice)",
+                    kind.empty() ? "objects without a kind" : kind);
+}
+
+Result<> check_metadata(const kube::ObjectMeta& metadata, std::string_view kind) {
+  // Slices' names are DNS subdomains on a server; none we meet has a dot.
+  if (!kube::is_dns_label(metadata.name)) {
+    return base::fail(ErrorKind::input,
+                      "{}: metadata.name: expected 1 to 63 of a-z, 0-9 and -, got \"{}\"", kind,
+                      metadata.name);
+  }
+  if (!kube::is_dns_label(metadata.in_namespace)) {
+    return base::fail(ErrorKind::input,
+                      "{} {}: metadata.namespace: expected 1 to 63 of a-z, 0-9 and -, got \"{}\"",
+                      kind, metadata.name, metadata.in_namespace);
+  }
+  return {};
+}
+
+Result<> check_version(std::string_view got, std::string_view expected, std::string_view kind) {
+  if (got == expected) return {};
+  return base::fail(ErrorKind::input, "{}: apiVersion: expected {}, got \"{}\"", kind, expected,
+                    got);
+}
+
+Result<> check_ports(const kube::Service& service) {
+  const std::string where = fmt::format("Service {}: spec.ports", service.metadata.name);
+  const auto& ports = service.spec.ports;
+  if (ports.empty()) return base::fail(ErrorKind::input, "{}: expected at least one port", where);
+  std::set<std::string> names;
+  std::set<std::pair<kube::Protocol, std::int32_t>> offered;
+  for (std::size_t i = 0; i < ports.size(); ++i) {
+    const auto& port = ports[i];
+    if (port.protocol == kube::Protocol::SCTP) {
+      return base::fail(ErrorKind::missing, "{}[{}].protocol: the lab does not implement SCTP",
+                        where, i);
+    }
+    if (port.name.empty() ? ports.size() > 1 : !kube::is_dns_label(port.name)) {
+      return base::fail(
+          ErrorKind::input,
+          "{}[{}].name: expected 1 to 63 of a-z, 0-9 and - (empty only for a single port), got "
+          "\"{}\"",
+          where, i, port.name);
+    }
+    if (!names.insert(port.name).second) {
+      return base::fail(ErrorKind::input, "{}[{}].name: \"{}\" appears twice", where, i, port.name);
+    }
+    if (!offered.insert({port.protocol, port.port}).second) {
+      return base::fail(ErrorKind::input, "{}[{}].port: {} {} appears twice", where, i,
+                        base::enum_name(port.protocol), port.port);
+    }
+  }
+  return {};
+}
+
+Result<> check_features(const kube::Service& service) {
+  const auto refuse = [&](std::string_view field, std::string_view value) {
+    return base::fail(ErrorKind::missing, "Service {}: spec.{}: the lab does not implement {}",
+                      service.metadata.name, field, value);
+  };
+  const auto& spec = service.spec;
+  if (spec.type != kube::ServiceType::ClusterIP) return refuse("type", base::enum_name(spec.type));
+  if (spec.session_affinity != kube::SessionAffinity::None) {
+    return refuse("sessionAffinity", base::enum_name(spec.session_affinity));
+  }
+  if (spec.internal_traffic_policy != kube::TrafficPolicy::Cluster) {
+    return refuse("internalTrafficPolicy", base::enum_name(spec.internal_traffic_policy));
+  }
+  return {};
+}
+
+Result<> check_slice(const kube::EndpointSlice& slice) {
+  for (std::size_t i = 0; i < slice.endpoints.size(); ++i) {
+    const auto& addresses = slice.endpoints[i].addresses;
+    const auto where =
+        fmt::format("EndpointSlice {}: endpoints[{}].addresses", slice.metadata.name, i);
+    if (addresses.empty()) return base::fail(ErrorKind::input, "{}: expected one", where);
+    for (const auto& text : addresses) {
+      const auto address = base::IpAddress::parse(text);
+      const bool wants_ipv4 = slice.address_type == kube::IpFamily::IPv4;
+      if (!address || (address->family == base::AddressFamily::ipv4) != wants_ipv4) {
+        return base::fail(ErrorKind::input, "{}: expected an {} address, got \"{}\"", where,
+                          base::enum_name(slice.address_type), text);
+      }
+    }
+  }
+  return {};
+}
+
+}  // namespace
+
+Result<> ObjectStore::allocate_addresses(kube::Service& service) const {
+  auto& spec = service.spec;
+  if (spec.ip_families.empty()) spec.ip_families = {kube::IpFamily::IPv4, kube::IpFamily::IPv6};
+  std::set<std::string> taken;
+  for (const auto& [key, other] : services_) {
+    if (key == Key{service.metadata.in_namespace, service.metadata.name}) continue;
+    taken.insert(other.spec.cluster_ips.begin(), other.spec.cluster_ips.end());
+  }
+  for (int index = 1; index <= addresses::most_services; ++index) {
+    const std::string ipv4 = addresses::service_ipv4(index).to_string();
+    const std::string ipv6 = addresses::service_ipv6(index).to_string();
+    if (taken.contains(ipv4) || taken.contains(ipv6)) continue;
+    for (const auto family : spec.ip_families) {
+      spec.cluster_ips.push_back(family == kube::IpFamily::IPv4 ? ipv4 : ipv6);
+    }
+    return {};
+  }
+  return base::fail(ErrorKind::input, "Service {}: no ClusterIP is left in {}",
+                    service.metadata.name, addresses::service_cidr_ipv4);
+}
+
+Result<kube::Service> ObjectStore::admit(kube::Service service) const {
+  RETURN_IF_ERROR(check_metadata(service.metadata, "Service"));
+  RETURN_IF_ERROR(check_version(service.api_version, "v1", "Service"));
+  RETURN_IF_ERROR(check_features(service));
+  RETURN_IF_ERROR(check_ports(service));
+  auto& spec = service.spec;
+  const auto* stored = find_service(service.metadata.name, service.metadata.in_namespace);
+  if (spec.cluster_ips.empty() && stored != nullptr) {
+    spec.cluster_ips = stored->spec.cluster_ips;
+    spec.ip_families = stored->spec.ip_families;
+  }
+  if (spec.cluster_ips.empty()) RETURN_IF_ERROR(allocate_addresses(service));
+  if (spec.cluster_ips == std::vector<std::string>{"None"}) return service;
+
+  std::vector<kube::IpFamily> families;
+  for (std::size_t i = 0; i < spec.cluster_ips.size(); ++i) {
+    auto& text = spec.cluster_ips[i];
+    const auto where = fmt::format("Service {}: spec.clusterIPs[{}]", service.metadata.name, i);
+    const auto address = base::IpAddress::parse(text);
+    if (!address) {
+      return base::fail(ErrorKind::input, "{}: expected an address, got \"{}\"", where, text);
+    }
+    text = address->to_string();
+    families.push_back(address->family == base::AddressFamily::ipv4 ? kube::IpFamily::IPv4
+                                                                    : kube::IpFamily::IPv6);
+    for (const auto& [key, other] : services_) {
+      if (key == Key{service.metadata.in_namespace, service.metadata.name}) continue;
+      if (std::ranges::find(other.spec.cluster_ips, text) != other.spec.cluster_ips.end()) {
+        return base::fail(ErrorKind::input, "{}: {} belongs to Service {} already", where, text,
+                          other.metadata.name);
+      }
+    }
+  }
+  if (families.size() > 2 || (families.size() == 2 && families[0] == families[1])) {
+    return base::fail(ErrorKind::input,
+                      "Service {}: spec.clusterIPs: expected at most one of each family",
+                      service.metadata.name);
+  }
+  if (!spec.ip_families.empty() && spec.ip_families != families) {
+    return base::fail(ErrorKind::input, "Service {}: spec.ipFamilies do not match spec.clusterIPs",
+                      service.metadata.name);
+  }
+  spec.ip_families = std::move(families);
+  return service;
+}
+
+template <typename Object>
+std::uint64_t ObjectStore::store(std::map<Key, Object>& objects, Object object) {
+  const Key key{object.metadata.in_namespace, object.metadata.name};
+  const auto found = objects.find(key);
+  // Compared without its version, which only the store writes.
+  if (found != objects.end()) {
+    object.metadata.resource_version = found->second.metadata.resource_version;
+    if (object == found->second) return std::stoull(object.metadata.resource_version);
+  }
+  object.metadata.resource_version = std::to_string(++version_);
+  objects.insert_or_assign(key, std::move(object));
+  return version_;
+}
+
+Result<std::uint64_t> ObjectStore::apply(const base::Json& object) {
+  ASSIGN_OR_RETURN(const auto type, base::from_json<kube::TypeMeta>(object, "object"));
+  if (type.kind == "Service") {
+    ASSIGN_OR_RETURN(auto service, base::from_json<kube::Service>(object, "Service"));
+    ASSIGN_OR_RETURN(service, admit(std::move(service)));
+    return store(services_, std::move(service));
+  }
+  if (type.kind == "EndpointSlice") {
+    ASSIGN_OR_RETURN(auto slice, base::from_json<kube::EndpointSlice>(object, "EndpointSlice"));
+    RETURN_IF_ERROR(check_metadata(slice.metadata, "EndpointSlice"));
+    RETURN_IF_ERROR(check_version(slice.api_version, "discovery.k8s.io/v1", "EndpointSlice"));
+    RETURN_IF_ERROR(check_slice(slice));
+    return store(slices_, std::move(slice));
+  }
+  return unknown_kind(type.kind);
+}
+
+Result<std::uint64_t> ObjectStore::remove(std::string_view kind, std::string_view name) {
+  const auto slash = name.find('/');
+  const Key key = slash == std::string_view::npos ? Key{"default", std::string(name)}
+                                                  : Key{std::string(name.substr(0, slash)),
+                                                        std::string(name.substr(slash + 1))};
+  std::size_t erased = 0;
+  if (kind == "Service") {
+    erased = services_.erase(key);
+  } else if (kind == "EndpointSlice") {
+    erased = slices_.erase(key);
+  } else {
+    return unknown_kind(kind);
+  }
+  version_ += erased;
+  return version_;
+}
+
+const kube::Service* ObjectStore::find_service(std::string_view name,
+                                               std::string_view in_namespace) const {
+  const auto found = services_.find({std::string(in_namespace), std::string(name)});
+  return found == services_.end() ? nullptr : &found->second;
+}
+
+ServiceTable ObjectStore::service_table() const {
+  std::vector<kube::Service> services;
+  std::vector<kube::EndpointSlice> slices;
+  for (const auto& [key, service] : services_) services.push_back(service);
+  for (const auto& [key, slice] : slices_) slices.push_back(slice);
+  return make_service_table(services, slices);
+}
+
+}  // namespace cluster

@@ -1,0 +1,49 @@
+// An environment's objects, with what an API server would do to them on the way in: validation,
+// allocation of Service addresses, resourceVersion. In memory; no watch.
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <string>
+#include <string_view>
+#include <utility>
+
+#include "base/json.h"
+#include "base/kube/endpoint_slice.h"
+#include "base/kube/service.h"
+#include "base/result.h"
+#include "cluster/lab/datapath/datapath.h"
+
+namespace cluster {
+
+class ObjectStore {
+ public:
+  // Creates or replaces an object and returns its resourceVersion; one equal to what is stored
+  // keeps its version, as on a server. On an error nothing is changed.
+  // Errors: input (malformed, or not allowed: the message names kind, object and field), missing
+  // (a kind, or a feature of a kind, that the lab does not implement).
+  base::Result<std::uint64_t> apply(const base::Json& object);
+  // Deletes `name` or `namespace/name` and returns the version of the deletion; an object that is
+  // not there is no error and changes nothing. Errors: missing (a kind the lab does not implement).
+  base::Result<std::uint64_t> remove(std::string_view kind, std::string_view name);
+
+  // The Service of that name, or nullptr; until the next apply() or remove().
+  [[nodiscard]] const base::kube::Service* find_service(
+      std::string_view name, std::string_view in_namespace = "default") const;
+  // What the datapath is to implement now.
+  [[nodiscard]] ServiceTable service_table() const;
+
+ private:
+  using Key = std::pair<std::string, std::string>;  // namespace, name
+
+  base::Result<base::kube::Service> admit(base::kube::Service service) const;
+  base::Result<> allocate_addresses(base::kube::Service& service) const;
+  template <typename Object>
+  std::uint64_t store(std::map<Key, Object>& objects, Object object);
+
+  std::map<Key, base::kube::Service> services_;
+  std::map<Key, base::kube::EndpointSlice> slices_;
+  std::uint64_t version_ = 0;
+};
+
+}  // namespace cluster

@@ -1,0 +1,102 @@
+// The one seam that matters: a target turns a topology into running pods and answers these
+// requests. Everything above it is the same in a lab and on a cluster.
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "base/address.h"
+#include "base/fd.h"
+#include "base/json.h"
+#include "base/result.h"
+#include "cluster/topology.h"
+
+namespace cluster {
+
+struct PodHandle {
+  std::string name;   // "web-0"
+  std::string group;  // "web"
+  int node = 0;       // from 1
+  base::IpAddress ipv4;
+  base::IpAddress ipv6;
+  std::uint32_t id = 0;  // unique in its environment, from 1: the server_id of its replies
+
+  [[nodiscard]] const base::IpAddress& address(base::AddressFamily family) const {
+    return family == base::AddressFamily::ipv4 ? ipv4 : ipv6;
+  }
+};
+
+struct ServiceHandle {
+  std::string name;
+  std::string target;  // the pod group behind it
+  base::IpAddress ipv4;
+  base::IpAddress ipv6;
+
+  [[nodiscard]] const base::IpAddress& address(base::AddressFamily family) const {
+    return family == base::AddressFamily::ipv4 ? ipv4 : ipv6;
+  }
+};
+
+struct EnvironmentHandle {
+  std::string name;
+  DatapathKind datapath = DatapathKind::direct;
+  std::vector<PodHandle> pods;
+  std::map<std::string, ServiceHandle> services;
+  base::Json facts;  // what the datapath says of itself: tools and versions, rule counts
+};
+
+// The two clocks' readings around a write. The truth lies between: a watcher can act before the
+// acknowledgement arrives. A lab acknowledges storage, never enforcement.
+struct WriteStamps {
+  std::int64_t sent_ns = 0;  // CLOCK_MONOTONIC of the controller
+  std::int64_t acked_ns = 0;
+  std::uint64_t resource_version = 0;
+};
+
+// An agent's stdin and stdout, held by the controller. Closing them ends the agent.
+struct AgentStreams {
+  base::UniqueFd to_agent;
+  base::UniqueFd from_agent;
+  // What it wrote to stderr so far, at most 64 KiB and NULs up to there, for pread(2); empty where
+  // a target keeps none.
+  base::UniqueFd errors{};
+};
+
+// An agent with the privilege to capture and to load probes, where a pod's traffic passes.
+struct Observer {
+  AgentStreams streams;
+  std::string interface;  // the pod's host-side interface, seen from the observer
+};
+
+// Calls come from one thread, the controller's.
+class Target {
+ public:
+  virtual ~Target() = default;
+
+  // "lab" or "kubernetes".
+  [[nodiscard]] virtual std::string_view name() const = 0;
+  // Brings the environment up and returns when its pods run and its Services are programmed.
+  // Idempotent: a second call with the same plan returns the same handle. Errors: missing (a tool,
+  // a kernel feature), not_permitted, input (a name it cannot use), system.
+  virtual base::Result<EnvironmentHandle> provision(const EnvironmentPlan& plan) = 0;
+  // Takes every environment down. Idempotent; goes on after an error and returns the first.
+  virtual base::Result<> teardown() = 0;
+  // Writes a Kubernetes object (Service, EndpointSlice) into an environment; it is implemented
+  // before this returns. Errors: input (unknown environment, malformed object), missing (a kind
+  // this target does not know: the caller's skip), system.
+  virtual base::Result<WriteStamps> apply(std::string_view environment, const base::Json& object) = 0;
+  // Deletes by kind and name. Errors: as apply; an object that is not there is no error.
+  virtual base::Result<WriteStamps> remove(std::string_view environment, std::string_view kind,
+                                           std::string_view name) = 0;
+  // Starts an agent in a pod. Errors: input (no such pod), missing (no agent executable), system.
+  virtual base::Result<AgentStreams> agent(std::string_view environment, std::string_view pod) = 0;
+  // Starts a privileged agent at a pod's host-side interface. Errors: as agent().
+  virtual base::Result<Observer> observe(std::string_view environment, std::string_view pod) = 0;
+  // Versions, kernel, congestion control, MTU: for the report's fingerprint.
+  [[nodiscard]] virtual base::Json facts() const = 0;
+};
+
+}  // namespace cluster

@@ -1,0 +1,122 @@
+// What a scenario puts on a target, in the same words on every target.
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <string>
+#include <vector>
+
+#include "base/describe.h"
+#include "base/scalar.h"
+
+namespace cluster {
+
+// How a lab implements Services. A cluster has the one it has.
+enum class DatapathKind {
+  direct,       // nothing translates; only pod addresses work
+  iptables,     // kube-proxy's iptables rule shapes
+  nftables,     // kube-proxy's nftables rule shapes
+  ebpf_socket,  // translated in connect(2) and sendmsg(2) by cgroup hooks
+};
+
+enum class ServiceType { ClusterIP };
+
+// Something broken on purpose.
+enum class FaultKind {
+  hook_left_out,  // ebpf_socket without its cgroup hooks, nftables rules underneath: traffic works
+};
+
+// A group of equal pods: `web: {node: 2, replicas: 3}` makes web-0, web-1 and web-2.
+struct PodSpec {
+  int node = 1;
+  int replicas = 1;
+
+  bool operator==(const PodSpec&) const = default;
+};
+
+template <typename Visit, base::SelfOf<PodSpec> Self>
+void describe(Visit& visit, Self& self) {
+  visit("node", self.node, {.doc = "The node it runs on, counted from 1.", .at_least = 1});
+  visit("replicas", self.replicas,
+        {.doc = "How many equal pods.", .at_least = 1, .at_most = 100});
+}
+
+struct ServiceSpec {
+  std::string target;  // the pod group behind it
+  ServiceType type = ServiceType::ClusterIP;
+
+  bool operator==(const ServiceSpec&) const = default;
+};
+
+template <typename Visit, base::SelfOf<ServiceSpec> Self>
+void describe(Visit& visit, Self& self) {
+  visit("target", self.target, {.doc = "The pods behind it.", .required = true});
+  visit("type", self.type, {.doc = "The Service type."});
+}
+
+struct TopologySpec {
+  int nodes = 2;
+  std::map<std::string, PodSpec> pods;
+  std::map<std::string, ServiceSpec> services;
+
+  bool operator==(const TopologySpec&) const = default;
+};
+
+template <typename Visit, base::SelfOf<TopologySpec> Self>
+void describe(Visit& visit, Self& self) {
+  visit("nodes", self.nodes, {.doc = "How many nodes.", .at_least = 1, .at_most = 16});
+  visit("pods", self.pods, {.doc = "Groups of equal pods, by name.", .required = true});
+  visit("services", self.services, {.doc = "Services, by name."});
+}
+
+enum class Protocol { TCP, UDP };
+
+// A port every Service of an environment offers: one per workload kind in the scenario.
+struct ServicePort {
+  std::string name;  // "tcp-rr"
+  Protocol protocol = Protocol::TCP;
+  std::uint16_t port = 0;         // at the Service address
+  std::uint16_t target_port = 0;  // at the backend
+
+  bool operator==(const ServicePort&) const = default;
+};
+
+// One environment, ready to be provisioned.
+struct EnvironmentPlan {
+  std::string name;  // unique in a run; [a-z0-9_]+
+  DatapathKind datapath = DatapathKind::direct;
+  TopologySpec topology;
+  std::vector<ServicePort> ports;
+  std::vector<FaultKind> faults;
+
+  bool operator==(const EnvironmentPlan&) const = default;
+};
+
+}  // namespace cluster
+
+template <>
+struct base::EnumNames<cluster::DatapathKind> {
+  static constexpr std::array names{
+      std::pair{cluster::DatapathKind::direct, std::string_view("direct")},
+      std::pair{cluster::DatapathKind::iptables, std::string_view("iptables")},
+      std::pair{cluster::DatapathKind::nftables, std::string_view("nftables")},
+      std::pair{cluster::DatapathKind::ebpf_socket, std::string_view("ebpf_socket")}};
+};
+
+template <>
+struct base::EnumNames<cluster::ServiceType> {
+  static constexpr std::array names{
+      std::pair{cluster::ServiceType::ClusterIP, std::string_view("ClusterIP")}};
+};
+
+template <>
+struct base::EnumNames<cluster::FaultKind> {
+  static constexpr std::array names{
+      std::pair{cluster::FaultKind::hook_left_out, std::string_view("hook_left_out")}};
+};
+
+template <>
+struct base::EnumNames<cluster::Protocol> {
+  static constexpr std::array names{std::pair{cluster::Protocol::TCP, std::string_view("TCP")},
+                                    std::pair{cluster::Protocol::UDP, std::string_view("UDP")}};
+};

@@ -1,0 +1,37 @@
+// What of the host a lab could have changed, as text that can be compared: links, addresses,
+// routes, rules, named network namespaces, netfilter rules, cgroup directories, mounts, sysctls,
+// eBPF objects, kernel modules, namespaces in use and the files of /run. Counters that tick by
+// themselves are left out. For tests that say "the host is as it was".
+#pragma once
+
+#include <chrono>
+#include <map>
+#include <string>
+#include <vector>
+
+namespace tests {
+
+class HostSnapshot {
+ public:
+  // Looks at the host now; takes about 0.2 s. A tool that is missing is a section that says so.
+  static HostSnapshot take();
+
+  // What changed from this to `later`, by section, lines that went with `-` and lines that came
+  // with `+`; empty when nothing did.
+  [[nodiscard]] std::string difference(const HostSnapshot& later) const;
+
+  // For tests of this class: sections from text.
+  explicit HostSnapshot(std::map<std::string, std::vector<std::string>> sections)
+      : sections_(std::move(sections)) {}
+
+ private:
+  std::map<std::string, std::vector<std::string>> sections_;  // lines, sorted
+};
+
+// Takes snapshots until one equals `before` or `within` is over (the kernel takes namespaces and
+// eBPF objects down some time after their last user), and returns the last difference. What others
+// on the machine change in the meantime is in it, too.
+[[nodiscard]] std::string difference_from(
+    const HostSnapshot& before, std::chrono::milliseconds within = std::chrono::seconds(15));
+
+}  // namespace tests
