@@ -1,0 +1,234 @@
+#include "stackbench/analysis.h"
+
+#include <algorithm>
+#include <cmath>
+
+namespace stackbench {
+namespace {
+
+// The family-wise chance of a false alarm in one run, and the confidence of printed intervals.
+constexpr double alpha = 0.05;
+constexpr double level = 0.95;
+
+std::optional<double> percentile(const base::Histogram& histogram, double q) {
+  const auto value = histogram.honest_quantile(q);
+  return value ? std::optional(static_cast<double>(*value)) : std::nullopt;
+}
+
+// The expectation as a one-sided or two-sided question about logarithms; greater is worse.
+struct Framed {
+  std::vector<double> differences;
+  base::stats::Band band;
+  bool turned = false;
+};
+
+double bound_log(const Bound& bound) {
+  if (const auto* percent = std::get_if<base::Percent>(&bound)) {
+    return base::stats::log_margin(*percent);
+  }
+  if (const auto* duration = std::get_if<base::Duration>(&bound)) {
+    return std::log(static_cast<double>(duration->count()));
+  }
+  return std::log(std::get<base::RequestRate>(bound).per_second);
+}
+
+Framed frame(const ExpectSpec& expectation, std::vector<double> differences) {
+  if (expectation.within) {
+    return {std::move(differences),
+            base::stats::Band::within(base::stats::log_margin(*expectation.within))};
+  }
+  if (expectation.at_most) {
+    return {std::move(differences), base::stats::Band::at_most(bound_log(*expectation.at_most))};
+  }
+  for (auto& difference : differences) difference = -difference;
+  return {std::move(differences), base::stats::Band::at_most(-bound_log(*expectation.at_least)),
+          true};
+}
+
+// A logarithm as people read it: a percentage of the base arm, or the value itself.
+std::string readable(double logarithm, bool relative, Metric metric) {
+  if (relative) return fmt::format("{:+.1f} %", 100 * std::expm1(logarithm));
+  const double value = std::exp(logarithm);
+  if (metric == Metric::rate) return fmt::format("{:.0f}/s", value);
+  return fmt::format("{:.2f} us", value / 1000);
+}
+
+void conclude(JudgedExpectation& judged, const ExpectSpec& expectation) {
+  using base::stats::Verdict;
+  const bool relative = expectation.relative_to.has_value();
+  const double sign = judged.higher_is_tested ? -1 : 1;
+  const auto& effect = judged.judgement.effect;
+  std::string found = readable(sign * effect.estimate, relative, expectation.metric);
+  if (effect.interval) {
+    auto low = sign * effect.interval->lower;
+    auto high = sign * effect.interval->upper;
+    if (low > high) std::swap(low, high);
+    found += fmt::format(" [{}, {}]", readable(low, relative, expectation.metric),
+                         readable(high, relative, expectation.metric));
+  }
+  switch (judged.judgement.verdict) {
+    case Verdict::pass:
+      judged.verdict = "pass";
+      judged.sentence = fmt::format("holds: {} over {} blocks", found, judged.judgement.blocks);
+      return;
+    case Verdict::regression:
+    case Verdict::improvement:
+      judged.verdict = "fail";
+      judged.sentence =
+          fmt::format("does not hold: {} over {} blocks", found, judged.judgement.blocks);
+      return;
+    case Verdict::inconclusive:
+      judged.verdict = "inconclusive";
+      judged.sentence =
+          fmt::format("cannot tell: {} over {} blocks", found, judged.judgement.blocks);
+      if (judged.judgement.detectable) {
+        judged.sentence += fmt::format("; this run could have seen {:+.1f} %",
+                                       100 * std::expm1(*judged.judgement.detectable));
+      }
+      if (judged.judgement.blocks_needed) {
+        judged.sentence +=
+            fmt::format("; about {} blocks would settle it", *judged.judgement.blocks_needed);
+      }
+      return;
+  }
+}
+
+}  // namespace
+
+std::optional<double> client_cpu_per_request(const Sample& sample) {
+  if (sample.client.requests == 0) return std::nullopt;
+  return static_cast<double>(sample.client.cpu_user_ns + sample.client.cpu_system_ns) /
+         static_cast<double>(sample.client.requests);
+}
+
+std::optional<double> server_cpu_per_request(const Sample& sample) {
+  std::uint64_t answered = 0;
+  std::int64_t cpu = 0;
+  for (const auto& server : sample.servers) {
+    answered += server.requests;
+    cpu += server.cpu_user_ns + server.cpu_system_ns;
+  }
+  if (answered == 0) return std::nullopt;
+  return static_cast<double>(cpu) / static_cast<double>(answered);
+}
+
+void summarise(Sample& sample) {
+  const auto& client = sample.client;
+  const auto keep = [&](Metric metric, std::optional<double> value) {
+    if (value && *value > 0) sample.values[metric] = *value;
+  };
+  keep(Metric::latency_p50, percentile(client.latency, 0.5));
+  keep(Metric::latency_p90, percentile(client.latency, 0.9));
+  keep(Metric::latency_p99, percentile(client.latency, 0.99));
+  if (client.kind == bench::WorkloadKind::tcp_crr) {
+    keep(Metric::connect_p50, percentile(client.connect, 0.5));
+  }
+  keep(Metric::rate, client.rate_per_second);
+  const auto client_cpu = client_cpu_per_request(sample);
+  const auto server_cpu = server_cpu_per_request(sample);
+  if (client_cpu && server_cpu) keep(Metric::cpu_per_request, *client_cpu + *server_cpu);
+}
+
+std::vector<Metric> metrics_of(bench::WorkloadKind kind) {
+  std::vector<Metric> metrics{Metric::latency_p50, Metric::latency_p90, Metric::latency_p99,
+                              Metric::rate, Metric::cpu_per_request};
+  if (kind == bench::WorkloadKind::tcp_crr) metrics.push_back(Metric::connect_p50);
+  return metrics;
+}
+
+bool lower_is_better(Metric metric) { return metric != Metric::rate; }
+
+BlockLogs block_logs(const std::vector<Sample>& samples, const std::vector<int>& kept_blocks,
+                     std::size_t arm, std::size_t workload, Metric metric) {
+  BlockLogs series;
+  for (const int block : kept_blocks) {
+    double sum = 0;
+    int count = 0;
+    bool complete = true;
+    for (const auto& sample : samples) {
+      if (sample.block != block || sample.arm != arm || sample.workload != workload) continue;
+      const auto value = sample.values.find(metric);
+      complete = complete && value != sample.values.end();
+      if (value == sample.values.end()) continue;
+      sum += std::log(value->second);
+      ++count;
+    }
+    if (!complete || count == 0) continue;
+    series.blocks.push_back(block);
+    series.logs.push_back(sum / count);
+  }
+  return series;
+}
+
+std::vector<double> paired_differences(const BlockLogs& arm, const BlockLogs& base) {
+  std::vector<double> differences;
+  for (std::size_t i = 0; i < arm.blocks.size(); ++i) {
+    const auto other = std::ranges::find(base.blocks, arm.blocks[i]);
+    if (other == base.blocks.end()) continue;
+    const auto j = static_cast<std::size_t>(other - base.blocks.begin());
+    differences.push_back(arm.logs[i] - base.logs[j]);
+  }
+  return differences;
+}
+
+std::string describe_expectation(const ExpectSpec& expectation, std::string_view workload) {
+  std::string text =
+      fmt::format("{} of {} ({})", base::enum_name(expectation.metric), expectation.arm, workload);
+  const auto bound = [](const Bound& value) { return base::StringScalar<Bound>::format(value); };
+  if (expectation.at_most) text += " at most " + bound(*expectation.at_most);
+  if (expectation.at_least) text += " at least " + bound(*expectation.at_least);
+  if (expectation.within) {
+    text += fmt::format(" within {:g} %", 100 * expectation.within->fraction);
+  }
+  if (expectation.relative_to) text += " of " + *expectation.relative_to;
+  return text;
+}
+
+base::Result<std::vector<JudgedExpectation>> judge_expectations(
+    const Plan& plan, const std::vector<Sample>& samples, const std::vector<int>& kept_blocks) {
+  const auto& expectations = plan.scenario.expect;
+  std::vector<JudgedExpectation> judged(expectations.size());
+  std::vector<Framed> frames(expectations.size());
+  std::vector<base::stats::Question> questions;
+  std::vector<std::size_t> asked;
+  for (std::size_t i = 0; i < expectations.size(); ++i) {
+    const auto& expectation = expectations[i];
+    const auto arm_named = [&](const std::string& name) {
+      return static_cast<std::size_t>(std::ranges::find(plan.arms, name, &PlannedArm::name) -
+                                      plan.arms.begin());
+    };
+    std::size_t workload = 0;
+    if (expectation.workload) {
+      while (plan.workloads[workload].spec.kind != *expectation.workload) ++workload;
+    }
+    judged[i].text = describe_expectation(expectation, plan.workloads[workload].name);
+    const auto arm =
+        block_logs(samples, kept_blocks, arm_named(expectation.arm), workload, expectation.metric);
+    auto differences = arm.logs;
+    if (expectation.relative_to) {
+      differences = paired_differences(
+          arm, block_logs(samples, kept_blocks, arm_named(*expectation.relative_to), workload,
+                          expectation.metric));
+    }
+    if (differences.empty()) {
+      judged[i].verdict = "inconclusive";
+      judged[i].sentence = "cannot tell: no kept block has this metric for both arms";
+      continue;
+    }
+    frames[i] = frame(expectation, std::move(differences));
+    judged[i].higher_is_tested = frames[i].turned;
+    questions.push_back({frames[i].differences, frames[i].band});
+    asked.push_back(i);
+  }
+  if (questions.empty()) return judged;
+  ASSIGN_OR_RETURN(const auto answers, base::stats::judge_family(questions, alpha, level));
+  for (std::size_t k = 0; k < asked.size(); ++k) {
+    auto& one = judged[asked[k]];
+    one.judged = true;
+    one.judgement = answers[k];
+    conclude(one, expectations[asked[k]]);
+  }
+  return judged;
+}
+
+}  // namespace stackbench

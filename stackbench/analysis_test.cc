@@ -1,0 +1,169 @@
+#include "stackbench/analysis.h"
+
+#include <gtest/gtest.h>
+
+#include <cmath>
+
+namespace stackbench {
+namespace {
+
+Plan two_arm_plan() {
+  Plan plan;
+  plan.scenario.workloads.resize(1);
+  plan.workloads = {{.name = "tcp_rr", .spec = {}}};
+  plan.arms.resize(2);
+  plan.arms[0].name = "base";
+  plan.arms[1].name = "head";
+  return plan;
+}
+
+// An invocation whose every latency lies at `p50_ns`.
+Sample sample_of(std::size_t arm, int block, std::uint64_t p50_ns) {
+  Sample sample;
+  sample.arm = arm;
+  sample.block = block;
+  for (int i = 0; i < 100; ++i) sample.client.latency.record(p50_ns);
+  sample.client.requests = 100;
+  sample.client.rate_per_second = 1e9 / static_cast<double>(p50_ns);
+  summarise(sample);
+  return sample;
+}
+
+// `blocks` blocks in which head takes `ratio` times base, with a drift that hits both alike and a
+// jitter that changes sign from block to block.
+std::vector<Sample> run_of(int blocks, double ratio, double jitter) {
+  std::vector<Sample> samples;
+  for (int block = 1; block <= blocks; ++block) {
+    const double drift = 1 + 0.1 * block;
+    const double shake = 1 + jitter * (block % 2 == 0 ? 1 : -1) * (1 + 0.1 * block);
+    for (int pass = 0; pass < 2; ++pass) {
+      samples.push_back(sample_of(0, block, static_cast<std::uint64_t>(20000 * drift)));
+      samples.push_back(sample_of(1, block, static_cast<std::uint64_t>(20000 * drift * ratio * shake)));
+    }
+  }
+  return samples;
+}
+
+std::vector<int> blocks_to(int last) {
+  std::vector<int> blocks;
+  for (int block = 1; block <= last; ++block) blocks.push_back(block);
+  return blocks;
+}
+
+ExpectSpec at_most(double fraction) {
+  ExpectSpec expectation;
+  expectation.arm = "head";
+  expectation.relative_to = "base";
+  expectation.at_most = base::Percent{fraction};
+  return expectation;
+}
+
+std::string verdict_of(const ExpectSpec& expectation, const std::vector<Sample>& samples,
+                       int blocks) {
+  auto plan = two_arm_plan();
+  plan.scenario.expect = {expectation};
+  const auto judged = judge_expectations(plan, samples, blocks_to(blocks));
+  return judged ? judged->front().verdict : base::describe_error(judged.error());
+}
+
+TEST(BlockLogs, ABlocksValueIsTheMeanOfItsTwoLogarithms) {
+  std::vector<Sample> samples{sample_of(0, 1, 1000), sample_of(0, 1, 1500)};
+  const auto series = block_logs(samples, {1}, 0, 0, Metric::latency_p50);
+  ASSERT_EQ(series.logs.size(), 1u);
+  EXPECT_NEAR(series.logs[0], (std::log(1000) + std::log(1500)) / 2, 1e-3);
+}
+
+TEST(BlockLogs, LeavesOutBlocksThatWereNotKeptOrHaveASampleWithoutAValue) {
+  std::vector<Sample> samples{sample_of(0, 1, 1000), sample_of(0, 2, 1000), sample_of(0, 3, 1000)};
+  samples.push_back(Sample{});  // no requests at all
+  samples.back().block = 3;
+  EXPECT_EQ(block_logs(samples, {2, 3}, 0, 0, Metric::latency_p50).blocks, std::vector<int>{2});
+}
+
+TEST(BlockLogs, APercentileWithoutEnoughSamplesBehindItIsNoValue) {
+  const std::vector<Sample> samples{sample_of(0, 1, 1000)};  // 100 requests; p99 needs 299
+  EXPECT_TRUE(block_logs(samples, {1}, 0, 0, Metric::latency_p99).logs.empty());
+  EXPECT_FALSE(block_logs(samples, {1}, 0, 0, Metric::latency_p50).logs.empty());
+}
+
+TEST(PairedDifferences, DriftOfTheMachineCancels) {
+  const auto samples = run_of(12, 1.10, 0);
+  const auto kept = blocks_to(12);
+  const auto differences =
+      paired_differences(block_logs(samples, kept, 1, 0, Metric::latency_p50),
+                         block_logs(samples, kept, 0, 0, Metric::latency_p50));
+  ASSERT_EQ(differences.size(), 12u);
+  for (const double difference : differences) EXPECT_NEAR(difference, std::log(1.10), 2e-3);
+}
+
+TEST(JudgeExpectations, FindsAPlantedTenPercentAndStaysSilentOnItsCleanTwin) {
+  EXPECT_EQ(verdict_of(at_most(0.03), run_of(12, 1.10, 0.005), 12), "fail");
+  EXPECT_EQ(verdict_of(at_most(0.03), run_of(12, 1.00, 0.005), 12), "pass");
+}
+
+TEST(JudgeExpectations, SaysSoWhenTheDataCannotTell) {
+  EXPECT_EQ(verdict_of(at_most(0.03), run_of(12, 1.03, 0.02), 12), "inconclusive");
+}
+
+TEST(JudgeExpectations, EquivalenceFailsOnEitherSide) {
+  ExpectSpec within;
+  within.arm = "head";
+  within.relative_to = "base";
+  within.within = base::Percent{0.03};
+  EXPECT_EQ(verdict_of(within, run_of(12, 1.00, 0.005), 12), "pass");
+  EXPECT_EQ(verdict_of(within, run_of(12, 1.10, 0.005), 12), "fail");
+  EXPECT_EQ(verdict_of(within, run_of(12, 0.90, 0.005), 12), "fail");
+}
+
+TEST(JudgeExpectations, AtLeastTurnsTheSign) {
+  ExpectSpec fast;
+  fast.arm = "head";
+  fast.relative_to = "base";
+  fast.metric = Metric::rate;
+  fast.at_least = base::Percent{-0.05};
+  EXPECT_EQ(verdict_of(fast, run_of(12, 1.00, 0.005), 12), "pass");
+  EXPECT_EQ(verdict_of(fast, run_of(12, 1.20, 0.005), 12), "fail");
+}
+
+TEST(JudgeExpectations, AnAbsoluteBoundIsHeldAgainstTheValueItself) {
+  ExpectSpec bounded;
+  bounded.arm = "base";
+  bounded.at_most = Bound(base::Duration(std::chrono::microseconds(100)));
+  EXPECT_EQ(verdict_of(bounded, run_of(12, 1.00, 0), 12), "pass");
+  bounded.at_most = Bound(base::Duration(std::chrono::microseconds(10)));
+  EXPECT_EQ(verdict_of(bounded, run_of(12, 1.00, 0), 12), "fail");
+}
+
+TEST(JudgeExpectations, NoDataIsInconclusiveNeverAPass) {
+  EXPECT_EQ(verdict_of(at_most(0.03), {}, 12), "inconclusive");
+}
+
+TEST(JudgeExpectations, TheSentenceNamesEstimateIntervalAndBlocks) {
+  auto plan = two_arm_plan();
+  plan.scenario.expect = {at_most(0.03)};
+  const auto judged = judge_expectations(plan, run_of(12, 1.10, 0), blocks_to(12));
+  ASSERT_TRUE(judged);
+  EXPECT_EQ(judged->front().text, "latency.p50 of head (tcp_rr) at most +3% of base");
+  EXPECT_TRUE(judged->front().sentence.starts_with("does not hold: +10.0 % [+")) 
+      << judged->front().sentence;
+  EXPECT_TRUE(judged->front().sentence.ends_with(" over 12 blocks")) << judged->front().sentence;
+}
+
+TEST(CpuPerRequest, AddsClientAndServersEachPerItsOwnRequests) {
+  Sample sample;
+  sample.client.requests = 100;
+  sample.client.cpu_user_ns = 100'000;
+  sample.client.cpu_system_ns = 200'000;
+  sample.servers = {{.requests = 150, .connections = 1, .bad_requests = 0,
+                     .cpu_user_ns = 150'000, .cpu_system_ns = 150'000}};
+  summarise(sample);
+  EXPECT_DOUBLE_EQ(sample.values.at(Metric::cpu_per_request), 3000 + 2000);
+
+  Sample without_servers;
+  without_servers.client = sample.client;
+  summarise(without_servers);
+  EXPECT_FALSE(without_servers.values.contains(Metric::cpu_per_request));
+}
+
+}  // namespace
+}  // namespace stackbench

@@ -1,0 +1,22 @@
+// `stackbench clean`: what an interrupted run left, taken away. A run that is alive is not touched.
+#include "cluster/lab/clean.h"
+
+#include "stackbench/commands/command.h"
+
+namespace stackbench {
+
+Action declare_clean(CLI::App& app) {
+  auto dry_run = std::make_shared<bool>(false);
+  app.add_flag("--dry-run", *dry_run, "Only say what would be removed");
+  return [dry_run](const Context&) -> base::Result<int> {
+    ASSIGN_OR_RETURN(const auto found, cluster::clean_lab(*dry_run));
+    if (found.empty()) return print("Nothing to clean: no interrupted run left anything.\n");
+    std::string text;
+    for (const auto& line : found) {
+      text += fmt::format("{} {}\n", *dry_run ? "would remove" : "removed", line);
+    }
+    return print(text);
+  };
+}
+
+}  // namespace stackbench

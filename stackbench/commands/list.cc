@@ -1,0 +1,38 @@
+// `stackbench list`: the shipped scenarios, and every word a scenario may use.
+#include "stackbench/commands/command.h"
+#include "stackbench/scenario/reader.h"
+#include "stackbench/shipped.h"
+
+namespace stackbench {
+namespace {
+
+template <base::IsNamedEnum E>
+std::string words_of(std::string_view what) {
+  return fmt::format("  {:<12} {}\n", what, fmt::join(base::enum_names<E>(), ", "));
+}
+
+}  // namespace
+
+Action declare_list(CLI::App&) {
+  return [](const Context&) -> base::Result<int> {
+    ASSIGN_OR_RETURN(const auto files, shipped_scenarios());
+    std::string text = "Scenarios\n";
+    for (const auto& file : files) {
+      const auto scenario = load_scenario(file, {});
+      text += fmt::format("  {:<26} {}\n", file,
+                          scenario ? scenario->question : std::string("(does not validate)"));
+    }
+    text += "\nWords a scenario may use\n";
+    text += words_of<bench::WorkloadKind>("workloads");
+    text += words_of<bench::WaitStrategy>("wait");
+    text += words_of<cluster::DatapathKind>("datapaths");
+    text += words_of<cluster::ServiceType>("services");
+    text += words_of<CheckKind>("checks");
+    text += words_of<Metric>("metrics");
+    text += words_of<cluster::FaultKind>("faults");
+    text += words_of<base::AddressFamily>("family");
+    return print(text);
+  };
+}
+
+}  // namespace stackbench

@@ -1,0 +1,73 @@
+// `stackbench run`: a scenario's question, answered.
+#include <fmt/chrono.h>
+#include <unistd.h>
+
+#include <ctime>
+#include <filesystem>
+
+#include "base/terminal.h"
+#include "base/units.h"
+#include "reports/terminal.h"
+#include "stackbench/commands/command.h"
+#include "stackbench/exit_code.h"
+#include "stackbench/lab_run.h"
+#include "stackbench/scenario/reader.h"
+
+namespace stackbench {
+namespace {
+
+constexpr int strict_blocks = 20;
+
+// results/kpr-20250301-120000.json: beside each other, in the order they ran.
+std::string default_report_file(const std::string& scenario_file) {
+  return fmt::format("results/{}-{:%Y%m%d-%H%M%S}.json",
+                     std::filesystem::path(scenario_file).stem().string(),
+                     fmt::gmtime(std::time(nullptr)));
+}
+
+}  // namespace
+
+Action declare_run(CLI::App& app) {
+  struct Arguments {
+    ScenarioArguments scenario;
+    std::string target = "lab";
+    std::string out;
+    bool strict = false;
+  };
+  auto arguments = std::make_shared<Arguments>();
+  declare_scenario_arguments(app, arguments->scenario);
+  app.add_option("--target", arguments->target, "Where it runs: lab")
+      ->check(CLI::IsMember({"lab"}))
+      ->type_name("TARGET");
+  app.add_option("--out", arguments->out, "Where the JSON report goes (default: results/)")
+      ->type_name("FILE");
+  app.add_flag("--strict", arguments->strict, "20 blocks: narrower intervals, fewer inconclusive");
+  return [arguments](const Context& context) -> base::Result<int> {
+    auto overrides = arguments->scenario.overrides;
+    if (arguments->strict) overrides.push_back(fmt::format("blocks={}", strict_blocks));
+    ASSIGN_OR_RETURN(const auto scenario, load_scenario(arguments->scenario.file, overrides));
+    ASSIGN_OR_RETURN(const auto cores, usable_cores());
+    ASSIGN_OR_RETURN(const auto plan, make_plan(scenario, cores));
+    const RunRequest request{
+        .scenario_file = arguments->scenario.file,
+        .overrides = overrides,
+        .command_line = context.command_line,
+        .report_file =
+            arguments->out.empty() ? default_report_file(arguments->scenario.file) : arguments->out};
+
+    base::Progress progress(base::detect_terminal(STDERR_FILENO), [](std::string_view text) {
+      std::fwrite(text.data(), 1, text.size(), stderr);
+      std::fflush(stderr);
+    });
+    progress.note(fmt::format("{} (about {})", scenario.question,
+                              base::format_wait(estimate_duration(plan, load_overheads()).count())));
+    const auto report = run_in_lab(plan, request, progress, context.interrupt);
+    progress.finish();
+    if (!report) return std::unexpected(report.error());
+    RETURN_IF_ERROR(print(reports::render_terminal(*report, base::detect_terminal(STDOUT_FILENO),
+                                                   request.report_file)));
+    return report->conclusion.exit_code;
+  };
+}
+
+}  // namespace stackbench

@@ -1,0 +1,152 @@
+#include "stackbench/lab_run.h"
+
+#include <unistd.h>
+
+#include "base/units.h"
+#include "checks/translated_at.h"
+#include "cluster/lab/lab_target.h"
+#include "reports/store.h"
+#include "stackbench/report_builder.h"
+#include "stackbench/run_loop.h"
+#include "stackbench/session.h"
+
+namespace stackbench {
+namespace {
+
+// Where a Service address must be translated, by what the environment promises.
+checks::TranslatedAt expected_place(const Plan& plan, const PlannedArm& arm) {
+  if (arm.dial.kind == DialTarget::Kind::pod) return checks::TranslatedAt::none;
+  switch (plan.environments[arm.environment].datapath) {
+    case cluster::DatapathKind::iptables:
+    case cluster::DatapathKind::nftables:
+      return checks::TranslatedAt::packet;
+    case cluster::DatapathKind::ebpf_socket:
+      return checks::TranslatedAt::socket;
+    case cluster::DatapathKind::direct:
+      return checks::TranslatedAt::none;
+  }
+  return checks::TranslatedAt::none;
+}
+
+// What the parts of a run took, for the next plan.
+class Stopwatch {
+ public:
+  [[nodiscard]] std::int64_t lap() {
+    const auto now = base::monotonic_now();
+    return (now - std::exchange(last_, now)).count();
+  }
+
+ private:
+  base::MonotonicTime last_ = base::monotonic_now();
+};
+
+base::Result<> check_translation(const Plan& plan, Session& session, ReportBuilder& report,
+                                 base::Progress& progress, const base::Interrupt& interrupt) {
+  std::uint64_t events = 0;
+  std::uint64_t time_ns = 0;
+  std::uint64_t lost = 0;
+  for (std::size_t arm = 0; arm < plan.arms.size(); ++arm) {
+    for (std::size_t workload = 0; workload < plan.workloads.size(); ++workload) {
+      if (interrupt.requested()) return base::fail(base::ErrorKind::interrupted, "interrupted");
+      progress.update(0, 1, fmt::format("checking where {} is translated", plan.arms[arm].name));
+      ASSIGN_OR_RETURN(const auto seen, session.observe_translation(arm, workload));
+      report.add_check(checks::translated_at(
+          plan.arms[arm].name, plan.workloads[workload].name,
+          expected_place(plan, plan.arms[arm]), seen.counts, seen.client));
+      events += seen.counts.run_count.value_or(0);
+      time_ns += seen.counts.run_time_ns.value_or(0);
+      lost += seen.counts.lost;
+    }
+  }
+  report.add_probe({.name = "translation",
+                    .events = events,
+                    .ns_per_event = events > 0 ? static_cast<double>(time_ns) /
+                                                     static_cast<double>(events)
+                                               : 0,
+                    .lost = lost});
+  return {};
+}
+
+}  // namespace
+
+base::Result<reports::Report> run_in_lab(const Plan& plan, const RunRequest& request,
+                                         base::Progress& progress,
+                                         const base::Interrupt& interrupt) {
+  if (::geteuid() != 0) {
+    return base::fail_with_mend(
+        base::ErrorKind::not_permitted,
+        "the lab needs root: it makes network namespaces, cgroups and eBPF programs",
+        "Run the same command as root, for example with sudo.");
+  }
+  // The series file comes first: a place that cannot be written to is better known now.
+  std::optional<reports::SeriesWriter> series;
+  if (reports::can_have_series(request.report_file)) {
+    auto writer = reports::SeriesWriter::create(request.report_file);
+    if (!writer) return std::unexpected(std::move(writer).error());
+    series.emplace(std::move(*writer));
+  }
+  cluster::LabTarget target;
+  ReportBuilder report(plan, request.scenario_file, request.overrides, request.command_line,
+                       target.name());
+  if (series) report.keep_series(*series);
+
+  Stopwatch watch;
+  Overheads took;
+  progress.update(0, 1, "bringing up the lab");
+  ASSIGN_OR_RETURN(auto session, Session::open(target, plan, interrupt));
+  RETURN_IF_ERROR(report.add_environments(session, target));
+  took.provision_ns = watch.lap() / static_cast<std::int64_t>(plan.environments.size());
+  progress.step_done(fmt::format("{} up", base::format_count(plan.environments.size(), "environment")));
+
+  const bool checked = !plan.scenario.checks.empty();
+  took.check_ns = 0;
+  if (checked) {
+    RETURN_IF_ERROR(check_translation(plan, session, report, progress, interrupt));
+    took.check_ns =
+        watch.lap() / static_cast<std::int64_t>(plan.arms.size() * plan.workloads.size());
+    progress.step_done("checks done");
+  }
+
+  base::NoiseGuard guard(plan.cores.all, {});
+  const auto measured = measure_blocks(
+      plan,
+      [&](std::size_t arm, std::size_t workload, std::uint64_t seed) {
+        return session.invoke(arm, workload, seed);
+      },
+      [&](const Block& block, std::span<const Sample> samples) {
+        return report.add_block(block, samples);
+      },
+      guard, progress, interrupt);
+  if (!measured) return std::unexpected(measured.error());
+  if (measured->interrupted) {
+    if (measured->kept_blocks().empty()) {
+      return base::fail(base::ErrorKind::interrupted,
+                        "interrupted before the first block was kept; no report was written");
+    }
+    report.set_signal(interrupt.signal());
+  }
+  const auto samples = static_cast<std::int64_t>(measured->samples.size());
+  if (samples > 0) took.invocation_ns = measured->overhead_time.count() / samples;
+  static_cast<void>(watch.lap());  // starts the last part
+
+  progress.update(0, 1, "taking the lab down");
+  RETURN_IF_ERROR(target.teardown());
+  if (series) {
+    ASSIGN_OR_RETURN(auto file, series->finish());
+    report.add_series_file(std::move(file));
+  }
+  ASSIGN_OR_RETURN(auto record,
+                   std::move(report).finish(*measured, guard.limits(), !measured->interrupted));
+  RETURN_IF_ERROR(reports::save_report(record, request.report_file));
+  progress.finish();
+  took.finish_ns = watch.lap();
+  if (!measured->interrupted) {
+    if (const auto saved = save_overheads(took); !saved) {
+      progress.note(fmt::format("the next plan will not know how long this took: {}",
+                                saved.error().message));
+    }
+  }
+  return record;
+}
+
+}  // namespace stackbench

@@ -1,0 +1,199 @@
+#include "stackbench/plan.h"
+
+#include <sched.h>
+
+#include <algorithm>
+#include <cstdlib>
+#include <filesystem>
+#include <numeric>
+#include <random>
+#include <utility>
+
+#include "base/file.h"
+
+namespace stackbench {
+namespace {
+
+// Warm-up block and kept blocks, each with every arm twice.
+constexpr int warm_up_blocks = 1;
+constexpr int passes_per_block = 2;
+
+std::string first_pod(const std::string& group) { return group + "-0"; }
+
+std::vector<std::string> pods_of(const cluster::TopologySpec& topology, const std::string& group) {
+  std::vector<std::string> pods;
+  const auto found = topology.pods.find(group);
+  if (found == topology.pods.end()) return pods;
+  for (int i = 0; i < found->second.replicas; ++i) pods.push_back(fmt::format("{}-{}", group, i));
+  return pods;
+}
+
+// One port for every workload kind in use.
+std::vector<cluster::ServicePort> service_ports(const Scenario& scenario) {
+  std::vector<cluster::ServicePort> ports;
+  for (const auto& workload : scenario.workloads) {
+    cluster::ServicePort port{.name = bench::port_name(workload.kind),
+                              .protocol = cluster::Protocol::TCP,
+                              .port = bench::service_port(workload.kind),
+                              .target_port = bench::target_port(workload.kind)};
+    if (std::ranges::find(ports, port) == ports.end()) ports.push_back(std::move(port));
+  }
+  return ports;
+}
+
+}  // namespace
+
+base::Result<std::vector<int>> usable_cores() {
+  cpu_set_t set;
+  CPU_ZERO(&set);
+  if (::sched_getaffinity(0, sizeof set, &set) < 0) {
+    return base::system_error(errno, "sched_getaffinity");
+  }
+  std::vector<int> cores;
+  for (int cpu = 0; cpu < CPU_SETSIZE; ++cpu) {
+    if (CPU_ISSET(static_cast<std::size_t>(cpu), &set)) cores.push_back(cpu);
+  }
+  return cores;
+}
+
+base::Result<Plan> make_plan(const Scenario& scenario, const std::vector<int>& cores) {
+  Plan plan{.scenario = scenario, .environments = {}, .arms = {}, .workloads = {}, .cores = {}};
+  plan.cores = {.client = cores.front(), .server = cores.size() > 1 ? cores[1] : cores.front(),
+                .all = cores};
+
+  const auto add_environment = [&](const std::string& name, cluster::DatapathKind datapath) {
+    cluster::EnvironmentPlan environment{.name = name,
+                                         .datapath = datapath,
+                                         .topology = scenario.topology,
+                                         .ports = service_ports(scenario),
+                                         .faults = {}};
+    for (const auto& fault : scenario.faults) {
+      if (fault.environment == name) environment.faults.push_back(fault.kind);
+    }
+    plan.environments.push_back(std::move(environment));
+  };
+  for (const auto& [name, environment] : scenario.environments) {
+    if (name == bare_environment && environment.datapath != cluster::DatapathKind::direct) {
+      return base::fail_with_mend(
+          base::ErrorKind::input,
+          fmt::format("environments.{}: this name is kept for arms outside any environment", name),
+          "Give the environment another name.");
+    }
+    // An environment that no arm enters would cost time and tell nothing.
+    if (std::ranges::find(scenario.arms, std::optional(name), &ArmSpec::in) != scenario.arms.end()) {
+      add_environment(name, environment.datapath);
+    }
+  }
+  const auto environment_index = [&](const std::string& name) {
+    const auto found =
+        std::ranges::find(plan.environments, name, &cluster::EnvironmentPlan::name);
+    return static_cast<std::size_t>(found - plan.environments.begin());
+  };
+
+  for (const auto& arm : scenario.arms) {
+    const std::string name = arm.in.value_or(std::string(bare_environment));
+    if (environment_index(name) == plan.environments.size()) {
+      add_environment(name, cluster::DatapathKind::direct);
+    }
+    PlannedArm planned{.name = arm.name,
+                       .environment = environment_index(name),
+                       .dial = arm.dial,
+                       .from = first_pod(arm.from),
+                       .servers = {},
+                       .base = {}};
+    if (arm.dial.kind == DialTarget::Kind::service) {
+      planned.servers = pods_of(scenario.topology, scenario.topology.services.at(arm.dial.name).target);
+    } else {
+      planned.servers = {first_pod(arm.dial.name)};
+    }
+    plan.arms.push_back(std::move(planned));
+  }
+  for (std::size_t i = 0; i < plan.arms.size(); ++i) {
+    if (!scenario.arms[i].relative_to) continue;
+    const auto base = std::ranges::find(plan.arms, *scenario.arms[i].relative_to, &PlannedArm::name);
+    if (base != plan.arms.end()) {
+      plan.arms[i].base = static_cast<std::size_t>(base - plan.arms.begin());
+    }
+  }
+  const auto names = workload_names(scenario);
+  for (std::size_t i = 0; i < scenario.workloads.size(); ++i) {
+    plan.workloads.push_back({.name = names[i], .spec = scenario.workloads[i]});
+  }
+  return plan;
+}
+
+std::vector<std::size_t> arm_order(std::size_t arms, std::uint64_t seed, int block,
+                                   std::size_t workload) {
+  // A seed of its own for each block and workload, by way of seed_seq, which is specified to the
+  // bit; std::shuffle is not, so the permutation is drawn here (Fisher-Yates).
+  std::seed_seq sequence{static_cast<std::uint32_t>(seed), static_cast<std::uint32_t>(seed >> 32),
+                         static_cast<std::uint32_t>(block), static_cast<std::uint32_t>(workload)};
+  std::mt19937 random(sequence);
+  std::vector<std::size_t> order(arms);
+  std::iota(order.begin(), order.end(), std::size_t{0});
+  for (std::size_t i = arms; i > 1; --i) std::swap(order[i - 1], order[random() % i]);
+  order.insert(order.end(), order.rbegin(), order.rend());
+  return order;
+}
+
+base::Duration block_duration(const Plan& plan, const Overheads& overheads) {
+  base::Duration one_pass{0};
+  for (const auto& workload : plan.workloads) {
+    one_pass += workload.spec.warm_up + workload.spec.duration +
+                base::Duration(overheads.invocation_ns);
+  }
+  return one_pass * passes_per_block * static_cast<std::int64_t>(plan.arms.size());
+}
+
+base::Duration estimate_duration(const Plan& plan, const Overheads& overheads) {
+  base::Duration total =
+      base::Duration(overheads.provision_ns) * static_cast<std::int64_t>(plan.environments.size());
+  total += block_duration(plan, overheads) * (plan.scenario.blocks + warm_up_blocks);
+  total += base::Duration(overheads.check_ns) *
+           static_cast<std::int64_t>(plan.scenario.checks.size() * plan.arms.size() *
+                                     plan.workloads.size());
+  return total + base::Duration(overheads.finish_ns);
+}
+
+base::Result<std::string> state_directory() {
+  // Both variables are read before any thread starts that could change them.
+  const char* state = std::getenv("XDG_STATE_HOME");  // NOLINT(concurrency-mt-unsafe)
+  if (state != nullptr && *state == '/') return fmt::format("{}/stackbench", state);
+  const char* home = std::getenv("HOME");  // NOLINT(concurrency-mt-unsafe)
+  if (home != nullptr && *home == '/') return fmt::format("{}/.local/state/stackbench", home);
+  return base::fail(base::ErrorKind::missing, "neither XDG_STATE_HOME nor HOME is set");
+}
+
+Overheads load_overheads() {
+  const auto directory = state_directory();
+  if (!directory) return {};
+  const auto text = base::read_file(*directory + "/overheads.json");
+  if (!text) return {};
+  const auto json = base::parse_json(*text);
+  if (!json) return {};
+  return base::from_json<Overheads>(*json, "overheads").value_or(Overheads{});
+}
+
+base::Result<> save_overheads(const Overheads& measured) {
+  ASSIGN_OR_RETURN(const auto directory, state_directory());
+  std::error_code problem;
+  std::filesystem::create_directories(directory, problem);
+  if (problem) return base::system_error(problem.value(), "make {}", directory);
+  Overheads mixed = measured;
+  const auto before = load_overheads();
+  mixed.runs = before.runs + 1;
+  if (before.runs > 0) {
+    const auto half = [](std::int64_t a, std::int64_t b) { return a / 2 + b / 2; };
+    mixed.provision_ns = half(before.provision_ns, measured.provision_ns);
+    mixed.invocation_ns = half(before.invocation_ns, measured.invocation_ns);
+    mixed.finish_ns = half(before.finish_ns, measured.finish_ns);
+    mixed.check_ns = measured.check_ns > 0 ? half(before.check_ns, measured.check_ns)
+                                           : before.check_ns;
+  } else if (measured.check_ns <= 0) {
+    mixed.check_ns = before.check_ns;
+  }
+  return base::write_file(directory + "/overheads.json",
+                          base::dump_json_pretty(base::to_json(mixed)) + "\n");
+}
+
+}  // namespace stackbench

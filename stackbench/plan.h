@@ -1,0 +1,92 @@
+// From a scenario to what will run, in which order, on which cores, and for how long.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "base/clock.h"
+#include "base/json.h"
+#include "base/result.h"
+#include "cluster/topology.h"
+#include "stackbench/scenario/scenario.h"
+
+namespace stackbench {
+
+struct PlannedArm {
+  std::string name;
+  std::size_t environment = 0;  // index into Plan::environments
+  DialTarget dial;
+  std::string from;                 // the client's pod: the first of its group
+  std::vector<std::string> servers;  // the pods that may answer
+  std::optional<std::size_t> base;  // the arm it is compared with
+};
+
+struct PlannedWorkload {
+  std::string name;  // unique: the kind, or kind_2 for its second appearance
+  bench::WorkloadSpec spec;
+};
+
+// Where the hot threads run. With one core they share it, and latency is `oversubscribed`.
+struct Cores {
+  int client = 0;
+  int server = 0;
+  std::vector<int> all;  // every core we may use, for the gap probe
+  [[nodiscard]] bool oversubscribed() const { return client == server; }
+};
+
+struct Plan {
+  Scenario scenario;
+  std::vector<cluster::EnvironmentPlan> environments;
+  std::vector<PlannedArm> arms;
+  std::vector<PlannedWorkload> workloads;
+  Cores cores;
+};
+
+// Resolves a scenario (already validated) against the cores we may use. Errors: input (an
+// environment named like the bare one but with a datapath).
+[[nodiscard]] base::Result<Plan> make_plan(const Scenario& scenario, const std::vector<int>& cores);
+
+// The cores this process may run on (sched_getaffinity), ascending. Errors: system.
+[[nodiscard]] base::Result<std::vector<int>> usable_cores();
+
+// The order of arms in a block: a random permutation, then its reverse, so that drift of the
+// machine hits all arms alike. A function of (seed, block, workload): the same in every run.
+[[nodiscard]] std::vector<std::size_t> arm_order(std::size_t arms, std::uint64_t seed, int block,
+                                                 std::size_t workload);
+
+// How long things beside the traffic itself take here. Learnt: every run leaves its own for the
+// next plan (XDG_STATE_HOME/stackbench/overheads.json).
+struct Overheads {
+  std::int64_t provision_ns = 600'000'000;  // per environment
+  std::int64_t invocation_ns = 60'000'000;  // beside its warm_up and duration
+  std::int64_t check_ns = 250'000'000;      // one translated_at check, its traffic included
+  std::int64_t finish_ns = 700'000'000;     // judging, writing, teardown
+  int runs = 0;                             // how many runs these rest on
+};
+
+template <typename Visit, base::SelfOf<Overheads> Self>
+void describe(Visit& visit, Self& self) {
+  visit("provision_ns", self.provision_ns, {.doc = "Per environment."});
+  visit("invocation_ns", self.invocation_ns, {.doc = "Beside its warm-up and duration."});
+  visit("check_ns", self.check_ns, {.doc = "One check with its traffic."});
+  visit("finish_ns", self.finish_ns, {.doc = "Judging, writing, teardown."});
+  visit("runs", self.runs, {.doc = "Runs they were learnt from."});
+}
+
+// What the last runs on this machine left, or the defaults where there is nothing readable.
+[[nodiscard]] Overheads load_overheads();
+// Mixes this run's in (half old, half new) and saves. Errors: system; nobody's run fails by it.
+[[nodiscard]] base::Result<> save_overheads(const Overheads& measured);
+
+// The wall time of a run without replaced blocks.
+[[nodiscard]] base::Duration estimate_duration(const Plan& plan, const Overheads& overheads);
+// Of one block.
+[[nodiscard]] base::Duration block_duration(const Plan& plan, const Overheads& overheads);
+
+// Where state that outlives a run is kept: XDG_STATE_HOME/stackbench, or ~/.local/state/stackbench.
+// Errors: missing (neither variable is set).
+[[nodiscard]] base::Result<std::string> state_directory();
+
+}  // namespace stackbench

@@ -1,0 +1,104 @@
+#include "stackbench/plan.h"
+
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <set>
+
+namespace stackbench {
+namespace {
+
+// Two datapaths, two arms each, and one arm outside any environment.
+Scenario small_scenario() {
+  Scenario scenario;
+  scenario.question = "?";
+  scenario.topology.pods = {{"client", {.node = 1, .replicas = 1}},
+                            {"web", {.node = 2, .replicas = 3}}};
+  scenario.topology.services = {{"web", {.target = "web"}}};
+  scenario.environments = {{"iptables", {cluster::DatapathKind::iptables}},
+                           {"nftables", {cluster::DatapathKind::nftables}}};
+  const DialTarget pod{DialTarget::Kind::pod, "web"};
+  const DialTarget service{DialTarget::Kind::service, "web"};
+  scenario.arms = {
+      {.name = "direct", .in = {}, .dial = pod, .from = "client", .relative_to = {}},
+      {.name = "pod", .in = "iptables", .dial = pod, .from = "client", .relative_to = "direct"},
+      {.name = "svc", .in = "iptables", .dial = service, .from = "client", .relative_to = "pod"}};
+  scenario.workloads.resize(1);
+  scenario.checks = {CheckKind::translated_at};
+  return scenario;
+}
+
+TEST(ArmOrder, EveryArmRunsTwiceAndTheSecondPassMirrorsTheFirst) {
+  for (int block = 0; block < 20; ++block) {
+    const auto order = arm_order(7, 42, block, 0);
+    ASSERT_EQ(order.size(), 14u);
+    EXPECT_TRUE(std::equal(order.begin(), order.begin() + 7, order.rbegin()));
+    EXPECT_EQ(std::set<std::size_t>(order.begin(), order.begin() + 7).size(), 7u);
+  }
+}
+
+TEST(ArmOrder, IsTheSameForTheSameSeedAndDiffersBetweenBlocks) {
+  EXPECT_EQ(arm_order(7, 42, 3, 1), arm_order(7, 42, 3, 1));
+  std::set<std::vector<std::size_t>> orders;
+  for (int block = 0; block < 20; ++block) orders.insert(arm_order(7, 42, block, 0));
+  EXPECT_GT(orders.size(), 15u);
+}
+
+TEST(ArmOrder, PutsEveryArmFirstEventually) {
+  std::set<std::size_t> first;
+  for (int block = 0; block < 200; ++block) first.insert(arm_order(5, 1, block, 0).front());
+  EXPECT_EQ(first.size(), 5u);
+}
+
+TEST(MakePlan, MakesTheBareEnvironmentAndLeavesOutUnusedOnes) {
+  const auto plan = make_plan(small_scenario(), {0, 1});
+  ASSERT_TRUE(plan) << base::describe_error(plan.error());
+  ASSERT_EQ(plan->environments.size(), 2u);
+  EXPECT_EQ(plan->environments[0].name, "iptables");
+  EXPECT_EQ(plan->environments[1].name, "direct");
+  EXPECT_EQ(plan->environments[1].datapath, cluster::DatapathKind::direct);
+}
+
+TEST(MakePlan, AServiceMayBeAnsweredByEveryPodBehindItAndAPodByItselfAlone) {
+  const auto plan = make_plan(small_scenario(), {0, 1});
+  ASSERT_TRUE(plan);
+  EXPECT_EQ(plan->arms[1].servers, (std::vector<std::string>{"web-0"}));
+  EXPECT_EQ(plan->arms[2].servers, (std::vector<std::string>{"web-0", "web-1", "web-2"}));
+  EXPECT_EQ(plan->arms[2].from, "client-0");
+  EXPECT_EQ(plan->arms[2].base, std::optional<std::size_t>(1));
+  EXPECT_EQ(plan->arms[0].base, std::nullopt);
+}
+
+TEST(MakePlan, OneCoreIsOversubscribed) {
+  EXPECT_TRUE(make_plan(small_scenario(), {3})->cores.oversubscribed());
+  EXPECT_FALSE(make_plan(small_scenario(), {0, 1})->cores.oversubscribed());
+}
+
+TEST(MakePlan, RefusesADatapathUnderTheBareEnvironmentsName) {
+  auto scenario = small_scenario();
+  scenario.environments["direct"] = {cluster::DatapathKind::iptables};
+  scenario.arms[1].in = "direct";
+  const auto plan = make_plan(scenario, {0, 1});
+  ASSERT_FALSE(plan);
+  EXPECT_EQ(plan.error().message,
+            "environments.direct: this name is kept for arms outside any environment");
+}
+
+TEST(EstimateDuration, AddsUpWhatARunConsistsOf) {
+  auto scenario = small_scenario();
+  scenario.blocks = 9;
+  scenario.workloads[0].warm_up = std::chrono::milliseconds(50);
+  scenario.workloads[0].duration = std::chrono::milliseconds(200);
+  const auto plan = make_plan(scenario, {0, 1});
+  ASSERT_TRUE(plan);
+  const Overheads overheads{.provision_ns = 1'000'000'000,
+                            .invocation_ns = 50'000'000,
+                            .check_ns = 100'000'000,
+                            .finish_ns = 500'000'000,
+                            .runs = 1};
+  // 2 environments, 10 blocks of 3 arms twice at 300 ms, 3 checks, the end.
+  EXPECT_EQ(estimate_duration(*plan, overheads), std::chrono::milliseconds(2000 + 18000 + 300 + 500));
+}
+
+}  // namespace
+}  // namespace stackbench

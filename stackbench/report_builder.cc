@@ -1,0 +1,288 @@
+#include "stackbench/report_builder.h"
+
+#include <fmt/chrono.h>
+
+#include <cmath>
+#include <ctime>
+
+#include "reports/conclude.h"
+
+namespace stackbench {
+namespace {
+
+constexpr double level = 0.95;
+
+reports::Stamp stamp_now() {
+  const auto now = std::chrono::floor<std::chrono::seconds>(std::chrono::system_clock::now());
+  return {fmt::format("{:%Y-%m-%dT%H:%M:%SZ}", fmt::gmtime(std::chrono::system_clock::to_time_t(now))),
+          base::monotonic_now().ns};
+}
+
+// "closed loop, 1 connection, spin, 300ms"
+std::string summary_of(const bench::WorkloadSpec& spec) {
+  using Time = base::StringScalar<base::Duration>;
+  return fmt::format(
+      "{}, {} connection{}, {}, {}",
+      spec.rate ? fmt::format("open loop at {}", base::StringScalar<base::RequestRate>::format(*spec.rate))
+                : std::string("closed loop"),
+      spec.connections, spec.connections == 1 ? "" : "s",
+      spec.wait ? base::enum_name(*spec.wait) : std::string_view("default wait"),
+      Time::format(spec.duration));
+}
+
+std::map<std::string, std::uint64_t> classes_of(const bench::TrafficErrors& errors) {
+  std::map<std::string, std::uint64_t> classes;
+  const auto json = base::to_json(errors);
+  for (const auto& [name, count] : json.items()) {
+    if (count.get<std::uint64_t>() > 0) classes[name] = count.get<std::uint64_t>();
+  }
+  return classes;
+}
+
+reports::Unit unit_of(Metric metric) {
+  return metric == Metric::rate ? reports::Unit::per_second : reports::Unit::ns;
+}
+
+std::optional<reports::Interval> interval_as(const base::stats::Effect& effect,
+                                             double (*scale)(double)) {
+  if (!effect.interval) return std::nullopt;
+  return reports::Interval{scale(effect.interval->lower), scale(effect.interval->upper),
+                           effect.interval->level};
+}
+
+double as_value(double logarithm) { return std::exp(logarithm); }
+double as_percent(double logarithm) { return 100 * std::expm1(logarithm); }
+
+// The judged expectation as the report keeps it: the sign turned back where it was turned to test.
+reports::Expectation record_of(const ExpectSpec& spec, const JudgedExpectation& judged,
+                               std::string workload) {
+  reports::Expectation record{.text = judged.text,
+                              .metric = std::string(base::enum_name(spec.metric)),
+                              .workload = std::move(workload),
+                              .arm = spec.arm,
+                              .relative_to = spec.relative_to,
+                              .verdict = *base::enum_from_name<reports::Verdict>(judged.verdict),
+                              .sentence = judged.sentence};
+  if (!judged.judged) return record;
+  auto effect = judged.judgement.effect;
+  // An absolute bound was divided out of nothing: differences are the values' own logarithms.
+  const auto scale = spec.relative_to ? as_percent : as_value;
+  if (judged.higher_is_tested) {
+    effect.estimate = -effect.estimate;
+    if (effect.interval) {
+      effect.interval = base::stats::Interval{-effect.interval->upper, -effect.interval->lower,
+                                              effect.interval->level};
+    }
+  }
+  record.estimate = scale(effect.estimate);
+  record.interval = interval_as(effect, scale);
+  record.blocks = judged.judgement.blocks;
+  const auto& raw = judged.judgement.evidence;
+  const auto& adjusted = judged.judgement.adjusted;
+  const auto claim = [&](const base::stats::Evidence& evidence) {
+    switch (judged.judgement.verdict) {
+      case base::stats::Verdict::regression:
+        return evidence.p_worse;
+      case base::stats::Verdict::improvement:
+        return evidence.p_better;
+      default:
+        return evidence.p_equivalent;
+    }
+  };
+  record.p = claim(raw);
+  record.p_adjusted = claim(adjusted);
+  if (judged.judgement.detectable) record.detectable_percent = as_percent(*judged.judgement.detectable);
+  record.blocks_needed = judged.judgement.blocks_needed;
+  return record;
+}
+
+}  // namespace
+
+ReportBuilder::ReportBuilder(const Plan& plan, std::string file, std::vector<std::string> overrides,
+                             std::vector<std::string> command_line, std::string_view target)
+    : plan_(&plan) {
+  report_.stackbench_version = STACKBENCH_VERSION;
+  report_.question = plan.scenario.question;
+  report_.target = std::string(target);
+  report_.scenario = {std::move(file), std::move(overrides), base::to_json(plan.scenario)};
+  report_.command_line = std::move(command_line);
+  report_.started = stamp_now();
+  report_.machine = base::collect_machine();
+  report_.plan = {.order_seed = plan.scenario.seed,
+                  .blocks = plan.scenario.blocks,
+                  .client_cpu = plan.cores.client,
+                  .server_cpu = plan.cores.server,
+                  .controller_cpu = {},
+                  .clock_offset_ns = 0,
+                  .clock_uncertainty_ns = 0};
+  for (const auto& workload : plan.workloads) {
+    report_.workloads.push_back(
+        {workload.name, summary_of(workload.spec), base::to_json(workload.spec)});
+  }
+  for (const auto& arm : plan.arms) {
+    reports::ArmRecord record;
+    record.name = arm.name;
+    record.environment = plan.environments[arm.environment].name;
+    record.dial = base::StringScalar<DialTarget>::format(arm.dial);
+    if (arm.base) record.base_arm = plan.arms[*arm.base].name;
+    report_.arms.push_back(std::move(record));
+  }
+}
+
+base::Result<> ReportBuilder::add_environments(const Session& session,
+                                               const cluster::Target& target) {
+  for (const auto& environment : session.environments()) {
+    reports::EnvironmentRecord record;
+    record.name = environment.name;
+    record.datapath = base::enum_name(environment.datapath);
+    record.facts = environment.facts;
+    const auto family = plan_->scenario.family;
+    for (const auto& pod : environment.pods) {
+      record.addresses["pod/" + pod.name] = pod.address(family).to_string();
+    }
+    for (const auto& [name, service] : environment.services) {
+      record.addresses["service/" + name] = service.address(family).to_string();
+    }
+    report_.environments.push_back(std::move(record));
+  }
+  const auto facts = target.facts();
+  for (const auto& [name, value] : facts.items()) {
+    report_.tools[name] = value.is_string() ? value.get<std::string>() : base::dump_json(value);
+  }
+  for (std::size_t i = 0; i < plan_->arms.size(); ++i) {
+    for (const auto& workload : plan_->workloads) {
+      ASSIGN_OR_RETURN(const auto endpoint, session.endpoint(plan_->arms[i], workload.spec.kind));
+      report_.arms[i].endpoints[workload.name] = endpoint.to_string();
+    }
+  }
+  return {};
+}
+
+base::Result<> ReportBuilder::add_block(const Block& block, std::span<const Sample> samples) {
+  const auto state = block.index == 0  ? reports::BlockState::warm_up
+                     : block.kept      ? reports::BlockState::kept
+                                       : reports::BlockState::disturbed;
+  reports::Block record{.index = block.index,
+                        .state = state,
+                        .reason = block.disturbed,
+                        .start_ns = block.start.ns,
+                        .end_ns = block.end.ns,
+                        .noise = block.noise,
+                        .order = {}};
+  const auto arms = static_cast<int>(plan_->arms.size());
+  for (const auto& sample : samples) {
+    const auto& client = sample.client;
+    const auto& arm = plan_->arms[sample.arm].name;
+    const auto& workload = plan_->workloads[sample.workload].name;
+    const int pass = sample.position < arms ? 1 : 2;
+    record.order.push_back({arm, workload, pass});
+    reports::Sample summary{.arm = arm,
+                            .workload = workload,
+                            .block = sample.block,
+                            .position = sample.position,
+                            .pass = pass,
+                            .start_ns = client.start_ns,
+                            .end_ns = client.end_ns,
+                            .requests = client.requests,
+                            .rate_per_second = client.rate_per_second,
+                            .latency_mean_ns = client.latency.mean(),
+                            .latency_p50_ns = client.latency.honest_quantile(0.5),
+                            .latency_p90_ns = client.latency.honest_quantile(0.9),
+                            .latency_p99_ns = client.latency.honest_quantile(0.99),
+                            .connect_p50_ns = client.connect.honest_quantile(0.5),
+                            .lateness_p50_ns = client.lateness.honest_quantile(0.5),
+                            .lateness_p99_ns = client.lateness.honest_quantile(0.99),
+                            .client_cpu_per_request_ns = client_cpu_per_request(sample),
+                            .server_cpu_per_request_ns = server_cpu_per_request(sample),
+                            .cpu_per_request_ns = {},
+                            .utilisation = client.utilisation,
+                            .littles_law_residual = {},
+                            .generator_limited = client.generator_limited,
+                            .littles_law_violated = client.littles_law_violated,
+                            .oversubscribed = plan_->cores.oversubscribed(),
+                            .involuntary_context_switches = client.involuntary_context_switches,
+                            .tcp_retransmits = client.tcp_retransmits,
+                            .errors = classes_of(client.errors),
+                            .answered_by = client.answered_by,
+                            .series_row = {}};
+    if (const auto cpu = sample.values.find(Metric::cpu_per_request); cpu != sample.values.end()) {
+      summary.cpu_per_request_ns = cpu->second;
+    }
+    if (client.loop == "closed") summary.littles_law_residual = client.littles_law_residual;
+    if (series_ != nullptr) {
+      RETURN_IF_ERROR(series_->append({{"arm", arm},
+                                       {"workload", workload},
+                                       {"block", sample.block},
+                                       {"position", sample.position},
+                                       {"client", base::to_json(client)},
+                                       {"servers", base::to_json(sample.servers)}}));
+      summary.series_row = rows_++;
+    }
+    report_.samples.push_back(std::move(summary));
+    if (state != reports::BlockState::kept) continue;
+    auto& merged = merged_[{sample.workload, sample.arm}];
+    merged.arm = arm;
+    merged.workload = workload;
+    merged.latency.merge(client.latency);
+    if (client.kind == bench::WorkloadKind::tcp_crr) {
+      if (!merged.connect) merged.connect.emplace();
+      merged.connect->merge(client.connect);
+    }
+  }
+  report_.blocks.push_back(std::move(record));
+  return {};
+}
+
+void ReportBuilder::add_estimates(const Measurements& measured) {
+  const auto kept = measured.kept_blocks();
+  for (std::size_t workload = 0; workload < plan_->workloads.size(); ++workload) {
+    for (std::size_t arm = 0; arm < plan_->arms.size(); ++arm) {
+      for (const auto metric : metrics_of(plan_->workloads[workload].spec.kind)) {
+        const auto series = block_logs(measured.samples, kept, arm, workload, metric);
+        const auto effect = base::stats::hodges_lehmann(series.logs, level);
+        if (!effect) continue;  // no block has this metric
+        reports::Estimate estimate{.arm = plan_->arms[arm].name,
+                                   .workload = plan_->workloads[workload].name,
+                                   .metric = std::string(base::enum_name(metric)),
+                                   .unit = unit_of(metric),
+                                   .value = as_value(effect->estimate),
+                                   .interval = interval_as(*effect, as_value),
+                                   .blocks = static_cast<int>(series.logs.size()),
+                                   .difference = {}};
+        if (const auto base_arm = plan_->arms[arm].base) {
+          const auto differences = paired_differences(
+              series, block_logs(measured.samples, kept, *base_arm, workload, metric));
+          if (const auto against = base::stats::hodges_lehmann(differences, level)) {
+            estimate.difference = {.base_arm = plan_->arms[*base_arm].name,
+                                   .percent = as_percent(against->estimate),
+                                   .interval_percent = interval_as(*against, as_percent),
+                                   .blocks = static_cast<int>(differences.size())};
+          }
+        }
+        report_.estimates.push_back(std::move(estimate));
+      }
+    }
+  }
+}
+
+base::Result<reports::Report> ReportBuilder::finish(const Measurements& measured,
+                                                    const base::NoiseLimits& limits,
+                                                    bool complete) && {
+  add_estimates(measured);
+  ASSIGN_OR_RETURN(const auto judged,
+                   judge_expectations(*plan_, measured.samples, measured.kept_blocks()));
+  for (std::size_t i = 0; i < judged.size(); ++i) {
+    const auto& spec = plan_->scenario.expect[i];
+    std::string workload = plan_->workloads.front().name;
+    if (spec.workload) workload = std::string(base::enum_name(*spec.workload));
+    report_.expectations.push_back(record_of(spec, judged[i], std::move(workload)));
+  }
+  for (auto& [where, histogram] : merged_) report_.histograms.push_back(std::move(histogram));
+  report_.noise = reports::summarise_noise(report_.blocks, limits);
+  report_.complete = complete;
+  report_.ended = stamp_now();
+  report_.conclusion = reports::conclude(report_);
+  return std::move(report_);
+}
+
+}  // namespace stackbench

@@ -1,0 +1,56 @@
+// Fills the report record as a run goes on.
+#pragma once
+
+#include <map>
+#include <optional>
+#include <span>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "base/result.h"
+#include "cluster/target.h"
+#include "reports/record.h"
+#include "reports/store.h"
+#include "stackbench/run_loop.h"
+#include "stackbench/session.h"
+
+namespace stackbench {
+
+class ReportBuilder {
+ public:
+  // What is known before anything runs.
+  ReportBuilder(const Plan& plan, std::string file, std::vector<std::string> overrides,
+                std::vector<std::string> command_line, std::string_view target);
+
+  // Complete invocation results go to this series file from here on; it must outlive the builder's
+  // use. Without one the report has none.
+  void keep_series(reports::SeriesWriter& series) { series_ = &series; }
+
+  // Environments and the addresses arms dial. Errors: as Session::endpoint.
+  base::Result<> add_environments(const Session& session, const cluster::Target& target);
+  void add_check(reports::Check check) { report_.checks.push_back(std::move(check)); }
+  void add_probe(reports::ProbeOverhead probe) { report_.probes.push_back(std::move(probe)); }
+  // A block with its samples, histograms included. Errors: as SeriesWriter::append.
+  base::Result<> add_block(const Block& block, std::span<const Sample> samples);
+  // What ended the run early.
+  void add_error(const base::Error& error) { report_.errors.push_back(reports::trouble_from(error)); }
+  void set_signal(int signal) { report_.signal = signal; }
+  void add_series_file(reports::SeriesFile file) { report_.series.push_back(std::move(file)); }
+
+  // Estimates, expectations, noise and the conclusion, from all that was added. `complete`: the run
+  // got to its end. Errors: as judge_expectations.
+  base::Result<reports::Report> finish(const Measurements& measured, const base::NoiseLimits& limits,
+                                       bool complete) &&;
+
+ private:
+  void add_estimates(const Measurements& measured);
+
+  const Plan* plan_;
+  reports::Report report_;
+  reports::SeriesWriter* series_ = nullptr;
+  std::uint64_t rows_ = 0;
+  std::map<std::pair<std::size_t, std::size_t>, reports::MergedHistogram> merged_;
+};
+
+}  // namespace stackbench

@@ -1,0 +1,109 @@
+#include "stackbench/run_loop.h"
+
+#include <algorithm>
+
+namespace stackbench {
+namespace {
+
+// A disturbed block is replaced until half as many again were tried; past a quarter of dropped
+// blocks the run tells nothing.
+int most_blocks(int wanted) { return wanted + (wanted + 1) / 2; }
+constexpr double most_dropped = 0.25;
+
+// Different for every invocation, the same in every run of the scenario.
+std::uint64_t invocation_seed(const Plan& plan, int block, std::size_t workload,
+                              std::size_t position) {
+  return plan.scenario.seed * 1'000'003 + static_cast<std::uint64_t>(block) * 10'007 +
+         workload * 1'009 + position;
+}
+
+}  // namespace
+
+std::vector<int> Measurements::kept_blocks() const {
+  std::vector<int> kept;
+  for (const auto& block : blocks) {
+    if (block.kept) kept.push_back(block.index);
+  }
+  return kept;
+}
+
+int Measurements::dropped_blocks() const {
+  return static_cast<int>(
+      std::ranges::count_if(blocks, [](const Block& block) { return block.disturbed.has_value(); }));
+}
+
+bool Measurements::invalid() const {
+  const auto measured = kept_blocks().size() + static_cast<std::size_t>(dropped_blocks());
+  return measured > 0 && dropped_blocks() > most_dropped * static_cast<double>(measured);
+}
+
+base::Result<Measurements> measure_blocks(const Plan& plan, const Invoke& invoke,
+                                          const BlockSink& sink, base::NoiseGuard& guard,
+                                          base::Progress& progress,
+                                          const base::Interrupt& interrupt) {
+  Measurements run;
+  const int wanted = plan.scenario.blocks;
+  const auto arms = plan.arms.size();
+  const auto per_block = 2 * arms * plan.workloads.size();
+  std::size_t done = 0;
+  int kept = 0;
+  for (int index = 0; kept < wanted && index <= most_blocks(wanted); ++index) {
+    Block block;
+    block.index = index;
+    block.start = base::monotonic_now();
+    std::vector<Sample> samples;
+    guard.begin_block();
+    for (std::size_t workload = 0; workload < plan.workloads.size(); ++workload) {
+      block.order.push_back(arm_order(arms, plan.scenario.seed, index, workload));
+      for (std::size_t position = 0; position < block.order.back().size(); ++position) {
+        const auto arm = block.order.back()[position];
+        progress.update(done++, per_block * static_cast<std::size_t>(wanted + 1 + run.dropped_blocks()),
+                        fmt::format("block {} of {}: {} {}", kept + (index > 0 ? 1 : 0), wanted,
+                                    plan.arms[arm].name, plan.workloads[workload].name));
+        RETURN_IF_ERROR(guard.probe());
+        const auto begun = base::monotonic_now();
+        auto sample = invoke(arm, workload, invocation_seed(plan, index, workload, position));
+        if (interrupt.requested()) {
+          run.interrupted = true;
+          return run;
+        }
+        if (!sample) return std::unexpected(std::move(sample).error());
+        const auto took = base::monotonic_now() - begun;
+        const auto& spec = plan.workloads[workload].spec;
+        run.traffic_time += took;
+        run.overhead_time += took - spec.warm_up - spec.duration;
+        sample->block = index;
+        sample->position = static_cast<int>(position);
+        summarise(*sample);
+        samples.push_back(std::move(*sample));
+      }
+    }
+    block.end = base::monotonic_now();
+    block.noise = guard.end_block();
+    const bool warm_up = index == 0;
+    if (!warm_up) {
+      block.disturbed = base::disturbance(block.noise, guard.limits());
+      block.kept = !block.disturbed;
+      if (block.kept) ++kept;
+    }
+    if (warm_up) {
+      progress.step_done("warm-up block");
+    } else if (block.disturbed) {
+      progress.note(fmt::format("block dropped, another is measured in its place: {}",
+                                *block.disturbed));
+    } else {
+      progress.step_done(fmt::format("block {} of {}", kept, wanted));
+    }
+    RETURN_IF_ERROR(sink(block, samples));
+    for (auto& sample : samples) {
+      sample.client.latency = {};
+      sample.client.connect = {};
+      sample.client.lateness = {};
+      run.samples.push_back(std::move(sample));
+    }
+    run.blocks.push_back(std::move(block));
+  }
+  return run;
+}
+
+}  // namespace stackbench

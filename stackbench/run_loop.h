@@ -1,0 +1,59 @@
+// The blocks of a run: a warm-up block, then kept ones, disturbed ones replaced.
+#pragma once
+
+#include <functional>
+#include <optional>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "base/interrupt.h"
+#include "base/noise.h"
+#include "base/result.h"
+#include "base/terminal.h"
+#include "stackbench/analysis.h"
+#include "stackbench/plan.h"
+#include "stackbench/session.h"
+
+namespace stackbench {
+
+struct Block {
+  int index = 0;  // 0 is the warm-up block
+  bool kept = false;
+  std::optional<std::string> disturbed;  // why it was dropped
+  base::NoiseReading noise;
+  std::vector<std::vector<std::size_t>> order;  // per workload: arms, first pass then mirrored
+  base::MonotonicTime start;
+  base::MonotonicTime end;
+};
+
+struct Measurements {
+  std::vector<Sample> samples;  // of every whole block, dropped and warm-up ones too
+  std::vector<Block> blocks;
+  bool interrupted = false;  // the user stopped it: what is here was measured before
+  base::Duration traffic_time{0};  // spent in invocations, their own durations included
+  base::Duration overhead_time{0};  // of that, beside warm-up and duration
+  [[nodiscard]] std::vector<int> kept_blocks() const;
+  [[nodiscard]] int dropped_blocks() const;
+  // More than a quarter of the measured blocks were disturbed: no verdict rests on the rest.
+  [[nodiscard]] bool invalid() const;
+};
+
+// What one invocation does; Session::invoke, or a test's.
+using Invoke = std::function<base::Result<Sample>(std::size_t arm, std::size_t workload,
+                                                  std::uint64_t seed)>;
+
+// Takes each block as it ends, with its samples; afterwards their histograms are let go, since a
+// run's worth of them would fill the memory.
+using BlockSink = std::function<base::Result<>(const Block& block, std::span<const Sample> samples)>;
+
+// Runs blocks until the plan's number is kept, or half as many again were tried. Blocks until then.
+// Errors: the first of an invocation or the sink, but for interrupted, which ends the run early
+// without the block it hit.
+[[nodiscard]] base::Result<Measurements> measure_blocks(const Plan& plan, const Invoke& invoke,
+                                                        const BlockSink& sink,
+                                                        base::NoiseGuard& guard,
+                                                        base::Progress& progress,
+                                                        const base::Interrupt& interrupt);
+
+}  // namespace stackbench

@@ -1,0 +1,465 @@
+// Whole messages for every class of fault, as a user sees them. Each case changes one line of a
+// sound scenario, so that a message is of that change alone.
+#include "stackbench/scenario/reader.h"
+
+#include <gtest/gtest.h>
+
+#include "base/json.h"
+
+namespace stackbench {
+namespace {
+
+constexpr std::string_view sound =
+    R"(question: Does it hold?
+topology:
+  pods: {client: {node: 1}, web: {node: 2, replicas: 3}}
+  services: {web: {target: web}}
+environments:
+  rules: {datapath: iptables}
+  socket: {datapath: ebpf_socket}
+arms:
+  - {name: direct, dial: pod/web}
+  - {name: pod_ip, in: socket, dial: pod/web}
+  - {name: cluster_ip, in: socket, dial: service/web}
+workloads:
+  - {kind: tcp_rr}
+  - {kind: tcp_crr, rate: 500/s}
+blocks: 12
+checks: [translated_at]
+expect:
+  - {metric: rate, workload: tcp_rr, arm: direct, at_least: 100/s}
+faults: []
+)";
+
+// The sound scenario with one line replaced (from 1).
+std::string with_line(int number, std::string_view replacement) {
+  std::string text;
+  std::string_view rest = sound;
+  for (int line = 1; !rest.empty(); ++line) {
+    const auto end = rest.find('\n') + 1;
+    text += line == number ? std::string(replacement) + "\n" : std::string(rest.substr(0, end));
+    rest.remove_prefix(end);
+  }
+  return text;
+}
+
+std::string message_of(std::string_view text, const std::vector<std::string>& overrides = {}) {
+  const auto scenario = parse_scenario(text, "s.yaml", overrides);
+  return scenario ? "no fault" : base::describe_error(scenario.error());
+}
+
+// The faults of the sound scenario with one line replaced: without the excerpts, if they are as
+// they should be, and without the count.
+std::string faults_of(int line, std::string_view replacement) {
+  auto message = message_of(with_line(line, replacement));
+  const auto excerpt = fmt::format("\n{:>5} | {}\n      | ", line, replacement);
+  for (auto at = message.find(excerpt); at != std::string::npos; at = message.find(excerpt)) {
+    message.erase(at, message.find('^', at) + 1 - at);
+  }
+  return message.substr(0, message.rfind('\n'));
+}
+
+TEST(Reader, TakesASoundScenario) {
+  const auto scenario = parse_scenario(sound, "s.yaml", {});
+  ASSERT_TRUE(scenario) << scenario.error().message;
+  EXPECT_EQ(scenario->question, "Does it hold?");
+  EXPECT_EQ(scenario->topology.pods.at("web").replicas, 3);
+  EXPECT_EQ(scenario->expect.at(0).at_least, Bound(base::RequestRate{100}));
+}
+
+TEST(Reader, ShowsTheLineTheCaretAndTheCount) {
+  EXPECT_EQ(message_of(with_line(13, "  - {kind: tcp_rr, duration: 30}")),
+            "s.yaml:13:30: workloads[0].duration: expected a duration such as 30s or 250ms, got "
+            "\"30\"\n"
+            "   13 |   - {kind: tcp_rr, duration: 30}\n"
+            "      |                              ^\n"
+            "1 error in s.yaml");
+}
+
+TEST(Reader, NamesAllFaultsAtOnceByPlace) {
+  EXPECT_EQ(message_of("question: yes\n"
+                       "topology:\n"
+                       "  pods: {client: {node: 1}, web: {nod: 2}}\n"
+                       "arms:\n"
+                       "  - {name: direct, dial: pod/wbe}\n"
+                       "workloads:\n"
+                       "  - {kind: tcp_rr, connections: 010}\n"
+                       "blocks: 5\n"),
+            R"(s.yaml:1:11: question: expected text, got yes, which some YAML readers do not take for text; quote it: "yes"
+    1 | question: yes
+      |           ^
+s.yaml:3:35: topology.pods.web.nod: unknown field; did you mean "node"?
+    3 |   pods: {client: {node: 1}, web: {nod: 2}}
+      |                                   ^
+s.yaml:5:26: arms[0].dial: unknown group of pods "wbe"; did you mean "web"?
+    5 |   - {name: direct, dial: pod/wbe}
+      |                          ^
+s.yaml:7:33: workloads[0].connections: expected an integer, got 010: a leading zero means octal to some YAML readers; write 10
+    7 |   - {kind: tcp_rr, connections: 010}
+      |                                 ^
+s.yaml:8:9: blocks: expected at least 6, got 5. Kept blocks; in each every arm runs twice. Below 6 no exact two-sided 95 % interval exists.
+    8 | blocks: 5
+      |         ^
+5 errors in s.yaml)");
+}
+
+TEST(Reader, OfAnEmptyFileSaysHowToBegin) {
+  for (const auto* text : {"", "# nothing yet\n"}) {
+    EXPECT_EQ(message_of(text),
+              "s.yaml: empty, expected a scenario\n"
+              "  A scenario says at least its question, topology, arms and workloads; "
+              "scenarios/smoke.yaml is one to start from.");
+  }
+}
+
+TEST(Reader, OfAFileThatIsNoScenarioSaysWhatItIs) {
+  EXPECT_EQ(message_of("just text\n"),
+            "s.yaml:1:1: expected a map, got \"just text\"\n    1 | just text\n      | ^\n"
+            "1 error in s.yaml");
+  EXPECT_EQ(message_of("{}\n"),
+            R"(s.yaml:1:1: question: missing: The question it answers.
+    1 | {}
+      | ^
+s.yaml:1:1: topology: missing: Pods and Services.
+    1 | {}
+      | ^
+s.yaml:1:1: arms: missing: The configurations it compares.
+    1 | {}
+      | ^
+s.yaml:1:1: workloads: missing: The traffic each arm carries.
+    1 | {}
+      | ^
+4 errors in s.yaml)");
+}
+
+TEST(Reader, PlacesSyntaxErrorsLikeAllOthers) {
+  EXPECT_EQ(message_of(with_line(12, "workloads: [")),
+            "s.yaml:13:3: not YAML: did not find expected node content\n"
+            "   13 |   - {kind: tcp_rr}\n"
+            "      |   ^\n"
+            "1 error in s.yaml");
+}
+
+TEST(Reader, LooksUpNames) {
+  EXPECT_EQ(faults_of(4, "  services: {web: {target: wed}}"),
+            "s.yaml:4:28: topology.services.web.target: unknown group of pods \"wed\"; did you mean "
+            "\"web\"?");
+  EXPECT_EQ(faults_of(10, "  - {name: pod_ip, in: nftables, dial: pod/web}"),
+            "s.yaml:10:24: arms[1].in: unknown environment \"nftables\"; known here: rules, socket");
+  EXPECT_EQ(faults_of(10, "  - {name: pod_ip, in: socket, dial: pod/db}"),
+            "s.yaml:10:38: arms[1].dial: unknown group of pods \"db\"; known here: client, web");
+  EXPECT_EQ(faults_of(11, "  - {name: cluster_ip, in: socket, dial: service/wep}"),
+            "s.yaml:11:42: arms[2].dial: unknown Service \"wep\"; did you mean \"web\"?");
+  EXPECT_EQ(faults_of(9, "  - {name: direct, dial: pod/web, from: clint}"),
+            "s.yaml:9:41: arms[0].from: unknown group of pods \"clint\"; did you mean \"client\"?");
+  EXPECT_EQ(faults_of(9, "  - {name: direct, dial: pod/web, relative_to: podip}"),
+            "s.yaml:9:48: arms[0].relative_to: unknown arm \"podip\"; did you mean \"pod_ip\"?");
+  EXPECT_EQ(faults_of(18, "  - {metric: rate, workload: tcp_rr, arm: dirct, at_least: 1/s}"),
+            "s.yaml:18:43: expect[0].arm: unknown arm \"dirct\"; did you mean \"direct\"?");
+  EXPECT_EQ(faults_of(19, "faults: [{kind: hook_left_out, environment: sockets}]"),
+            "s.yaml:19:45: faults[0].environment: unknown environment \"sockets\"; did you mean "
+            "\"socket\"?");
+}
+
+TEST(Reader, BlamesOnlyTheFaultItself) {
+  // The arm, the environment and the pod group named further down are all right.
+  EXPECT_EQ(faults_of(9, "  - {nme: direct, dial: pod/web}"),
+            "s.yaml:9:5: arms[0].name: missing: What the report calls it.\n"
+            "s.yaml:9:6: arms[0].nme: unknown field; did you mean \"name\"?");
+  EXPECT_EQ(faults_of(5, "environment:"),
+            "s.yaml:5:1: environment: unknown field; did you mean \"environments\"?");
+  EXPECT_EQ(faults_of(3, "  pods: [client, web]"),
+            "s.yaml:3:9: topology.pods: expected a map, got a list");
+  EXPECT_EQ(faults_of(13, "  - {kind: tcp_rx}"),
+            "s.yaml:13:12: workloads[0].kind: expected one of tcp_rr, tcp_crr, got \"tcp_rx\"; did "
+            "you mean \"tcp_rr\"?");
+}
+
+TEST(Reader, KeepsNamesToWhatReportsAndKubernetesAllow) {
+  EXPECT_EQ(faults_of(9, "  - {name: Direct-1, dial: pod/web}"),
+            "s.yaml:9:12: arms[0].name: expected a name of at most 63 characters out of a-z, 0-9 "
+            "and _, got \"Direct-1\"");
+  EXPECT_EQ(faults_of(6, "  net-rules: {datapath: iptables}"),
+            "s.yaml:6:3: environments.net-rules: expected a name of at most 63 characters out of "
+            "a-z, 0-9 and _, got \"net-rules\"");
+  EXPECT_EQ(faults_of(6, "  direct: {datapath: iptables}"),
+            "s.yaml:6:3: environments.direct: this name is kept for arms outside any environment; "
+            "give it another");
+  EXPECT_EQ(faults_of(3, "  pods: {client: {node: 1}, web: {}, my_db: {}}"),
+            "s.yaml:3:38: topology.pods.my_db: expected a name of at most 60 characters out of a-z, "
+            "0-9 and -, with no - at either end, got \"my_db\"");
+  EXPECT_EQ(faults_of(4, "  services: {web: {target: web}, -x: {target: web}}"),
+            "s.yaml:4:34: topology.services.-x: expected a name of at most 63 characters out of "
+            "a-z, 0-9 and -, with no - at either end, got \"-x\"");
+  EXPECT_EQ(faults_of(10, "  - {name: direct, in: socket, dial: pod/web}"),
+            "s.yaml:10:12: arms[1].name: another arm above is called \"direct\"");
+}
+
+TEST(Reader, RefusesTopologiesThatCannotStand) {
+  EXPECT_EQ(faults_of(3, "  pods: {client: {node: 1}, web: {node: 3}}"),
+            "s.yaml:3:41: topology.pods.web.node: there is no node 3: topology.nodes is 2");
+  EXPECT_EQ(faults_of(3, "  pods: {client: {node: 0}, web: {replicas: 101}}"),
+            "s.yaml:3:25: topology.pods.client.node: expected at least 1, got 0. The node it runs "
+            "on, counted from 1.\n"
+            "s.yaml:3:45: topology.pods.web.replicas: expected at most 100, got 101. How many equal "
+            "pods.");
+  EXPECT_EQ(faults_of(4, "  services: {web: {target: web, type: NodePort}}"),
+            "s.yaml:4:39: topology.services.web.type: expected one of ClusterIP, got \"NodePort\"");
+}
+
+TEST(Reader, RefusesArmsThatReachNothing) {
+  EXPECT_EQ(faults_of(9, "  - {name: direct, dial: service/web}"),
+            "s.yaml:9:26: arms[0].dial: a Service needs an environment whose datapath implements "
+            "it: say `in:`, or dial a pod");
+  EXPECT_EQ(faults_of(7, "  socket: {datapath: direct}"),
+            "s.yaml:11:42: arms[2].dial: the datapath of environment \"socket\" is direct, which "
+            "implements no Services\n"
+            "   11 |   - {name: cluster_ip, in: socket, dial: service/web}\n"
+            "      |                                          ^");
+  EXPECT_EQ(faults_of(9, "  - {name: direct, dial: pod/client}"),
+            "s.yaml:9:26: arms[0].dial: the pods \"client\" would dial themselves; measure between "
+            "two groups");
+  EXPECT_EQ(faults_of(9, "  - {name: direct, dial: pod/web, relative_to: direct}"),
+            "s.yaml:9:48: arms[0].relative_to: an arm cannot be compared with itself");
+  EXPECT_EQ(faults_of(9, "  - {name: direct, dial: web}"),
+            "s.yaml:9:26: arms[0].dial: expected pod/web or service/web, got \"web\"");
+}
+
+TEST(Reader, RefusesEmptyLists) {
+  const auto rest = std::string("question: Q?\ntopology: {pods: {client: {}, web: {}}}\n");
+  EXPECT_EQ(message_of(rest + "arms: []\nworkloads: []\n"),
+            "s.yaml:3:7: arms: expected at least one arm, got none\n    3 | arms: []\n"
+            "      |       ^\n"
+            "s.yaml:4:12: workloads: expected at least one workload, got none\n"
+            "    4 | workloads: []\n      |            ^\n2 errors in s.yaml");
+  EXPECT_EQ(faults_of(1, "question: \"\""),
+            "s.yaml:1:11: question: expected the question this scenario answers, got an empty text");
+}
+
+TEST(Reader, RefusesWorkloadsThatCannotBeMeasured) {
+  EXPECT_EQ(faults_of(13, "  - {kind: tcp_rr, wait: hybrid}"),
+            "s.yaml:13:26: workloads[0].wait: hybrid sleeps until shortly before the next request "
+            "is due, and a closed loop has no due times; give a rate, or wait by block or spin");
+  EXPECT_EQ(faults_of(13, "  - {kind: tcp_rr, request: 15B, response: 65MiB}"),
+            "s.yaml:13:29: workloads[0].request: expected between 16B (the header every message "
+            "carries) and 64MiB, got 15B\n"
+            "s.yaml:13:44: workloads[0].response: expected between 16B (the header every message "
+            "carries) and 64MiB, got 65MiB");
+  EXPECT_EQ(faults_of(13, "  - {kind: tcp_rr, duration: 0s, warm_up: 0s, timeout: 2m}"),
+            "s.yaml:13:30: workloads[0].duration: expected between 1ms and 60s, got 0s\n"
+            "s.yaml:13:56: workloads[0].timeout: expected between 1ms and 60s, got 120s");
+  EXPECT_EQ(faults_of(14, "  - {kind: tcp_crr, rate: 0/s}"),
+            "s.yaml:14:27: workloads[1].rate: expected more than 0/s and at most 10000000/s");
+  EXPECT_EQ(faults_of(14, "  - {kind: tcp_crr, rate: 3/s}"),
+            "s.yaml:14:27: workloads[1].rate: not one request falls into a duration of 300ms at "
+            "this rate");
+  EXPECT_EQ(faults_of(14, "  - {kind: tcp_crr, connections: 5000}"),
+            "s.yaml:14:34: workloads[1].connections: expected at most 4096, got 5000. Connections "
+            "used at once.");
+}
+
+TEST(Reader, RefusesExpectationsThatCannotBeDecided) {
+  EXPECT_EQ(faults_of(18, "  - {metric: rate, workload: tcp_rr, arm: direct}"),
+            "s.yaml:18:5: expect[0]: expected exactly one of at_most, at_least and within, got none");
+  EXPECT_EQ(faults_of(18, "  - {metric: rate, workload: tcp_rr, arm: direct, at_most: 9/s, at_least: "
+                          "1/s}"),
+            "s.yaml:18:5: expect[0]: expected exactly one of at_most, at_least and within, got "
+            "at_most and at_least");
+  EXPECT_EQ(faults_of(18, "  - {metric: rate, workload: tcp_rr, arm: direct, at_most: +5%}"),
+            "s.yaml:18:60: expect[0].at_most: a percentage needs relative_to, the arm it is a share "
+            "of");
+  EXPECT_EQ(faults_of(18, "  - {metric: rate, workload: tcp_rr, arm: direct, within: 3%}"),
+            "s.yaml:18:59: expect[0].within: a percentage needs relative_to, the arm it is a share "
+            "of");
+  EXPECT_EQ(faults_of(18, "  - {metric: rate, workload: tcp_rr, arm: direct, relative_to: pod_ip, "
+                          "within: -3%}"),
+            "s.yaml:18:80: expect[0].within: expected more than 0% and less than 100%");
+  EXPECT_EQ(faults_of(18, "  - {metric: rate, workload: tcp_rr, arm: direct, relative_to: pod_ip, "
+                          "at_least: -100%}"),
+            "s.yaml:18:82: expect[0].at_least: expected more than -100%: nothing falls below 0");
+  EXPECT_EQ(faults_of(18, "  - {metric: rate, workload: tcp_rr, arm: direct, relative_to: direct, "
+                          "at_most: 5%}"),
+            "s.yaml:18:64: expect[0].relative_to: an arm cannot be compared with itself");
+  EXPECT_EQ(faults_of(18, "  - {metric: rate, workload: tcp_rr, arm: direct, relative_to: pod_ip, "
+                          "at_most: 5/s}"),
+            "s.yaml:18:64: expect[0].relative_to: at_most is absolute and is compared with no arm; "
+            "give a percentage, or leave relative_to out");
+  EXPECT_EQ(faults_of(18, "  - {metric: rate, workload: tcp_rr, arm: direct, at_most: 5ms}"),
+            "s.yaml:18:60: expect[0].at_most: rate is held to a rate such as 1000/s or a "
+            "percentage, got 5ms");
+  EXPECT_EQ(faults_of(18, "  - {metric: latency.p50, workload: tcp_rr, arm: direct, at_most: 5/s}"),
+            "s.yaml:18:67: expect[0].at_most: latency.p50 is held to a duration such as 250us or a "
+            "percentage, got 5/s");
+  EXPECT_EQ(faults_of(18, "  - {metric: latency.p50, workload: tcp_rr, arm: direct, at_most: 0s}"),
+            "s.yaml:18:67: expect[0].at_most: expected more than 0");
+  EXPECT_EQ(faults_of(18, "  - {metric: latency.p50, workload: tcp_rr, arm: direct, at_most: 5}"),
+            "s.yaml:18:67: expect[0].at_most: expected a bound such as +5%, 250us or 1000/s, got "
+            "\"5\"");
+  EXPECT_EQ(faults_of(18, "  - {metric: connect.p50, workload: tcp_rr, arm: direct, at_most: 1ms}"),
+            "s.yaml:18:14: expect[0].metric: tcp_rr has no connects to time: only tcp_crr has");
+}
+
+TEST(Reader, WantsToKnowWhichWorkloadAnExpectationIsAbout) {
+  EXPECT_EQ(faults_of(18, "  - {metric: rate, arm: direct, at_least: 1/s}"),
+            "s.yaml:18:5: expect[0].workload: missing: the scenario has several workloads (tcp_rr, "
+            "tcp_crr)");
+  EXPECT_EQ(faults_of(14, "  - {kind: tcp_rr, rate: 500/s}"),
+            "s.yaml:18:30: expect[0].workload: the scenario has 2 workloads of kind tcp_rr, and an "
+            "expectation cannot tell them apart; split the scenario\n"
+            "   18 |   - {metric: rate, workload: tcp_rr, arm: direct, at_least: 100/s}\n"
+            "      |                              ^");
+  EXPECT_EQ(faults_of(13, "  - {kind: tcp_crr}"),
+            "s.yaml:18:30: expect[0].workload: no workload of this scenario is a tcp_rr; known "
+            "here: tcp_crr, tcp_crr_2\n"
+            "   18 |   - {metric: rate, workload: tcp_rr, arm: direct, at_least: 100/s}\n"
+            "      |                              ^");
+}
+
+TEST(Reader, RefusesMoreThanEightGates) {
+  std::string expectations;
+  for (int i = 0; i < 9; ++i) {
+    expectations += "  - {metric: rate, workload: tcp_rr, arm: direct, at_least: 100/s}\n";
+  }
+  expectations.pop_back();
+  EXPECT_EQ(message_of(with_line(18, expectations)),
+            "s.yaml:26:5: expect[8]: expected at most 8 expectations, got 9: each more makes all of "
+            "them harder to decide\n"
+            "   26 |   - {metric: rate, workload: tcp_rr, arm: direct, at_least: 100/s}\n"
+            "      |     ^\n1 error in s.yaml");
+}
+
+TEST(Reader, RefusesChecksAndFaultsThatSayNothing) {
+  EXPECT_EQ(faults_of(16, "checks: [translated_at, translated_at]"),
+            "s.yaml:16:25: checks[1]: \"translated_at\" is already among the checks");
+  EXPECT_EQ(faults_of(19, "faults: [{kind: hook_left_out, environment: rules}]"),
+            "s.yaml:19:45: faults[0].environment: hook_left_out leaves out the hooks of "
+            "ebpf_socket, and the datapath of \"rules\" is iptables");
+  EXPECT_EQ(faults_of(19, "faults: [{kind: hook_left_out, environment: socket}, {kind: "
+                          "hook_left_out, environment: socket}]"),
+            "s.yaml:19:54: faults[1]: this fault is already listed");
+  auto unused = with_line(6, "  rules: {datapath: ebpf_socket}");
+  unused.replace(unused.find("faults: []"), 10,
+                 "faults: [{kind: hook_left_out, environment: rules}]");
+  EXPECT_EQ(message_of(unused),
+            "s.yaml:19:45: faults[0].environment: no arm enters \"rules\", so nobody would notice\n"
+            "   19 | faults: [{kind: hook_left_out, environment: rules}]\n"
+            "      |                                             ^\n1 error in s.yaml");
+}
+
+TEST(Resolve, ComparesAServiceWithItsPodAndThatWithNoDatapath) {
+  const auto scenario = parse_scenario(sound, "s.yaml", {});
+  ASSERT_TRUE(scenario);
+  EXPECT_EQ(scenario->arms[0].relative_to, std::nullopt);
+  EXPECT_EQ(scenario->arms[1].relative_to, "direct");
+  EXPECT_EQ(scenario->arms[2].relative_to, "pod_ip");
+}
+
+TEST(Resolve, LeavesAnArmWithoutCompanionAlone) {
+  const auto scenario =
+      parse_scenario(with_line(11, "  - {name: cluster_ip, in: rules, dial: service/web}"), "s", {});
+  ASSERT_TRUE(scenario);
+  EXPECT_EQ(scenario->arms[2].relative_to, std::nullopt) << "pod_ip is in another environment";
+}
+
+TEST(Resolve, KeepsTheComparisonThatWasAskedFor) {
+  const auto scenario = parse_scenario(
+      with_line(11, "  - {name: cluster_ip, in: socket, dial: service/web, relative_to: direct}"),
+      "s", {});
+  ASSERT_TRUE(scenario);
+  EXPECT_EQ(scenario->arms[2].relative_to, "direct");
+}
+
+TEST(Resolve, WaitsByBlockInAClosedLoopAndByHybridInAnOpenOne) {
+  const auto scenario = parse_scenario(sound, "s.yaml", {"workloads.0.duration=10ms"});
+  ASSERT_TRUE(scenario);
+  EXPECT_EQ(scenario->workloads[0].wait, bench::WaitStrategy::block);
+  EXPECT_EQ(scenario->workloads[1].wait, bench::WaitStrategy::hybrid);
+}
+
+TEST(Resolve, TakesTheOnlyWorkloadForAnExpectation) {
+  const auto scenario = parse_scenario(
+      sound, "s.yaml",
+      {"workloads=[{kind: tcp_crr}]", "expect=[{metric: connect.p50, arm: direct, at_most: 1ms}]"});
+  ASSERT_TRUE(scenario) << scenario.error().message;
+  EXPECT_EQ(scenario->expect[0].workload, bench::WorkloadKind::tcp_crr);
+}
+
+TEST(Override, ChangesAddsAndReplaces) {
+  const auto scenario = parse_scenario(
+      sound, "s.yaml",
+      {"blocks=20", "workloads.0.rate=5000/s", "family=ipv6", "arms[1].in=rules",
+       "topology.pods.db.replicas=2", "blocks=21", "question='a=b?'"});
+  ASSERT_TRUE(scenario) << scenario.error().message;
+  EXPECT_EQ(scenario->blocks, 21) << "the last one counts";
+  EXPECT_EQ(scenario->workloads[0].rate, base::RequestRate{5000});
+  EXPECT_EQ(scenario->workloads[0].wait, bench::WaitStrategy::hybrid);
+  EXPECT_EQ(scenario->family, base::AddressFamily::ipv6);
+  EXPECT_EQ(scenario->arms[1].in, "rules");
+  EXPECT_EQ(scenario->topology.pods.at("db").replicas, 2);
+  EXPECT_EQ(scenario->question, "a=b?");
+}
+
+TEST(Override, IsHeldToWhatTheFileIsHeldTo) {
+  const auto one = [](const std::string& text) {
+    const auto message = message_of(sound, {text});
+    EXPECT_TRUE(message.ends_with("\n1 error in --set")) << message;
+    return message.substr(0, message.rfind('\n'));
+  };
+  EXPECT_EQ(one("workloads.0.rat=5/s"),
+            "--set workloads.0.rat: unknown field; did you mean \"rate\"?");
+  EXPECT_EQ(one("toplogy.nodes=3"),
+            "--set toplogy.nodes: toplogy: unknown field; did you mean \"topology\"?");
+  EXPECT_EQ(one("blocks=3"),
+            "--set blocks: expected at least 6, got 3. Kept blocks; in each every arm runs twice. "
+            "Below 6 no exact two-sided 95 % interval exists.");
+  EXPECT_EQ(one("workloads[0].rate=5000"),
+            "--set workloads[0].rate: expected a rate such as 2000/s, got \"5000\"");
+  EXPECT_EQ(one("arms.1.in=sockt"),
+            "--set arms.1.in: unknown environment \"sockt\"; did you mean \"socket\"?");
+  EXPECT_EQ(one("topology.pods.db={nod: 1}"),
+            "--set topology.pods.db: topology.pods.db.nod: unknown field; did you mean \"node\"?");
+  EXPECT_EQ(message_of(sound, {"environments.x.y=1"}),
+            "--set environments.x.y: environments.x.datapath: missing: How its Services are "
+            "implemented.\n"
+            "--set environments.x.y: unknown field; known here: datapath\n"
+            "2 errors in --set");
+}
+
+TEST(Override, SaysWhatIsWrongWithItself) {
+  const auto first = [](const std::string& text) {
+    const auto message = message_of(sound, {text});
+    return message.substr(0, message.find('\n'));
+  };
+  EXPECT_EQ(first("blocks"),
+            "--set blocks: expected PATH=VALUE such as blocks=20 or workloads.0.rate=5000/s");
+  EXPECT_EQ(first("=3"),
+            "--set : expected PATH=VALUE such as blocks=20 or workloads.0.rate=5000/s");
+  EXPECT_EQ(first("topology..pods=3"),
+            "--set topology..pods: expected PATH=VALUE such as blocks=20 or workloads.0.rate=5000/s");
+  EXPECT_EQ(first("blocks="), "--set blocks: expected a value after \"=\", got nothing");
+  EXPECT_EQ(first("workloads.2.rate=1/s"),
+            "--set workloads.2.rate: workloads has no item 2: it has 2, counted from 0");
+  EXPECT_EQ(first("workloads.99999999999999999999.rate=1/s"),
+            "--set workloads.99999999999999999999.rate: workloads has no item "
+            "99999999999999999999: it has 2, counted from 0");
+  EXPECT_EQ(first("workloads.first.rate=1/s"),
+            "--set workloads.first.rate: workloads is a list: expected the number of an item, "
+            "counted from 0, got \"first\"");
+  EXPECT_EQ(first("blocks.x=1"), "--set blocks.x: blocks is \"12\", there is nothing below it");
+  EXPECT_EQ(first("arms={"), "--set arms: not YAML: did not find expected node content");
+}
+
+TEST(Override, FaultsComeAfterThoseOfTheFile) {
+  EXPECT_EQ(message_of(with_line(15, "blocks: x"), {"seed=x"}),
+            "s.yaml:15:9: blocks: expected an integer, got \"x\"\n"
+            "   15 | blocks: x\n      |         ^\n"
+            "--set seed: expected an integer, got \"x\"\n"
+            "2 errors in s.yaml and --set");
+}
+
+TEST(Override, MendsTheFile) {
+  EXPECT_EQ(message_of(with_line(15, "blocks: x"), {"blocks=7"}), "no fault");
+}
+
+}  // namespace
+}  // namespace stackbench

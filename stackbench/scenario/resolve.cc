@@ -1,0 +1,164 @@
+#include "stackbench/scenario/resolve.h"
+
+#include <algorithm>
+#include <set>
+
+#include "bench/frame.h"
+
+namespace stackbench {
+namespace {
+
+// A pod is named after its group and its number, and the whole must be a label.
+constexpr std::size_t longest_group = 60;
+constexpr std::size_t longest_name = 63;
+
+constexpr base::Duration shortest_window = std::chrono::milliseconds(1);
+constexpr base::Duration longest_span = std::chrono::seconds(60);
+constexpr double highest_rate = 1e7;
+
+// What arms and environments may be called: they become keys of reports and names of files.
+bool is_word(std::string_view name) {
+  return !name.empty() && name.size() <= longest_name &&
+         std::ranges::all_of(name, [](char c) {
+           return (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') || c == '_';
+         });
+}
+
+void check_label(std::string_view name, std::size_t longest, const std::string& path,
+                 ReadLog& log) {
+  if (log.faulty_itself(path) || (is_label(name) && name.size() <= longest)) return;
+  log.fault(log.key_place_of(path), path,
+            fmt::format("expected a name of at most {} characters out of a-z, 0-9 and -, with no - "
+                        "at either end, got \"{}\"",
+                        longest, name));
+}
+
+void check_span(base::Duration span, base::Duration least, const std::string& path, ReadLog& log) {
+  using Text = base::StringScalar<base::Duration>;
+  if (log.faulty(path) || (span >= least && span <= longest_span)) return;
+  refuse(log, path,
+         fmt::format("expected between {} and {}, got {}", Text::format(least),
+                     Text::format(longest_span), Text::format(span)));
+}
+
+void check_size(base::Bytes size, const std::string& path, ReadLog& log) {
+  using Text = base::StringScalar<base::Bytes>;
+  if (log.faulty(path) || bench::sound_length(size.count)) return;
+  refuse(log, path,
+         fmt::format("expected between {} (the header every message carries) and {}, got {}",
+                     Text::format({bench::header_bytes}), Text::format({bench::max_message_bytes}),
+                     Text::format(size)));
+}
+
+void check_rate(const bench::WorkloadSpec& workload, const std::string& path, ReadLog& log) {
+  if (!workload.rate || log.faulty(path + ".rate")) return;
+  const double rate = workload.rate->per_second;
+  const double seconds = std::chrono::duration<double>(workload.duration).count();
+  if (rate <= 0 || rate > highest_rate) {
+    refuse(log, path + ".rate",
+           fmt::format("expected more than 0/s and at most {}/s", highest_rate));
+  } else if (!log.faulty(path + ".duration") && rate * seconds < 1) {
+    refuse(log, path + ".rate",
+           fmt::format("not one request falls into a duration of {} at this rate",
+                       base::StringScalar<base::Duration>::format(workload.duration)));
+  }
+}
+
+}  // namespace
+
+void refuse(ReadLog& log, const std::string& path, std::string message) {
+  log.fault(log.place_of(path), path, std::move(message));
+}
+
+std::string unknown_name(std::string_view what, std::string_view name,
+                         const std::vector<std::string_view>& known) {
+  return fmt::format("unknown {} \"{}\"{}", what, name, suggest(name, known));
+}
+
+void check_word(std::string_view name, const std::string& path, const Place& place, ReadLog& log) {
+  if (log.faulty_itself(path) || is_word(name)) return;
+  log.fault(place, path,
+            fmt::format("expected a name of at most {} characters out of a-z, 0-9 and _, got \"{}\"",
+                        longest_name, name));
+}
+
+void resolve_topology(Scenario& scenario, ReadLog& log) {
+  const auto& topology = scenario.topology;
+  if (topology.pods.empty() && !log.faulty_itself("topology.pods")) {
+    refuse(log, "topology.pods", "expected at least one group of pods, got none");
+  }
+  for (const auto& [name, pod] : topology.pods) {
+    const auto path = join_path("topology.pods", name);
+    check_label(name, longest_group, path, log);
+    if (pod.node > topology.nodes && !log.faulty(path + ".node") &&
+        !log.faulty("topology.nodes")) {
+      refuse(log, path + ".node",
+             fmt::format("there is no node {}: topology.nodes is {}", pod.node, topology.nodes));
+    }
+  }
+  for (const auto& [name, service] : topology.services) {
+    const auto path = join_path("topology.services", name);
+    check_label(name, longest_name, path, log);
+    if (!topology.pods.contains(service.target) && !log.faulty(path + ".target") &&
+        !log.faulty_itself("topology.pods")) {
+      refuse(log, path + ".target",
+             unknown_name("group of pods", service.target, names_of(topology.pods)));
+    }
+  }
+  for (const auto& [name, environment] : scenario.environments) {
+    const auto path = join_path("environments", name);
+    check_word(name, path, log.key_place_of(path), log);
+    if (name == bare_environment && environment.datapath != cluster::DatapathKind::direct &&
+        !log.faulty(path)) {
+      log.fault(log.key_place_of(path), path,
+                "this name is kept for arms outside any environment; give it another");
+    }
+  }
+}
+
+void resolve_workloads(Scenario& scenario, ReadLog& log) {
+  if (scenario.workloads.empty() && !log.faulty_itself("workloads")) {
+    refuse(log, "workloads", "expected at least one workload, got none");
+  }
+  for (std::size_t i = 0; i < scenario.workloads.size(); ++i) {
+    auto& workload = scenario.workloads[i];
+    const auto path = index_path("workloads", i);
+    check_span(workload.duration, shortest_window, path + ".duration", log);
+    check_span(workload.warm_up, base::Duration(0), path + ".warm_up", log);
+    check_span(workload.timeout, shortest_window, path + ".timeout", log);
+    check_size(workload.request, path + ".request", log);
+    check_size(workload.response, path + ".response", log);
+    check_rate(workload, path, log);
+    if (log.faulty_itself(path) || log.faulty(path + ".rate") || log.faulty(path + ".wait")) {
+      continue;
+    }
+    if (!workload.wait) {
+      workload.wait = workload.rate ? bench::WaitStrategy::hybrid : bench::WaitStrategy::block;
+    } else if (*workload.wait == bench::WaitStrategy::hybrid && !workload.rate) {
+      refuse(log, path + ".wait",
+             "hybrid sleeps until shortly before the next request is due, and a closed loop has no "
+             "due times; give a rate, or wait by block or spin");
+    }
+  }
+}
+
+void resolve(Scenario& scenario, ReadLog& log) {
+  if (scenario.question.find_first_not_of(" \t\n") == std::string::npos &&
+      !log.faulty("question")) {
+    refuse(log, "question", "expected the question this scenario answers, got an empty text");
+  }
+  resolve_topology(scenario, log);
+  resolve_workloads(scenario, log);
+  resolve_arms(scenario, log);
+  std::set<CheckKind> checks;
+  for (std::size_t i = 0; i < scenario.checks.size(); ++i) {
+    const auto path = index_path("checks", i);
+    if (!log.faulty(path) && !checks.insert(scenario.checks[i]).second) {
+      refuse(log, path, fmt::format("\"{}\" is already among the checks",
+                                    base::enum_name(scenario.checks[i])));
+    }
+  }
+  resolve_expectations(scenario, log);
+}
+
+}  // namespace stackbench

@@ -1,0 +1,39 @@
+// From what a scenario says to what it means: names are looked up, defaults that depend on other
+// fields are filled in, and what makes no sense is refused at its place.
+#pragma once
+
+#include "stackbench/scenario/read.h"
+#include "stackbench/scenario/scenario.h"
+
+namespace stackbench {
+
+// Checks `scenario` and completes it (arms' relative_to, workloads' wait, expectations' workload).
+// Faults go to `log`; nothing is said about a value that was already found unreadable, nor about
+// what depends on it.
+void resolve(Scenario& scenario, ReadLog& log);
+
+// The parts of it, in their order of being called.
+void resolve_topology(Scenario& scenario, ReadLog& log);
+void resolve_workloads(Scenario& scenario, ReadLog& log);
+void resolve_arms(Scenario& scenario, ReadLog& log);
+void resolve_expectations(Scenario& scenario, ReadLog& log);
+
+// `unknown arm "web"; did you mean "wep"?`
+[[nodiscard]] std::string unknown_name(std::string_view what, std::string_view name,
+                                       const std::vector<std::string_view>& known);
+
+// The names of a map, in its order.
+template <typename Map>
+[[nodiscard]] std::vector<std::string_view> names_of(const Map& map) {
+  std::vector<std::string_view> names;
+  for (const auto& [name, value] : map) names.push_back(name);
+  return names;
+}
+
+// Refuses a name of an arm or an environment that is not [a-z0-9_]+.
+void check_word(std::string_view name, const std::string& path, const Place& place, ReadLog& log);
+
+// Records a fault where the value of `path` stands.
+void refuse(ReadLog& log, const std::string& path, std::string message);
+
+}  // namespace stackbench

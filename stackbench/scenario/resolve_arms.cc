@@ -1,0 +1,158 @@
+// Arms and what is broken on purpose: the parts of a scenario that point at its topology and
+// environments.
+#include <algorithm>
+#include <set>
+#include <utility>
+
+#include "stackbench/scenario/resolve.h"
+
+namespace stackbench {
+namespace {
+
+// The pods that answer an arm; empty where it dials what is not there.
+std::string servers_of(const Scenario& scenario, const ArmSpec& arm) {
+  if (arm.dial.kind == DialTarget::Kind::pod) return arm.dial.name;
+  const auto service = scenario.topology.services.find(arm.dial.name);
+  return service == scenario.topology.services.end() ? std::string() : service->second.target;
+}
+
+void check_environment(const Scenario& scenario, const ArmSpec& arm, const std::string& path,
+                       ReadLog& log) {
+  if (log.faulty(path + ".in") || log.faulty_itself("environments")) return;
+  const bool service = arm.dial.kind == DialTarget::Kind::service && !log.faulty(path + ".dial");
+  if (!arm.in) {
+    if (service) {
+      refuse(log, path + ".dial",
+             "a Service needs an environment whose datapath implements it: say `in:`, or dial a "
+             "pod");
+    }
+    return;
+  }
+  const auto environment = scenario.environments.find(*arm.in);
+  if (environment == scenario.environments.end()) {
+    refuse(log, path + ".in", unknown_name("environment", *arm.in, names_of(scenario.environments)));
+  } else if (service && environment->second.datapath == cluster::DatapathKind::direct &&
+             !log.faulty(join_path("environments", *arm.in))) {
+    refuse(log, path + ".dial",
+           fmt::format("the datapath of environment \"{}\" is direct, which implements no Services",
+                       *arm.in));
+  }
+}
+
+void check_ends(const Scenario& scenario, const ArmSpec& arm, const std::string& path,
+                ReadLog& log) {
+  const auto& topology = scenario.topology;
+  const bool pods_known = !log.faulty_itself("topology.pods");
+  if (!log.faulty(path + ".dial")) {
+    const bool pod = arm.dial.kind == DialTarget::Kind::pod;
+    if (pod && pods_known && !topology.pods.contains(arm.dial.name)) {
+      refuse(log, path + ".dial",
+             unknown_name("group of pods", arm.dial.name, names_of(topology.pods)));
+    }
+    if (!pod && !log.faulty_itself("topology.services") &&
+        !topology.services.contains(arm.dial.name)) {
+      refuse(log, path + ".dial",
+             unknown_name("Service", arm.dial.name, names_of(topology.services)));
+    }
+  }
+  if (log.faulty(path + ".from") || !pods_known) return;
+  if (!topology.pods.contains(arm.from)) {
+    refuse(log, path + ".from", unknown_name("group of pods", arm.from, names_of(topology.pods)));
+  } else if (!log.faulty(path + ".dial") && servers_of(scenario, arm) == arm.from) {
+    refuse(log, path + ".dial",
+           fmt::format("the pods \"{}\" would dial themselves; measure between two groups",
+                       arm.from));
+  }
+}
+
+// The arm another is compared with where it does not say: a Service arm with its companion, which
+// dials the pod under the same rules, and the companion with the arm that has no datapath at all.
+std::optional<std::string> companion_of(const Scenario& scenario, const ArmSpec& arm) {
+  const bool service = arm.dial.kind == DialTarget::Kind::service;
+  if (!service && !arm.in) return std::nullopt;
+  const DialTarget pod{.kind = DialTarget::Kind::pod, .name = servers_of(scenario, arm)};
+  const auto in = service ? arm.in : std::nullopt;
+  for (const auto& other : scenario.arms) {
+    if (other.dial == pod && other.in == in && other.from == arm.from) return other.name;
+  }
+  return std::nullopt;
+}
+
+void resolve_base(Scenario& scenario, std::size_t index, bool names_known, ReadLog& log) {
+  auto& arm = scenario.arms[index];
+  const auto path = index_path("arms", index);
+  if (!names_known || log.faulty(path + ".relative_to")) return;
+  if (!arm.relative_to) {
+    if (!log.faulty(path)) arm.relative_to = companion_of(scenario, arm);
+    return;
+  }
+  if (*arm.relative_to == arm.name) {
+    refuse(log, path + ".relative_to", "an arm cannot be compared with itself");
+    return;
+  }
+  std::vector<std::string_view> others;
+  for (const auto& other : scenario.arms) {
+    if (other.name != arm.name) others.push_back(other.name);
+  }
+  if (std::ranges::find(others, *arm.relative_to) == others.end()) {
+    refuse(log, path + ".relative_to", unknown_name("arm", *arm.relative_to, others));
+  }
+}
+
+void resolve_faults(Scenario& scenario, ReadLog& log) {
+  std::set<std::pair<cluster::FaultKind, std::string>> seen;
+  for (std::size_t i = 0; i < scenario.faults.size(); ++i) {
+    const auto& fault = scenario.faults[i];
+    const auto path = index_path("faults", i);
+    const auto where = path + ".environment";
+    if (log.faulty(path) || log.faulty_itself("environments")) continue;
+    const auto environment = scenario.environments.find(fault.environment);
+    if (environment == scenario.environments.end()) {
+      refuse(log, where,
+             unknown_name("environment", fault.environment, names_of(scenario.environments)));
+      continue;
+    }
+    if (environment->second.datapath != cluster::DatapathKind::ebpf_socket &&
+        !log.faulty(join_path("environments", fault.environment))) {
+      refuse(log, where,
+             fmt::format("{} leaves out the hooks of ebpf_socket, and the datapath of \"{}\" is {}",
+                         base::enum_name(fault.kind), fault.environment,
+                         base::enum_name(environment->second.datapath)));
+    } else if (!seen.emplace(fault.kind, fault.environment).second) {
+      refuse(log, path, "this fault is already listed");
+    } else if (!log.faulty("arms") &&
+               std::ranges::find(scenario.arms, std::optional(fault.environment), &ArmSpec::in) ==
+                   scenario.arms.end()) {
+      refuse(log, where,
+             fmt::format("no arm enters \"{}\", so nobody would notice", fault.environment));
+    }
+  }
+}
+
+}  // namespace
+
+void resolve_arms(Scenario& scenario, ReadLog& log) {
+  if (scenario.arms.empty() && !log.faulty_itself("arms")) {
+    refuse(log, "arms", "expected at least one arm, got none");
+  }
+  std::set<std::string_view> names;
+  bool names_known = true;
+  for (std::size_t i = 0; i < scenario.arms.size(); ++i) {
+    const auto& arm = scenario.arms[i];
+    const auto path = index_path("arms", i);
+    check_word(arm.name, path + ".name", log.place_of(path + ".name"), log);
+    if (log.faulty(path + ".name")) {
+      names_known = false;
+    } else if (!names.insert(arm.name).second) {
+      refuse(log, path + ".name", fmt::format("another arm above is called \"{}\"", arm.name));
+    }
+    check_ends(scenario, arm, path, log);
+    check_environment(scenario, arm, path, log);
+  }
+  for (std::size_t i = 0; i < scenario.arms.size(); ++i) {
+    resolve_base(scenario, i, names_known, log);
+  }
+  resolve_faults(scenario, log);
+}
+
+}  // namespace stackbench

@@ -1,0 +1,189 @@
+// A scenario: one question, the arms it compares, and what must hold. These structs are the truth;
+// the reader, the schema and the report's copy of the scenario all follow from their descriptions.
+#pragma once
+
+#include <map>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <variant>
+#include <vector>
+
+#include "base/describe.h"
+#include "base/scalar.h"
+#include "bench/workload.h"
+#include "cluster/topology.h"
+
+namespace stackbench {
+
+enum class CheckKind {
+  translated_at,  // each arm is translated where its datapath promises
+};
+
+// What an arm dials: `pod/web` (its first pod) or `service/web`.
+struct DialTarget {
+  enum class Kind { pod, service };
+  Kind kind = Kind::pod;
+  std::string name;
+  bool operator==(const DialTarget&) const = default;
+};
+
+// A bound an expectation holds a metric to: `+5%` (of the base arm) or `250us`, `1000/s` (absolute).
+using Bound = std::variant<base::Percent, base::Duration, base::RequestRate>;
+
+// A metric of one invocation.
+enum class Metric {
+  latency_p50,      // "latency.p50"
+  latency_p90,      // "latency.p90"
+  latency_p99,      // "latency.p99"
+  connect_p50,      // "connect.p50": tcp_crr only
+  rate,             // completed requests per second
+  cpu_per_request,  // of client and server together
+};
+
+// The environment of arms that name none: one without any datapath.
+inline constexpr std::string_view bare_environment = "direct";
+
+struct EnvironmentSpec {
+  cluster::DatapathKind datapath = cluster::DatapathKind::direct;
+};
+
+template <typename Visit, base::SelfOf<EnvironmentSpec> Self>
+void describe(Visit& visit, Self& self) {
+  visit("datapath", self.datapath, {.doc = "How its Services are implemented.", .required = true});
+}
+
+struct ArmSpec {
+  std::string name;
+  std::optional<std::string> in;  // an environment; absent: one without any datapath
+  DialTarget dial;
+  std::string from = "client";
+  std::optional<std::string> relative_to;  // the arm it is compared with; absent: resolved
+};
+
+template <typename Visit, base::SelfOf<ArmSpec> Self>
+void describe(Visit& visit, Self& self) {
+  visit("name", self.name, {.doc = "What the report calls it.", .required = true});
+  visit("in", self.in, {.doc = "The environment it runs in; absent: no datapath at all."});
+  visit("dial", self.dial, {.doc = "What the client dials.", .required = true});
+  visit("from", self.from, {.doc = "The pods the client runs in."});
+  visit("relative_to", self.relative_to,
+        {.doc = "The arm it is compared with. Absent: a Service arm is compared with the arm that "
+                "dials the pod in the same environment, that one with the arm outside any."});
+}
+
+// The gate. Exactly one of at_most, at_least and within.
+struct ExpectSpec {
+  Metric metric = Metric::latency_p50;
+  std::optional<bench::WorkloadKind> workload;
+  std::string arm;
+  std::optional<std::string> relative_to;
+  std::optional<Bound> at_most;
+  std::optional<Bound> at_least;
+  std::optional<base::Percent> within;  // equivalent: inside +- this of the base arm (TOST)
+};
+
+template <typename Visit, base::SelfOf<ExpectSpec> Self>
+void describe(Visit& visit, Self& self) {
+  visit("metric", self.metric, {.doc = "What is judged.", .required = true});
+  visit("workload", self.workload,
+        {.doc = "Of which workload; may be left out where the scenario has one."});
+  visit("arm", self.arm, {.doc = "Of which arm.", .required = true});
+  visit("relative_to", self.relative_to, {.doc = "Against which arm; needed for a percentage."});
+  visit("at_most", self.at_most, {.doc = "It holds when the metric is surely not above this."});
+  visit("at_least", self.at_least, {.doc = "It holds when the metric is surely not below this."});
+  visit("within", self.within,
+        {.doc = "It holds when the metric is surely within plus or minus this of the base arm."});
+}
+
+struct FaultSpec {
+  cluster::FaultKind kind = cluster::FaultKind::hook_left_out;
+  std::string environment;
+};
+
+template <typename Visit, base::SelfOf<FaultSpec> Self>
+void describe(Visit& visit, Self& self) {
+  visit("kind", self.kind, {.doc = "What is broken.", .required = true});
+  visit("environment", self.environment, {.doc = "Where.", .required = true});
+}
+
+struct Scenario {
+  std::string question;
+  base::AddressFamily family = base::AddressFamily::ipv4;
+  cluster::TopologySpec topology;
+  std::map<std::string, EnvironmentSpec> environments;
+  std::vector<ArmSpec> arms;
+  std::vector<bench::WorkloadSpec> workloads;
+  int blocks = 12;
+  std::uint64_t seed = 1;
+  std::vector<CheckKind> checks;
+  std::vector<ExpectSpec> expect;
+  std::vector<FaultSpec> faults;
+};
+
+template <typename Visit, base::SelfOf<Scenario> Self>
+void describe(Visit& visit, Self& self) {
+  visit("question", self.question, {.doc = "The question it answers.", .required = true});
+  visit("family", self.family, {.doc = "The address family that is dialled."});
+  visit("topology", self.topology, {.doc = "Pods and Services.", .required = true});
+  visit("environments", self.environments, {.doc = "Datapaths, all up at once, by name."});
+  visit("arms", self.arms, {.doc = "The configurations it compares.", .required = true});
+  visit("workloads", self.workloads, {.doc = "The traffic each arm carries.", .required = true});
+  visit("blocks", self.blocks,
+        {.doc = "Kept blocks; in each every arm runs twice. Below 6 no exact two-sided 95 % "
+                "interval exists.",
+         .at_least = 6, .at_most = 1000});
+  visit("seed", self.seed, {.doc = "Of the order of arms."});
+  visit("checks", self.checks, {.doc = "Claims that are true or false."});
+  visit("expect", self.expect, {.doc = "What must hold, judged with its uncertainty."});
+  visit("faults", self.faults, {.doc = "What is broken on purpose."});
+}
+
+// Whether a name is an RFC 1123 label, as Kubernetes wants of pods and Services: at most 63 of
+// a-z, 0-9 and dashes, no dash at either end.
+[[nodiscard]] bool is_label(std::string_view name);
+
+// A name for every workload, in order: its kind, or kind_2, kind_3 where the kind came before.
+[[nodiscard]] std::vector<std::string> workload_names(const Scenario& scenario);
+
+}  // namespace stackbench
+
+template <>
+struct base::EnumNames<base::AddressFamily> {
+  static constexpr std::array names{std::pair{base::AddressFamily::ipv4, std::string_view("ipv4")},
+                                    std::pair{base::AddressFamily::ipv6, std::string_view("ipv6")}};
+};
+
+template <>
+struct base::EnumNames<stackbench::CheckKind> {
+  static constexpr std::array names{
+      std::pair{stackbench::CheckKind::translated_at, std::string_view("translated_at")}};
+};
+
+template <>
+struct base::EnumNames<stackbench::Metric> {
+  static constexpr std::array names{
+      std::pair{stackbench::Metric::latency_p50, std::string_view("latency.p50")},
+      std::pair{stackbench::Metric::latency_p90, std::string_view("latency.p90")},
+      std::pair{stackbench::Metric::latency_p99, std::string_view("latency.p99")},
+      std::pair{stackbench::Metric::connect_p50, std::string_view("connect.p50")},
+      std::pair{stackbench::Metric::rate, std::string_view("rate")},
+      std::pair{stackbench::Metric::cpu_per_request, std::string_view("cpu_per_request")}};
+};
+
+template <>
+struct base::StringScalar<stackbench::DialTarget> {
+  static Result<stackbench::DialTarget> parse(std::string_view text);
+  static std::string format(const stackbench::DialTarget& value);
+  static constexpr std::string_view pattern = "^(pod|service)/[a-z0-9]([a-z0-9-]*[a-z0-9])?$";
+  static constexpr std::string_view example = "pod/web or service/web";
+};
+
+template <>
+struct base::StringScalar<stackbench::Bound> {
+  static Result<stackbench::Bound> parse(std::string_view text);
+  static std::string format(const stackbench::Bound& value);
+  static constexpr std::string_view pattern =
+      "^([+-]?[0-9]+(\\.[0-9]+)?%|[0-9]+(\\.[0-9]+)?(ns|us|ms|s|m|h|k?/s))$";
+  static constexpr std::string_view example = "+5%, 250us or 1000/s";
+};

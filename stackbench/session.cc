@@ -1,0 +1,182 @@
+#include "stackbench/session.h"
+
+#include <algorithm>
+
+namespace stackbench {
+namespace {
+
+// A check needs to see connections, not to load anything: sixteen of them.
+constexpr base::RequestRate observed_rate{200};
+constexpr base::Duration observed_duration = std::chrono::milliseconds(80);
+
+base::IpAddress any_address(base::AddressFamily family) { return {.family = family, .bytes = {}}; }
+
+}  // namespace
+
+base::Result<Session> Session::open(cluster::Target& target, const Plan& plan,
+                                    const base::Interrupt& interrupt) {
+  Session session(target, plan, interrupt);
+  for (const auto& environment : plan.environments) {
+    if (interrupt.requested()) return base::fail(base::ErrorKind::interrupted, "interrupted");
+    auto handle = target.provision(environment);
+    if (!handle) return base::in_context(std::move(handle).error(), "environment {}", environment.name);
+    session.environments_.push_back(std::move(*handle));
+  }
+  return session;
+}
+
+base::Result<const cluster::PodHandle*> Session::pod(std::size_t environment,
+                                                     const std::string& name) const {
+  const auto& pods = environments_[environment].pods;
+  const auto found = std::ranges::find(pods, name, &cluster::PodHandle::name);
+  if (found == pods.end()) {
+    return base::fail(base::ErrorKind::input, "environment {} has no pod {}",
+                      environments_[environment].name, name);
+  }
+  return &*found;
+}
+
+base::Result<base::Endpoint> Session::endpoint(const PlannedArm& arm,
+                                               bench::WorkloadKind kind) const {
+  const auto family = plan_->scenario.family;
+  if (arm.dial.kind == DialTarget::Kind::service) {
+    const auto& service = environments_[arm.environment].services.at(arm.dial.name);
+    return base::Endpoint{service.address(family), bench::service_port(kind)};
+  }
+  ASSIGN_OR_RETURN(const auto* const dialled, pod(arm.environment, arm.servers.front()));
+  return base::Endpoint{dialled->address(family), bench::target_port(kind)};
+}
+
+base::Result<bench::AgentClient*> Session::agent(std::size_t environment, const std::string& pod) {
+  const Place place{environment, pod};
+  const auto& name = environments_[environment].name;
+  if (const auto found = agents_.find(place); found != agents_.end()) return &found->second;
+  ASSIGN_OR_RETURN(auto streams, target_->agent(name, pod));
+  ASSIGN_OR_RETURN(auto client, bench::AgentClient::connect(
+                                    std::move(streams.to_agent), std::move(streams.from_agent),
+                                    fmt::format("agent {} in environment {}", pod, name),
+                                    {.interrupt = interrupt_}));
+  return &agents_.emplace(place, std::move(client)).first->second;
+}
+
+base::Result<bench::AgentClient*> Session::observer(std::size_t environment,
+                                                    const std::string& pod) {
+  const Place place{environment, pod};
+  const auto& name = environments_[environment].name;
+  if (const auto found = observers_.find(place); found != observers_.end()) {
+    return &found->second.client;
+  }
+  ASSIGN_OR_RETURN(auto observer, target_->observe(name, pod));
+  ASSIGN_OR_RETURN(auto client,
+                   bench::AgentClient::connect(
+                       std::move(observer.streams.to_agent), std::move(observer.streams.from_agent),
+                       fmt::format("observer of {} in environment {}", pod, name),
+                       {.interrupt = interrupt_}));
+  return &observers_
+              .emplace(place, ObserverAgent{std::move(client), std::move(observer.interface)})
+              .first->second.client;
+}
+
+base::Result<Sample> Session::exchange(const PlannedArm& arm, const bench::WorkloadSpec& workload,
+                                       std::uint64_t seed) {
+  ASSIGN_OR_RETURN(const auto server, endpoint(arm, workload.kind));
+  ASSIGN_OR_RETURN(auto* const client, agent(arm.environment, arm.from));
+
+  struct Started {
+    bench::AgentClient* agent;
+    bench::JobId id;
+  };
+  std::vector<Started> started;
+  base::Result<> trouble;
+  for (const auto& name : arm.servers) {
+    ASSIGN_OR_RETURN(const auto* const handle, pod(arm.environment, name));
+    ASSIGN_OR_RETURN(auto* const server_agent, agent(arm.environment, name));
+    const bench::ServerJob job{
+        .kind = workload.kind,
+        .wait = workload.wait == bench::WaitStrategy::spin ? bench::WaitStrategy::spin
+                                                           : bench::WaitStrategy::block,
+        .listen = {{any_address(plan_->scenario.family), bench::target_port(workload.kind)}},
+        .server_id = handle->id,
+        .cpu = plan_->cores.server};
+    auto id = server_agent->send_server(job);
+    if (!id) {
+      trouble = std::unexpected(std::move(id).error());
+      break;
+    }
+    started.push_back({server_agent, *id});
+  }
+  for (const auto& one : started) {
+    if (!trouble) break;
+    if (auto ready = one.agent->await_server(one.id); !ready) {
+      trouble = std::unexpected(std::move(ready).error());
+    }
+  }
+
+  Sample sample;
+  if (trouble) {
+    auto measured = client->run(
+        {.workload = workload, .server = server, .cpu = plan_->cores.client, .seed = seed});
+    if (measured) {
+      sample.client = std::move(*measured);
+    } else {
+      trouble = std::unexpected(std::move(measured).error());
+    }
+  }
+
+  // Servers are told to end before any of them is waited for, and even when the client failed.
+  for (const auto& one : started) {
+    if (auto stopped = one.agent->send_stop(one.id); !stopped && trouble) trouble = stopped;
+  }
+  for (const auto& one : started) {
+    auto result = one.agent->await_server_result(one.id);
+    if (result) {
+      sample.servers.push_back(*result);
+    } else if (trouble) {
+      trouble = std::unexpected(std::move(result).error());
+    }
+  }
+  if (!trouble) return base::in_context(std::move(trouble).error(), "arm {}", arm.name);
+  return sample;
+}
+
+base::Result<Sample> Session::invoke(std::size_t arm, std::size_t workload, std::uint64_t seed) {
+  ASSIGN_OR_RETURN(auto sample,
+                   exchange(plan_->arms[arm], plan_->workloads[workload].spec, seed));
+  sample.arm = arm;
+  sample.workload = workload;
+  return sample;
+}
+
+base::Result<TranslationObservation> Session::observe_translation(std::size_t arm_index,
+                                                                  std::size_t workload) {
+  const auto& arm = plan_->arms[arm_index];
+  auto spec = plan_->workloads[workload].spec;
+  const auto family = plan_->scenario.family;
+
+  // Every Service that could have been in the way counts, whatever the arm dials: an arm that dials
+  // a pod must be seen not to touch one.
+  probes::TranslationJob job;
+  const auto& environment = environments_[arm.environment];
+  for (const auto& [name, service] : environment.services) {
+    job.service.push_back({service.address(family), bench::service_port(spec.kind)});
+  }
+  for (const auto& name : arm.servers) {
+    ASSIGN_OR_RETURN(const auto* const server, pod(arm.environment, name));
+    job.backends.push_back({server->address(family), bench::target_port(spec.kind)});
+  }
+  ASSIGN_OR_RETURN(auto* const watcher, observer(arm.environment, arm.from));
+  job.interface = observers_.at({arm.environment, arm.from}).interface;
+
+  spec.rate = observed_rate;
+  spec.duration = observed_duration;
+  spec.warm_up = base::Duration(0);
+  spec.wait = bench::WaitStrategy::block;
+  ASSIGN_OR_RETURN(const auto attached, watcher->start_observer(job));
+  auto sample = exchange(arm, spec, plan_->scenario.seed);
+  auto counts = watcher->stop_observer(attached.id);
+  if (!sample) return std::unexpected(std::move(sample).error());
+  if (!counts) return base::in_context(std::move(counts).error(), "arm {}", arm.name);
+  return TranslationObservation{std::move(*counts), std::move(sample->client)};
+}
+
+}  // namespace stackbench

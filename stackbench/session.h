@@ -1,0 +1,76 @@
+// A provisioned plan: environments that are up, agents that answer, and the two things done with
+// them, measuring one invocation and looking where a Service is translated.
+#pragma once
+
+#include <map>
+#include <memory>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "base/interrupt.h"
+#include "base/result.h"
+#include "bench/agent/client.h"
+#include "cluster/target.h"
+#include "probes/translation.h"
+#include "stackbench/analysis.h"
+#include "stackbench/plan.h"
+
+namespace stackbench {
+
+// What a probe and its client saw of one arm.
+struct TranslationObservation {
+  probes::TranslationCounts counts;
+  bench::ClientResult client;
+};
+
+// Called from the controller's thread. Target, plan and interrupt must outlive it.
+class Session {
+ public:
+  // Brings every environment up. Errors: as Target::provision; interrupted.
+  static base::Result<Session> open(cluster::Target& target, const Plan& plan,
+                                    const base::Interrupt& interrupt);
+
+  [[nodiscard]] const std::vector<cluster::EnvironmentHandle>& environments() const {
+    return environments_;
+  }
+  // Whom an arm's client dials for a workload.
+  [[nodiscard]] base::Result<base::Endpoint> endpoint(const PlannedArm& arm,
+                                                      bench::WorkloadKind kind) const;
+
+  // Runs one invocation: fresh server workers on every pod that may answer, a fresh client worker,
+  // and their results. Errors: workload (nothing could be connected, a worker crashed), peer_lost,
+  // interrupted, and as Target::agent.
+  base::Result<Sample> invoke(std::size_t arm, std::size_t workload, std::uint64_t seed);
+
+  // Sends a handful of requests with a probe at the client's host-side interface, outside of every
+  // measurement. Errors: as invoke; missing or not_permitted where the probe cannot be loaded.
+  base::Result<TranslationObservation> observe_translation(std::size_t arm, std::size_t workload);
+
+ private:
+  Session(cluster::Target& target, const Plan& plan, const base::Interrupt& interrupt)
+      : target_(&target), plan_(&plan), interrupt_(&interrupt) {}
+
+  base::Result<bench::AgentClient*> agent(std::size_t environment, const std::string& pod);
+  base::Result<bench::AgentClient*> observer(std::size_t environment, const std::string& pod);
+  // The client's result and, per server, its own; servers are stopped whatever the client met.
+  base::Result<Sample> exchange(const PlannedArm& arm, const bench::WorkloadSpec& workload,
+                                std::uint64_t seed);
+  [[nodiscard]] base::Result<const cluster::PodHandle*> pod(std::size_t environment,
+                                                            const std::string& name) const;
+
+  using Place = std::pair<std::size_t, std::string>;  // environment, pod
+  struct ObserverAgent {
+    bench::AgentClient client;
+    std::string interface;
+  };
+
+  cluster::Target* target_;
+  const Plan* plan_;
+  const base::Interrupt* interrupt_;
+  std::vector<cluster::EnvironmentHandle> environments_;
+  std::map<Place, bench::AgentClient> agents_;
+  std::map<Place, ObserverAgent> observers_;
+};
+
+}  // namespace stackbench

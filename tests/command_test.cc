@@ -1,0 +1,183 @@
+// The command as a user meets it, without root and without traffic: whole messages and exit codes.
+#include <gtest/gtest.h>
+#include <unistd.h>
+
+#include <cstdlib>
+#include <filesystem>
+#include <fstream>
+
+#include "base/file.h"
+#include "base/json.h"
+#include "base/process.h"
+
+namespace {
+
+constexpr uid_t nobody = 65534;
+
+struct Outcome {
+  int code = -1;
+  std::string out;
+  std::string err;
+};
+
+Outcome stackbench(std::vector<std::string> words, bool as_nobody = false) {
+  words.insert(words.begin(), STACKBENCH_BINARY_DIR "/stackbench");
+  base::RunOptions options{.directory = STACKBENCH_SOURCE_DIR};
+  if (as_nobody && ::geteuid() == 0) {
+    options.before_exec = []() -> base::Result<> {
+      if (::setresuid(nobody, nobody, nobody) < 0) return base::system_error(errno, "setresuid");
+      return {};
+    };
+  }
+  const auto result = base::run(words, options);
+  if (!result) {
+    ADD_FAILURE() << base::describe_error(result.error());
+    return {};
+  }
+  return {result->status.code, result->out, result->err};
+}
+
+std::string scratch_file(std::string_view name, std::string_view content) {
+  const auto path = std::filesystem::path(::testing::TempDir()) / name;
+  std::ofstream(path) << content;
+  return path.string();
+}
+
+TEST(Command, AnUnknownCommandIsNamedWithTheNearestOne) {
+  const auto outcome = stackbench({"rnu", "x.yaml"});
+  EXPECT_EQ(outcome.code, 2);
+  EXPECT_EQ(outcome.err,
+            "stackbench: unknown command \"rnu\", did you mean run?\n"
+            "  The commands are: run, plan, list, validate, schema, report, doctor, clean, "
+            "completion\n");
+  EXPECT_EQ(outcome.out, "");
+}
+
+TEST(Command, AnUnknownOptionIsNamedWithTheNearestOne) {
+  const auto outcome = stackbench({"plan", "scenarios/kpr.yaml", "--sett", "blocks=20"});
+  EXPECT_EQ(outcome.code, 2);
+  EXPECT_EQ(outcome.err,
+            "stackbench: unknown option \"--sett\", did you mean --set?\n"
+            "  See stackbench plan --help\n");
+}
+
+TEST(Command, AMissingArgumentIsNamed) {
+  const auto outcome = stackbench({"run"});
+  EXPECT_EQ(outcome.code, 2);
+  EXPECT_EQ(outcome.err,
+            "stackbench: file is required\n"
+            "  See stackbench run --help\n");
+}
+
+TEST(Command, NoCommandAtAllShowsWhereHelpIs) {
+  const auto outcome = stackbench({});
+  EXPECT_EQ(outcome.code, 2);
+  EXPECT_EQ(outcome.err,
+            "stackbench: A subcommand is required\n"
+            "  See stackbench --help\n");
+}
+
+TEST(Command, AFileThatIsNotThereIsOneClearError) {
+  for (const std::string command : {"run", "plan", "validate"}) {
+    const auto outcome = stackbench({command, "scenarios/kqr.yaml"});
+    EXPECT_EQ(outcome.code, 2) << command;
+    EXPECT_NE(outcome.err.find("scenarios/kqr.yaml"), std::string::npos) << outcome.err;
+    EXPECT_NE(outcome.err.find("No such file or directory"), std::string::npos) << outcome.err;
+  }
+}
+
+TEST(Command, ARunWithoutRootSaysSoBeforeAnythingElse) {
+  const auto outcome = stackbench({"run", "scenarios/smoke.yaml"}, true);
+  EXPECT_EQ(outcome.code, 2);
+  EXPECT_EQ(outcome.err,
+            "stackbench: the lab needs root: it makes network namespaces, cgroups and eBPF programs\n"
+            "  Run the same command as root, for example with sudo.\n");
+}
+
+TEST(Command, WhatNeedsNoRootWorksWithoutIt) {
+  for (const std::vector<std::string>& words :
+       {std::vector<std::string>{"plan", "scenarios/kpr.yaml"}, {"list"}, {"schema", "scenario"},
+        {"schema", "report"}, {"validate", "scenarios/kpr.yaml", "scenarios/smoke.yaml"},
+        {"--help"}, {"run", "--help"}, {"--version"}}) {
+    const auto outcome = stackbench(words, true);
+    EXPECT_EQ(outcome.code, 0) << words[0] << ": " << outcome.err;
+    EXPECT_NE(outcome.out, "") << words[0];
+    EXPECT_EQ(outcome.err, "") << words[0];
+  }
+}
+
+TEST(Command, PlanNamesEveryArmAndHowLongItTakes) {
+  const auto outcome = stackbench({"plan", "scenarios/kpr.yaml", "--set", "blocks=20"});
+  ASSERT_EQ(outcome.code, 0) << outcome.err;
+  for (const std::string word : {"direct", "iptables_cluster_ip", "nftables_cluster_ip",
+                                 "ebpf_socket_cluster_ip", "20 blocks", "about "}) {
+    EXPECT_NE(outcome.out.find(word), std::string::npos) << word << " in\n" << outcome.out;
+  }
+}
+
+TEST(Command, SchemasAreJson) {
+  for (const std::string which : {"scenario", "report"}) {
+    const auto outcome = stackbench({"schema", which});
+    const auto json = base::parse_json(outcome.out);
+    ASSERT_TRUE(json) << json.error().message;
+    EXPECT_EQ((*json)["$schema"], "http://json-schema.org/draft-07/schema#");
+  }
+}
+
+TEST(Command, EveryFaultOfAFileComesAtOnce) {
+  const auto path = scratch_file("faulty.yaml",
+                                 "question: two faults\n"
+                                 "topology: {pods: {client: {node: 1}, web: {node: 2}}}\n"
+                                 "arms:\n"
+                                 "  - {name: direct, dial: pod/web}\n"
+                                 "workloads:\n"
+                                 "  - {kind: tcp_rr, duration: 30}\n"
+                                 "blocks: 0\n");
+  const auto outcome = stackbench({"validate", path});
+  std::filesystem::remove(path);
+  EXPECT_EQ(outcome.code, 2);
+  EXPECT_NE(outcome.err.find(path + ":6:29: workloads[0].duration: expected a duration such as 30s "
+                                    "or 250ms, got \"30\"\n"),
+            std::string::npos)
+      << outcome.err;
+  EXPECT_NE(outcome.err.find(path + ":7:9: blocks: "), std::string::npos) << outcome.err;
+}
+
+TEST(Command, OutputThatCannotBeWrittenIsAnError) {
+  const auto outcome = base::run({"/bin/sh", "-c", STACKBENCH_BINARY_DIR "/stackbench list >/dev/full"},
+                                 {.directory = STACKBENCH_SOURCE_DIR});
+  ASSERT_TRUE(outcome);
+  EXPECT_EQ(outcome->status.code, 2);
+  EXPECT_EQ(outcome->err, "stackbench: write to standard output: No space left on device\n");
+}
+
+TEST(Command, TheReadmeShowsTheUsageTextAsItIs) {
+  const auto readme = base::read_file(STACKBENCH_SOURCE_DIR "/README.md");
+  ASSERT_TRUE(readme);
+  const auto help = stackbench({"--help"});
+  const std::string expected = "<!-- usage:begin (kept equal to --help by a test) -->\n```\n" +
+                               help.out + "```\n<!-- usage:end -->";
+  EXPECT_NE(readme->find(expected), std::string::npos)
+      << "put the output of `stackbench --help` between the usage marks of README.md:\n"
+      << help.out;
+}
+
+TEST(Completion, TheBashScriptCompletesCommandsAndOptions) {
+  const auto script = stackbench({"completion", "bash"});
+  ASSERT_EQ(script.code, 0) << script.err;
+  const auto path = scratch_file("completion.bash", script.out);
+  const auto complete = [&](std::string_view words, int at) {
+    const auto result = base::run({"bash", "-c",
+                                   fmt::format("source {}; COMP_WORDS=({}); COMP_CWORD={}; "
+                                               "_stackbench; echo \"${{COMPREPLY[*]}}\"",
+                                               path, words, at)},
+                                  {.directory = STACKBENCH_SOURCE_DIR});
+    return result ? result->out : base::describe_error(result.error());
+  };
+  EXPECT_EQ(complete("stackbench va", 1), "validate\n");
+  EXPECT_EQ(complete("stackbench plan --s", 2), "--set\n");
+  EXPECT_EQ(complete("stackbench run scenarios/kp", 2), "scenarios/kpr.yaml\n");
+  std::filesystem::remove(path);
+}
+
+}  // namespace
