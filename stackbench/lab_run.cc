@@ -78,6 +78,8 @@ base::Result<reports::Report> run_in_lab(const Plan& plan, const RunRequest& req
         "the lab needs root: it makes network namespaces, cgroups and eBPF programs",
         "Run the same command as root, for example with sudo.");
   }
+  progress.note(fmt::format("{} (about {})", plan.scenario.question,
+                            base::format_wait(estimate_duration(plan, load_overheads()).count())));
   // The series file comes first: a place that cannot be written to is better known now.
   std::optional<reports::SeriesWriter> series;
   if (reports::can_have_series(request.report_file)) {

@@ -110,7 +110,7 @@ TEST(Command, PlanNamesEveryArmAndHowLongItTakes) {
   const auto outcome = stackbench({"plan", "scenarios/kpr.yaml", "--set", "blocks=20"});
   ASSERT_EQ(outcome.code, 0) << outcome.err;
   for (const std::string word : {"direct", "iptables_cluster_ip", "nftables_cluster_ip",
-                                 "ebpf_socket_cluster_ip", "20 blocks", "about "}) {
+                                 "ebpf_cluster_ip", "20 blocks", "about "}) {
     EXPECT_NE(outcome.out.find(word), std::string::npos) << word << " in\n" << outcome.out;
   }
 }
@@ -136,7 +136,7 @@ TEST(Command, EveryFaultOfAFileComesAtOnce) {
   const auto outcome = stackbench({"validate", path});
   std::filesystem::remove(path);
   EXPECT_EQ(outcome.code, 2);
-  EXPECT_NE(outcome.err.find(path + ":6:29: workloads[0].duration: expected a duration such as 30s "
+  EXPECT_NE(outcome.err.find(path + ":6:30: workloads[0].duration: expected a duration such as 30s "
                                     "or 250ms, got \"30\"\n"),
             std::string::npos)
       << outcome.err;

@@ -6,7 +6,6 @@
 #include <filesystem>
 
 #include "base/terminal.h"
-#include "base/units.h"
 #include "reports/terminal.h"
 #include "stackbench/commands/command.h"
 #include "stackbench/exit_code.h"
@@ -59,8 +58,6 @@ Action declare_run(CLI::App& app) {
       std::fwrite(text.data(), 1, text.size(), stderr);
       std::fflush(stderr);
     });
-    progress.note(fmt::format("{} (about {})", scenario.question,
-                              base::format_wait(estimate_duration(plan, load_overheads()).count())));
     const auto report = run_in_lab(plan, request, progress, context.interrupt);
     progress.finish();
     if (!report) return std::unexpected(report.error());

@@ -60,12 +60,8 @@ std::optional<YamlFault> unreadable_byte(std::string_view text, int origin) {
 
 class Builder {
  public:
-  Builder(fy_parser* parser, std::size_t size, int origin, YamlDocument& document)
-      : parser_(parser),
-        size_(size),
-        origin_(origin),
-        document_(document),
-        event_(nullptr, {parser}) {}
+  Builder(fy_parser* parser, int origin, YamlDocument& document)
+      : parser_(parser), origin_(origin), document_(document), event_(nullptr, {parser}) {}
 
   // Reads the whole stream. False: stopped at a fault.
   bool build() {
@@ -73,7 +69,7 @@ class Builder {
     while (next()) {
       switch (event_->type) {
         case FYET_STREAM_END:
-          return reached_the_end();
+          return true;
         case FYET_STREAM_START:
         case FYET_DOCUMENT_END:
           break;
@@ -96,14 +92,6 @@ class Builder {
   }
 
  private:
-  // Characters that YAML does not allow end libfyaml's text as silently as invalid bytes do.
-  bool reached_the_end() {
-    const auto* mark = ::fy_event_start_mark(event_.get());
-    if (mark == nullptr || mark->input_pos >= size_) return true;
-    fault(place(), "a character that YAML does not allow");
-    return false;
-  }
-
   bool next() {
     event_ = EventPtr(::fy_parser_parse(parser_), EventFree{parser_});
     return event_ != nullptr;
@@ -232,7 +220,6 @@ class Builder {
   }
 
   fy_parser* parser_;
-  std::size_t size_;  // of the text, in bytes
   int origin_;
   YamlDocument& document_;
   EventPtr event_;
@@ -293,15 +280,15 @@ YamlDocument parse_yaml(std::string_view text, int origin) {
     fault_at({}, "no memory for the YAML parser");
     return document;
   }
-  const bool whole = Builder(parser.get(), text.size(), origin, document).build();
-  if (!whole) {
-    document.root.reset();
-    // One broken place makes the parser complain again and again; its first complaint is the one.
-    void* position = nullptr;
-    if (const auto* error = ::fy_diag_errors_iterate(diag.get(), &position)) {
-      fault_at({.line = error->line, .column = error->column}, fmt::format("not YAML: {}", error->msg));
-    }
-    if (document.faults.empty()) fault_at({}, "not YAML");
+  const bool whole = Builder(parser.get(), origin, document).build();
+  if (!whole) document.root.reset();
+  // One broken place makes the parser complain again and again: its first complaint is the one. It
+  // may complain and still go on, of a directive it does not know.
+  void* position = nullptr;
+  if (const auto* error = ::fy_diag_errors_iterate(diag.get(), &position)) {
+    fault_at({.line = error->line, .column = error->column}, fmt::format("not YAML: {}", error->msg));
+  } else if (!whole && document.faults.empty()) {
+    fault_at({}, "not YAML");
   }
   return document;
 }

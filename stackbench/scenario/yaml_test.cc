@@ -119,6 +119,11 @@ TEST(Yaml, SaysWhereATextIsNotYaml) {
   EXPECT_EQ(fault_of("\ta: b\n"), "1:1: not YAML: invalid tab as indendation in a mapping");
 }
 
+TEST(Yaml, RefusesDirectivesItWouldHaveToIgnore) {
+  EXPECT_EQ(fault_of("%a: 1\n---\nb: 1\n"), "1:2: not YAML: Unsupported directive");
+  EXPECT_EQ(fault_of("%YAML 1.2\n---\nb: 1\n"), "no fault");
+}
+
 TEST(Yaml, NeverDropsWhatFollowsAnUnreadableByte) {
   using namespace std::string_view_literals;
   EXPECT_EQ(fault_of("a: 1\nb: \xff\nc: 3\n"), "2:4: the byte 0xff is not UTF-8");

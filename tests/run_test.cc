@@ -1,0 +1,265 @@
+// Whole runs in the lab: the answer, the planted fault, and the host left as it was however a run
+// ends. Needs root; every wait is for a condition, bounded.
+#include <gtest/gtest.h>
+#include <sys/mount.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <csignal>
+#include <filesystem>
+#include <fstream>
+
+#include "base/file.h"
+#include "base/json.h"
+#include "base/process.h"
+#include "tests/host_snapshot.h"
+
+namespace {
+
+namespace fs = std::filesystem;
+using tests::HostSnapshot;
+
+constexpr auto patience = std::chrono::seconds(120);
+const std::string command = STACKBENCH_BINARY_DIR "/stackbench";
+
+// A folder that goes with the test.
+class Folder {
+ public:
+  Folder() {
+    std::string name = (fs::path(::testing::TempDir()) / "stackbench-run-XXXXXX").string();
+    path_ = ::mkdtemp(name.data());
+  }
+  ~Folder() {
+    std::error_code ignored;
+    fs::remove_all(path_, ignored);
+  }
+  [[nodiscard]] std::string file(std::string_view name) const { return (path_ / name).string(); }
+
+ private:
+  fs::path path_;
+};
+
+// Two arms of one datapath, as short as a run can be.
+std::string scenario(std::string_view datapath, std::string_view more) {
+  return fmt::format(
+      "question: Is it translated where it promises?\n"
+      "topology:\n"
+      "  pods: {{client: {{node: 1}}, web: {{node: 2, replicas: 2}}}}\n"
+      "  services: {{web: {{target: web}}}}\n"
+      "environments: {{it: {{datapath: {}}}}}\n"
+      "arms:\n"
+      "  - {{name: pod, in: it, dial: pod/web}}\n"
+      "  - {{name: service, in: it, dial: service/web}}\n"
+      "workloads: [{{kind: tcp_crr, duration: 20ms, warm_up: 5ms}}]\n"
+      "blocks: 6\n"
+      "checks: [translated_at]\n"
+      "{}",
+      datapath, more);
+}
+
+struct Ran {
+  int code = -1;
+  std::string out;
+  std::string err;
+  base::Json report;
+};
+
+Ran run(const std::string& text, const std::vector<std::string>& words = {}) {
+  const Folder folder;
+  std::ofstream(folder.file("it.yaml")) << text;
+  std::vector<std::string> argv{command, "run", folder.file("it.yaml"), "--out",
+                                folder.file("it.json")};
+  argv.insert(argv.end(), words.begin(), words.end());
+  const auto result = base::run(argv, {.timeout = patience});
+  if (!result) {
+    ADD_FAILURE() << base::describe_error(result.error());
+    return {};
+  }
+  Ran ran{result->status.code, result->out, result->err, {}};
+  if (const auto file = base::read_file(folder.file("it.json"))) {
+    ran.report = base::parse_json(*file).value_or(base::Json());
+  }
+  return ran;
+}
+
+// The verdicts of the check on the arm `service`.
+std::vector<std::string> service_verdicts(const base::Json& report) {
+  std::vector<std::string> verdicts;
+  for (const auto& check : report.value("checks", base::Json::array())) {
+    if (check["arm"] == "service") verdicts.push_back(check["verdict"]);
+  }
+  return verdicts;
+}
+
+class EveryDatapath : public ::testing::TestWithParam<std::tuple<std::string, std::string>> {};
+
+TEST_P(EveryDatapath, IsTranslatedWhereItPromisesAndAnswersEveryRequest) {
+  const auto& [datapath, family] = GetParam();
+  const auto ran = run(scenario(datapath, ""), {"--set", "family=" + family});
+  EXPECT_EQ(service_verdicts(ran.report), std::vector<std::string>{"pass"}) << ran.out << ran.err;
+  ASSERT_TRUE(ran.report.contains("samples")) << ran.err;
+  for (const auto& sample : ran.report["samples"]) {
+    EXPECT_GT(sample["requests"], 0);
+    EXPECT_TRUE(sample["errors"].empty()) << base::dump_json(sample);
+  }
+  // 0: it passed; 4: this machine was too disturbed for figures, which says nothing of the check.
+  EXPECT_TRUE(ran.code == 0 || ran.code == 4) << ran.code << ran.out << ran.err;
+}
+
+INSTANTIATE_TEST_SUITE_P(, EveryDatapath,
+                         ::testing::Combine(::testing::Values("iptables", "nftables", "ebpf_socket"),
+                                            ::testing::Values("ipv4", "ipv6")),
+                         [](const auto& instance) {
+                           return std::get<0>(instance.param) + "_" + std::get<1>(instance.param);
+                         });
+
+TEST(Run, FindsAHookThatWasLeftOutThoughEveryRequestSucceeds) {
+  const auto ran = run(scenario("ebpf_socket", "faults: [{kind: hook_left_out, environment: it}]\n"));
+  EXPECT_EQ(ran.code, 1) << ran.out << ran.err;
+  EXPECT_EQ(service_verdicts(ran.report), std::vector<std::string>{"fail"}) << ran.out;
+  ASSERT_TRUE(ran.report.contains("samples"));
+  for (const auto& sample : ran.report["samples"]) {
+    EXPECT_GT(sample["requests"], 0);
+    EXPECT_TRUE(sample["errors"].empty());
+  }
+}
+
+// What `act` changed on the host. Others may change it, too, while it runs: a change that does not
+// carry our name is looked at once more, and one that we make comes again.
+template <typename Act>
+std::string changed_by(Act&& act) {
+  std::string difference;
+  for (int attempt = 0; attempt < 2; ++attempt) {
+    const auto before = HostSnapshot::take();
+    act();
+    difference = tests::difference_from(before);
+    if (difference.empty() || difference.find("stackbench") != std::string::npos) break;
+  }
+  return difference;
+}
+
+// Starts a run and gives it `after` to get somewhere; whatever it was doing then is interrupted.
+base::Result<base::Process> start_run(const Folder& folder) {
+  std::ofstream(folder.file("it.yaml")) << scenario("nftables", "");
+  return base::Process::spawn({.argv = {command, "run", folder.file("it.yaml"), "--out",
+                                        folder.file("it.json"), "--set", "blocks=1000"},
+                               .out = base::Stdio::null(),
+                               .err = base::Stdio::pipe()});
+}
+
+// Reads the progress lines of a run until one holds `text`; false when the run ended before.
+bool wait_for_line(base::Process& process, std::string_view text) {
+  std::string seen;
+  char buffer[512];
+  while (seen.find(text) == std::string::npos) {
+    const auto got = ::read(process.err.get(), buffer, sizeof buffer);
+    if (got <= 0) return false;
+    seen.append(buffer, static_cast<std::size_t>(got));
+  }
+  return true;
+}
+
+TEST(Run, LeavesTheHostAsItWas) {
+  EXPECT_EQ(changed_by([] {
+              const auto ran = run(scenario("ebpf_socket", ""));
+              EXPECT_TRUE(ran.code == 0 || ran.code == 4) << ran.err;
+            }),
+            "");
+}
+
+class Interrupted : public ::testing::TestWithParam<const char*> {};
+
+TEST_P(Interrupted, CtrlCEndsARunInOrderAndLeavesTheHostAsItWas) {
+  EXPECT_EQ(changed_by([] {
+              const Folder folder;
+              auto process = start_run(folder);
+              ASSERT_TRUE(process) << base::describe_error(process.error());
+              ASSERT_TRUE(wait_for_line(*process, GetParam()));
+              ASSERT_TRUE(process->signal(SIGINT));
+              const auto status = process->wait(patience);
+              ASSERT_TRUE(status) << base::describe_error(status.error());
+              EXPECT_EQ(status->code, 128 + SIGINT);
+            }),
+            "");
+}
+
+TEST_P(Interrupted, KillMinusNineLeavesNothingThatCleanDoesNotRemove) {
+  EXPECT_EQ(changed_by([] {
+              const Folder folder;
+              auto process = start_run(folder);
+              ASSERT_TRUE(process) << base::describe_error(process.error());
+              ASSERT_TRUE(wait_for_line(*process, GetParam()));
+              ASSERT_TRUE(process->signal(SIGKILL));
+              ASSERT_TRUE(process->wait(patience));
+              const auto cleaned = base::run({command, "clean"}, {.timeout = patience});
+              ASSERT_TRUE(cleaned) << base::describe_error(cleaned.error());
+              EXPECT_EQ(cleaned->status.code, 0) << cleaned->err;
+            }),
+            "");
+  const auto again = base::run({command, "clean"}, {.timeout = patience});
+  ASSERT_TRUE(again);
+  EXPECT_EQ(again->out, "Nothing to clean: no interrupted run left anything.\n");
+}
+
+// From the first moment, with the lab half up, to the middle of measuring.
+INSTANTIATE_TEST_SUITE_P(, Interrupted,
+                         ::testing::Values("Is it", "environment", "checks done", "block 2"),
+                         [](const auto& instance) {
+                           std::string name = instance.param;
+                           std::ranges::replace(name, ' ', '_');
+                           return name;
+                         });
+
+TEST(Run, CleanDoesNotTouchARunThatIsAlive) {
+  const Folder folder;
+  auto process = start_run(folder);
+  ASSERT_TRUE(process);
+  ASSERT_TRUE(wait_for_line(*process, "checks done"));
+  const auto cleaned = base::run({command, "clean"}, {.timeout = patience});
+  ASSERT_TRUE(cleaned);
+  EXPECT_EQ(cleaned->out, "Nothing to clean: no interrupted run left anything.\n");
+  EXPECT_TRUE(wait_for_line(*process, "block 2"));
+  ASSERT_TRUE(process->signal(SIGINT));
+  EXPECT_TRUE(process->wait(patience));
+}
+
+TEST(Run, AFullDiskIsOneClearErrorAndTheOldReportStays) {
+  const Folder folder;
+  const auto disk = folder.file("disk");
+  fs::create_directory(disk);
+  // Holds the old report, and not a whole new one beside it.
+  ASSERT_EQ(::mount("tmpfs", disk.c_str(), "tmpfs", 0, "size=64k"), 0);
+  const auto path = disk + "/it.json";
+  std::ofstream(path) << "the old report";
+  std::ofstream(folder.file("it.yaml")) << scenario("iptables", "");
+  const auto result =
+      base::run({command, "run", folder.file("it.yaml"), "--out", path}, {.timeout = patience});
+  const auto old = base::read_file(path);
+  int files = 0;
+  for (const auto& entry : fs::recursive_directory_iterator(disk)) files += entry.is_regular_file();
+  ASSERT_EQ(::umount(disk.c_str()), 0);
+  ASSERT_TRUE(result) << base::describe_error(result.error());
+  EXPECT_EQ(result->status.code, 2);
+  EXPECT_NE(result->err.find("No space left on device"), std::string::npos) << result->err;
+  ASSERT_TRUE(old);
+  EXPECT_EQ(*old, "the old report");
+  EXPECT_EQ(files, 1);
+}
+
+TEST(Run, AMissingToolIsNamedWithWhatToInstall) {
+  const Folder folder;
+  std::ofstream(folder.file("it.yaml")) << scenario("nftables", "");
+  std::ofstream(folder.file("nothing")) << "";
+  // In a mount namespace of its own, nft is a file nobody can execute.
+  const auto script = fmt::format(
+      "for nft in /usr/sbin/nft /sbin/nft; do [ -e $nft ] && mount --bind {} $(readlink -f $nft); "
+      "done 2>/dev/null; exec {} run {} --out {}",
+      folder.file("nothing"), command, folder.file("it.yaml"), folder.file("it.json"));
+  const auto result = base::run({"unshare", "--mount", "sh", "-c", script}, {.timeout = patience});
+  ASSERT_TRUE(result) << base::describe_error(result.error());
+  EXPECT_EQ(result->status.code, 2);
+  EXPECT_NE(result->err.find("nft"), std::string::npos) << result->err;
+  EXPECT_FALSE(fs::exists(folder.file("it.json")));
+}
+
+}  // namespace
