@@ -122,6 +122,12 @@ base::Result<Plan> make_plan(const Scenario& scenario, const std::vector<int>& c
   return plan;
 }
 
+bench::WaitStrategy server_wait(const bench::WorkloadSpec& workload) {
+  const bool one_kept = workload.kind == bench::WorkloadKind::tcp_rr && workload.connections == 1;
+  return workload.wait == bench::WaitStrategy::spin && one_kept ? bench::WaitStrategy::spin
+                                                                : bench::WaitStrategy::block;
+}
+
 std::vector<std::size_t> arm_order(std::size_t arms, std::uint64_t seed, int block,
                                    std::size_t workload) {
   // A seed of its own for each block and workload, by way of seed_seq, which is specified to the

@@ -85,6 +85,12 @@ void describe(Visit& visit, Self& self) {
 // Of one block.
 [[nodiscard]] base::Duration block_duration(const Plan& plan, const Overheads& overheads);
 
+// How the servers of a workload wait, whatever arm they serve: the choice must not differ between an
+// arm that dials one pod and one whose Service has several, or the difference would measure it. A
+// server may spin only where a single one can be busy at a time, with one connection that is kept;
+// elsewhere several would share their core and a reply would wait for the scheduler.
+[[nodiscard]] bench::WaitStrategy server_wait(const bench::WorkloadSpec& workload);
+
 // Where state that outlives a run is kept: XDG_STATE_HOME/stackbench, or ~/.local/state/stackbench.
 // Errors: missing (neither variable is set).
 [[nodiscard]] base::Result<std::string> state_directory();

@@ -84,6 +84,20 @@ TEST(MakePlan, RefusesADatapathUnderTheBareEnvironmentsName) {
             "environments.direct: this name is kept for arms outside any environment");
 }
 
+TEST(ServerWait, SpinsOnlyWhereOneServerCanBeBusyAtATime) {
+  bench::WorkloadSpec workload;
+  workload.wait = bench::WaitStrategy::spin;
+  EXPECT_EQ(server_wait(workload), bench::WaitStrategy::spin);
+  workload.connections = 2;
+  EXPECT_EQ(server_wait(workload), bench::WaitStrategy::block);
+  workload.connections = 1;
+  workload.kind = bench::WorkloadKind::tcp_crr;
+  EXPECT_EQ(server_wait(workload), bench::WaitStrategy::block);
+  workload.kind = bench::WorkloadKind::tcp_rr;
+  workload.wait = bench::WaitStrategy::hybrid;
+  EXPECT_EQ(server_wait(workload), bench::WaitStrategy::block);
+}
+
 TEST(EstimateDuration, AddsUpWhatARunConsistsOf) {
   auto scenario = small_scenario();
   scenario.blocks = 9;

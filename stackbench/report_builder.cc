@@ -18,15 +18,16 @@ reports::Stamp stamp_now() {
           base::monotonic_now().ns};
 }
 
-// "closed loop, 1 connection, spin, 300ms"
+// "closed loop, 1 connection, client spin, servers block, 300ms"
 std::string summary_of(const bench::WorkloadSpec& spec) {
   using Time = base::StringScalar<base::Duration>;
   return fmt::format(
-      "{}, {} connection{}, {}, {}",
+      "{}, {} connection{}, client {}, servers {}, {}",
       spec.rate ? fmt::format("open loop at {}", base::StringScalar<base::RequestRate>::format(*spec.rate))
                 : std::string("closed loop"),
       spec.connections, spec.connections == 1 ? "" : "s",
       spec.wait ? base::enum_name(*spec.wait) : std::string_view("default wait"),
+      base::enum_name(server_wait(spec)),
       Time::format(spec.duration));
 }
 

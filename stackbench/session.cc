@@ -93,8 +93,7 @@ base::Result<Sample> Session::exchange(const PlannedArm& arm, const bench::Workl
     ASSIGN_OR_RETURN(auto* const server_agent, agent(arm.environment, name));
     const bench::ServerJob job{
         .kind = workload.kind,
-        .wait = workload.wait == bench::WaitStrategy::spin ? bench::WaitStrategy::spin
-                                                           : bench::WaitStrategy::block,
+        .wait = server_wait(workload),
         .listen = {{any_address(plan_->scenario.family), bench::target_port(workload.kind)}},
         .server_id = handle->id,
         .cpu = plan_->cores.server};
