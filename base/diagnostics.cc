@@ -2,6 +2,8 @@
 
 #include <algorithm>
 #include <cassert>
+#include <numeric>
+#include <tuple>
 
 #include "base/units.h"
 
@@ -107,11 +109,15 @@ std::string render(const Diagnostic& diagnostic, std::string_view text) {
 }
 
 std::vector<Diagnostic> Diagnostics::sorted() const {
-  auto sorted = all_;
-  std::ranges::stable_sort(sorted, [](const Diagnostic& a, const Diagnostic& b) {
-    if ((a.line > 0) != (b.line > 0)) return a.line > 0;
-    return a.line != b.line ? a.line < b.line : a.column < b.column;
+  std::vector<std::size_t> order(all_.size());
+  std::iota(order.begin(), order.end(), std::size_t{0});
+  std::ranges::sort(order, {}, [this](std::size_t i) {
+    const bool placed = all_[i].line > 0;
+    return std::tuple(!placed, all_[i].line, placed ? all_[i].column : 0, i);
   });
+  std::vector<Diagnostic> sorted;
+  sorted.reserve(order.size());
+  for (const auto i : order) sorted.push_back(all_[i]);
   return sorted;
 }
 

@@ -42,11 +42,12 @@ base::Result<std::vector<base::Duration>> arrival_schedule(base::RequestRate rat
                       "rate: {}/s over {} ms is more than {} requests in one invocation",
                       rate.per_second, span.count() / 1'000'000, most_arrivals);
   }
+  const auto requests = static_cast<std::size_t>(slots);
   std::vector<base::Duration> schedule;
-  schedule.reserve(static_cast<std::size_t>(slots));
+  schedule.reserve(requests);
   SeededUniform uniform(seed);
-  for (double slot = 0; slot < slots; slot += 1) {
-    const double offset = (slot + uniform.next()) * slot_ns;
+  for (std::size_t slot = 0; slot < requests; ++slot) {
+    const double offset = (static_cast<double>(slot) + uniform.next()) * slot_ns;
     schedule.emplace_back(static_cast<std::int64_t>(offset));
   }
   return schedule;

@@ -1,7 +1,9 @@
 // For the lab test of translated_at: a rival at the very interface the probe watches. It points
 // IPv4 datagrams for one address and port at another on their way in, as a per-packet load balancer
 // at a veth does. If the probe saw packets after it, it would take them for translated in the pod.
+// clang-format off: the kernel's types come first
 #include "vmlinux.h"
+// clang-format on
 
 #include <bpf/bpf_endian.h>
 #include <bpf/bpf_helpers.h>

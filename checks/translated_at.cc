@@ -79,18 +79,19 @@ Finding find_place(TranslatedAt expected, const probes::TranslationCounts& count
                     base::format_count(client.requests, "request")));
   }
   if (counts.to_service > 0 && counts.to_backend > 0) {
-    return failed(TranslatedAt::unknown,
-                  fmt::format("{} left for the Service and {} for a backend: part of the traffic is "
-                              "translated before it leaves the pod and part is not",
-                              to_service, to_backend));
+    return failed(
+        TranslatedAt::unknown,
+        fmt::format("{} left for the Service and {} for a backend: part of the traffic is "
+                    "translated before it leaves the pod and part is not",
+                    to_service, to_backend));
   }
   if (counts.to_other > 0) {
-    return failed(TranslatedAt::unknown,
-                  fmt::format("{} left for these ports at addresses that are neither the Service's "
-                              "nor a backend's, beside {} for the {}",
-                              packets(counts.to_other),
-                              counts.to_service > 0 ? to_service : to_backend,
-                              counts.to_service > 0 ? "Service" : "backends"));
+    return failed(
+        TranslatedAt::unknown,
+        fmt::format("{} left for these ports at addresses that are neither the Service's "
+                    "nor a backend's, beside {} for the {}",
+                    packets(counts.to_other), counts.to_service > 0 ? to_service : to_backend,
+                    counts.to_service > 0 ? "Service" : "backends"));
   }
 
   const bool at_service = counts.to_service > 0;
@@ -102,15 +103,16 @@ Finding find_place(TranslatedAt expected, const probes::TranslationCounts& count
     return inconclusive(left + ", but the client named no port of its own to compare with");
   }
   if (ports.attempts == 0) {
-    return inconclusive(left + ", but none of them opened a connection, so that their source ports "
-                               "say nothing");
+    return inconclusive(left +
+                        ", but none of them opened a connection, so that their source ports "
+                        "say nothing");
   }
   if (ports.seen < ports.known && counts.lost > 0) {
-    return inconclusive(fmt::format("{}, but {} went unrecorded, and {} of the client's {} are not "
-                                    "among the others",
-                                    left, base::format_count(counts.lost, "source port"),
-                                    ports.known - ports.seen,
-                                    base::format_count(ports.known, "port")));
+    return inconclusive(
+        fmt::format("{}, but {} went unrecorded, and {} of the client's {} are not "
+                    "among the others",
+                    left, base::format_count(counts.lost, "source port"), ports.known - ports.seen,
+                    base::format_count(ports.known, "port")));
   }
   if (ports.seen == 0) {
     return {TranslatedAt::proxy, Verdict::pass,
@@ -118,14 +120,17 @@ Finding find_place(TranslatedAt expected, const probes::TranslationCounts& count
                         base::format_count(ports.attempts, "source port"))};
   }
   if (ports.seen < ports.known) {
-    return failed(TranslatedAt::unknown,
-                  fmt::format("{}, but of the client's {} only {} left the pod: part of the traffic "
-                              "goes through a proxy",
-                              left, base::format_count(ports.known, "port"), ports.seen));
+    return failed(
+        TranslatedAt::unknown,
+        fmt::format("{}, but of the client's {} only {} left the pod: part of the traffic "
+                    "goes through a proxy",
+                    left, base::format_count(ports.known, "port"), ports.seen));
   }
   if (at_service) {
-    return {TranslatedAt::packet, Verdict::pass, left + " from the client's own ports, none for a "
-                                                        "backend"};
+    return {TranslatedAt::packet, Verdict::pass,
+            left +
+                " from the client's own ports, none for a "
+                "backend"};
   }
   return {expected == TranslatedAt::none ? TranslatedAt::none : TranslatedAt::socket, Verdict::pass,
           left + " from the client's own ports, none for the Service"};
@@ -139,9 +144,8 @@ Finding judge(TranslatedAt expected, const probes::TranslationCounts& counts,
     return {finding.observed, Verdict::inconclusive, finding.sentence + "; nothing was promised"};
   }
   if (finding.observed != expected) {
-    return failed(finding.observed,
-                  fmt::format("promised: {}; seen: {}. {}", in_words(expected),
-                              in_words(finding.observed), finding.sentence));
+    return failed(finding.observed, fmt::format("promised: {}; seen: {}. {}", in_words(expected),
+                                                in_words(finding.observed), finding.sentence));
   }
   const auto tracked = counts.connection_tracking_entries.value_or(0);
   if (expected == TranslatedAt::socket && tracked > 0) {
@@ -165,8 +169,8 @@ Finding judge(TranslatedAt expected, const probes::TranslationCounts& counts,
 
 }  // namespace
 
-reports::Check translated_at(std::string_view arm, std::string_view workload,
-                             TranslatedAt expected, const probes::TranslationCounts& counts,
+reports::Check translated_at(std::string_view arm, std::string_view workload, TranslatedAt expected,
+                             const probes::TranslationCounts& counts,
                              const bench::ClientResult& client) {
   auto finding = judge(expected, counts, client);
   return {.name = "translated_at",

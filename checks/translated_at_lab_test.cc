@@ -132,12 +132,12 @@ table inet services {
 
   base::Result<probes::TranslationProbe> attach(const Traffic& traffic) const {
     return pair_->host.inside([&] {
-      return probes::TranslationProbe::attach(
-          {.interface = "host0",
-           .service = {traffic.service},
-           .backends = {traffic.backend},
-           .protocol = traffic.transport == Transport::tcp ? probes::Protocol::TCP
-                                                           : probes::Protocol::UDP});
+      return probes::TranslationProbe::attach({.interface = "host0",
+                                               .service = {traffic.service},
+                                               .backends = {traffic.backend},
+                                               .protocol = traffic.transport == Transport::tcp
+                                                               ? probes::Protocol::TCP
+                                                               : probes::Protocol::UDP});
     });
   }
 
@@ -209,20 +209,19 @@ TEST_P(TranslatedAtEach, RulesLeftUnderTheHooksAreCaughtByTheirTracking) {
 
 INSTANTIATE_TEST_SUITE_P(
     Traffic, TranslatedAtEach,
-    ::testing::Values(Traffic{"tcp_ipv4", service4, backend4},
-                      Traffic{"tcp_ipv6", service6, backend6},
-                      Traffic{"udp_connected_ipv4", service4, backend4, Transport::udp},
-                      Traffic{"udp_connected_ipv6", service6, backend6, Transport::udp},
-                      Traffic{"udp_unconnected_ipv4", service4, backend4, Transport::udp,
-                              Use::unconnected},
-                      Traffic{"udp_unconnected_ipv6", service6, backend6, Transport::udp,
-                              Use::unconnected}),
+    ::testing::Values(
+        Traffic{"tcp_ipv4", service4, backend4}, Traffic{"tcp_ipv6", service6, backend6},
+        Traffic{"udp_connected_ipv4", service4, backend4, Transport::udp},
+        Traffic{"udp_connected_ipv6", service6, backend6, Transport::udp},
+        Traffic{"udp_unconnected_ipv4", service4, backend4, Transport::udp, Use::unconnected},
+        Traffic{"udp_unconnected_ipv6", service6, backend6, Transport::udp, Use::unconnected}),
     [](const auto& parameter) { return parameter.param.name; });
 
 const Traffic tcp4{"tcp_ipv4", service4, backend4};
 
-// A sidecar: the pod's own rules send the Service's connections to a program in the pod, which dials
-// a backend itself. The packets that leave look just as those of a hooked socket, but for a port.
+// A sidecar: the pod's own rules send the Service's connections to a program in the pod, which
+// dials a backend itself. The packets that leave look just as those of a hooked socket, but for a
+// port.
 TEST_F(TranslatedAtLab, AProxyInThePodIsNotTakenForTheSocket) {
   must(pair_->pod.run("nft -f -", R"(
 table ip sidecar {
@@ -247,7 +246,8 @@ table ip sidecar {
   EXPECT_EQ(promised.verdict, Verdict::pass) << promised.sentence;
 }
 
-// A hook on part of the traffic: one cgroup has it, the other does not, and the rules catch the rest.
+// A hook on part of the traffic: one cgroup has it, the other does not, and the rules catch the
+// rest.
 TEST_F(TranslatedAtLab, TrafficTranslatedInTwoPlacesIsCaught) {
   load_packet_rules();
   hook_sockets();
@@ -302,8 +302,8 @@ TEST_F(TranslatedAtLab, ARewritingProgramAtTheSameInterfaceDoesNotFoolTheProbe) 
   auto probe_after = attach(datagrams);
   must(probe_after);
 
-  const auto socket = pair_->pod.inside(
-      [&] { return base::testing::open_socket(service4, Transport::udp); });
+  const auto socket =
+      pair_->pod.inside([&] { return base::testing::open_socket(service4, Transport::udp); });
   must(socket);
   for (int i = 0; i < 5; ++i) {
     // The reply comes from the backend, under its own address: proof that the rival did its work.

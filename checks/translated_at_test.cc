@@ -60,9 +60,10 @@ TEST(TranslatedAt, PassesHooksThatRewriteSockets) {
   EXPECT_EQ(check.verdict, Verdict::pass);
   EXPECT_EQ(observed(check), "socket");
   EXPECT_EQ(check.observed, "at the socket");
-  EXPECT_EQ(check.sentence,
-            "52 packets left for a backend from the client's own ports, none for the Service, and no "
-            "connection is tracked");
+  EXPECT_EQ(
+      check.sentence,
+      "52 packets left for a backend from the client's own ports, none for the Service, and no "
+      "connection is tracked");
 }
 
 TEST(TranslatedAt, PassesHooksWhereTheKernelTracksNoConnectionsAtAll) {

@@ -3,7 +3,7 @@
 add_library(stackbench_options INTERFACE)
 target_compile_options(stackbench_options INTERFACE
   -Wall -Wextra -Wpedantic -Wshadow -Wconversion -Wsign-conversion -Wnon-virtual-dtor
-  -Woverloaded-virtual -Wnull-dereference -Werror ${STACKBENCH_FLAGS})
+  -Woverloaded-virtual -Werror ${STACKBENCH_FLAGS})
 target_link_options(stackbench_options INTERFACE ${STACKBENCH_FLAGS})
 target_include_directories(stackbench_options INTERFACE ${CMAKE_SOURCE_DIR})
 target_compile_definitions(stackbench_options INTERFACE STACKBENCH_VERSION="${PROJECT_VERSION}")
@@ -42,25 +42,38 @@ function(stackbench_lab_test name)
   set_tests_properties(${name} PROPERTIES LABELS lab RESOURCE_LOCK machine TIMEOUT 300)
 endfunction()
 
-# stackbench_fuzzer(name SOURCES x_fuzzer.cc and every source it needs USES external targets): a
-# libFuzzer target built by clang-19 whatever compiles the rest, run briefly as a unit test on its
-# committed corpus (tests/corpus/<name>).
+# stackbench_fuzzer(name SOURCES x_fuzzer.cc and every source it needs, from the root of the tree
+# LIBRARIES -lfmt ...): a libFuzzer target built by clang-19 whatever compiles the rest, run briefly
+# as a unit test on its committed corpus (tests/corpus/<name>). What it finds lands in the build tree.
 find_program(STACKBENCH_CLANGXX clang++-19 REQUIRED)
 function(stackbench_fuzzer name)
   cmake_parse_arguments(PARSE_ARGV 1 arg "" "" "SOURCES;LIBRARIES")
-  set(sources ${arg_SOURCES})
-  list(TRANSFORM sources PREPEND ${CMAKE_SOURCE_DIR}/)
   set(binary ${CMAKE_BINARY_DIR}/tests/${name})
-  file(MAKE_DIRECTORY ${CMAKE_BINARY_DIR}/tests)
+  set(corpus ${CMAKE_SOURCE_DIR}/tests/corpus/${name})
+  set(sanitize -fsanitize=fuzzer,address,undefined -fno-sanitize-recover=all)
+  file(MAKE_DIRECTORY ${binary}_found)
+  set(objects)
+  foreach(source IN LISTS arg_SOURCES)
+    set(object ${binary}_objects/${source}.o)
+    file(RELATIVE_PATH object_in_build ${CMAKE_BINARY_DIR} ${object})
+    get_filename_component(folder ${object} DIRECTORY)
+    file(MAKE_DIRECTORY ${folder})
+    add_custom_command(
+      OUTPUT ${object}
+      COMMAND ${CMAKE_CXX_COMPILER_LAUNCHER} ${STACKBENCH_CLANGXX} -std=c++23 -O1 -g1 ${sanitize}
+              -I${CMAKE_SOURCE_DIR} -DSTACKBENCH_VERSION="${PROJECT_VERSION}"
+              -MD -MF ${object}.d -MT ${object_in_build} -c ${CMAKE_SOURCE_DIR}/${source} -o ${object}
+      DEPENDS ${CMAKE_SOURCE_DIR}/${source} DEPFILE ${object}.d
+      COMMENT "Fuzzer ${name}: ${source}" VERBATIM)
+    list(APPEND objects ${object})
+  endforeach()
   add_custom_command(
     OUTPUT ${binary}
-    COMMAND ${STACKBENCH_CLANGXX} -std=c++23 -O1 -g1 -fsanitize=fuzzer,address,undefined
-            -fno-sanitize-recover=all -I${CMAKE_SOURCE_DIR} -DSTACKBENCH_VERSION="${PROJECT_VERSION}"
-            -MD -MF ${binary}.d -MT tests/${name} ${sources} -o ${binary} ${arg_LIBRARIES}
-    DEPENDS ${sources} DEPFILE ${binary}.d COMMENT "Fuzzer ${name}" VERBATIM)
+    COMMAND ${STACKBENCH_CLANGXX} ${sanitize} ${objects} -o ${binary} ${arg_LIBRARIES}
+    DEPENDS ${objects} COMMENT "Fuzzer ${name}" VERBATIM)
   add_custom_target(${name} ALL DEPENDS ${binary})
-  add_test(NAME ${name} COMMAND ${binary} -max_total_time=5 -rss_limit_mb=2048 -artifact_prefix=${CMAKE_BINARY_DIR}/tests/
-           ${CMAKE_BINARY_DIR}/tests/${name}_found ${CMAKE_SOURCE_DIR}/tests/corpus/${name})
-  file(MAKE_DIRECTORY ${CMAKE_BINARY_DIR}/tests/${name}_found)
+  add_test(NAME ${name}
+           COMMAND ${binary} -max_total_time=5 -timeout=10 -rss_limit_mb=2048
+                   -artifact_prefix=${binary}_found/ ${binary}_found ${corpus})
   set_tests_properties(${name} PROPERTIES LABELS unit TIMEOUT 120)
 endfunction()

@@ -1,13 +1,17 @@
-// The kernel side of the translation probe: a socket filter on an AF_PACKET SOCK_DGRAM tap. It reads
-// each packet's addresses and ports, counts, and keeps nothing (returns 0). The tap hands it the
-// packet from the network header on, whatever the link layer; a VLAN tag is already out of the way
-// (__netif_receive_skb_core calls skb_vlan_untag before the taps), a second one is not.
+// The kernel side of the translation probe: a socket filter on an AF_PACKET SOCK_DGRAM tap. It
+// reads each packet's addresses and ports, counts, and keeps nothing (returns 0). The tap hands it
+// the packet from the network header on, whatever the link layer. One VLAN tag is already out of
+// the way there (__netif_receive_skb_core calls skb_vlan_untag before the taps), a second one is
+// not.
+
+// clang-format off: the kernel's types come first
 #include "vmlinux.h"
+// clang-format on
+
+#include "probes/translation.h"
 
 #include <bpf/bpf_endian.h>
 #include <bpf/bpf_helpers.h>
-
-#include "probes/translation.h"
 
 #define ETH_P_IP 0x0800
 #define ETH_P_IPV6 0x86DD
@@ -167,8 +171,7 @@ int count_translation(struct __sk_buff *skb) {
 
   __be16 ports[2];
   __u8 flags = TCP_SYN;  // a datagram counts as an attempt
-  if (parsed == unreadable ||
-      bpf_skb_load_bytes(skb, packet.transport, ports, sizeof(ports)) < 0 ||
+  if (parsed == unreadable || bpf_skb_load_bytes(skb, packet.transport, ports, sizeof(ports)) < 0 ||
       (job_protocol == IPPROTO_TCP &&
        bpf_skb_load_bytes(skb, packet.transport + TCP_FLAGS_OFFSET, &flags, 1) < 0)) {
     counter->unparsed += 1;

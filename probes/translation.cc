@@ -1,5 +1,10 @@
 #include "probes/translation.h"
 
+#include <algorithm>
+#include <charconv>
+#include <set>
+#include <utility>
+
 #include <arpa/inet.h>
 #include <bpf/bpf.h>
 #include <bpf/libbpf.h>
@@ -8,11 +13,6 @@
 #include <net/if.h>
 #include <netinet/in.h>
 #include <sys/socket.h>
-
-#include <algorithm>
-#include <charconv>
-#include <set>
-#include <utility>
 
 #include "base/bpf/bpf.h"
 #include "base/file.h"
@@ -141,7 +141,8 @@ base::Result<> list_source_ports(int map, TranslationCounts& counts) {
 std::optional<std::uint64_t> connection_tracking_entries() {
   const auto text = base::read_file("/proc/sys/net/netfilter/nf_conntrack_count");
   std::uint64_t count = 0;
-  if (!text || std::from_chars(text->data(), text->data() + text->size(), count).ec != std::errc{}) {
+  if (!text ||
+      std::from_chars(text->data(), text->data() + text->size(), count).ec != std::errc{}) {
     return std::nullopt;
   }
   return count;
@@ -165,8 +166,8 @@ base::Result<TranslationProbe> TranslationProbe::attach(const TranslationJob& jo
       skeleton.rodata->job_ports[endpoint.port >> 6] |= std::uint64_t{1} << (endpoint.port & 63);
     }
   }
-  ::bpf_map__set_max_entries(skeleton.maps.endpoints, static_cast<std::uint32_t>(
-                                                          job.service.size() + job.backends.size()));
+  ::bpf_map__set_max_entries(skeleton.maps.endpoints,
+                             static_cast<std::uint32_t>(job.service.size() + job.backends.size()));
   ::bpf_map__set_max_entries(skeleton.maps.source_ports, source_ports_kept);
   RETURN_IF_ERROR(base::load_skeleton(skeleton, "translation probe"));
 
@@ -177,8 +178,8 @@ base::Result<TranslationProbe> TranslationProbe::attach(const TranslationJob& jo
   if (auto statistics = base::enable_program_statistics()) {
     probe.statistics_ = std::move(*statistics);
   }
-  ASSIGN_OR_RETURN(probe.tap_, open_tap(job.interface,
-                                        ::bpf_program__fd(skeleton.progs.count_translation)));
+  ASSIGN_OR_RETURN(probe.tap_,
+                   open_tap(job.interface, ::bpf_program__fd(skeleton.progs.count_translation)));
   return probe;
 }
 

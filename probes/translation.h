@@ -57,16 +57,15 @@ enum class Protocol { TCP, UDP };
 
 // What to count, and where.
 struct TranslationJob {
-  std::string interface;                // the pod's host-side interface, in our network namespace
-  std::vector<base::Endpoint> service;  // the Service's endpoints: address and Service port
+  std::string interface;                 // the pod's host-side interface, in our network namespace
+  std::vector<base::Endpoint> service;   // the Service's endpoints: address and Service port
   std::vector<base::Endpoint> backends;  // the pods behind it: address and target port
   Protocol protocol = Protocol::TCP;
 };
 
 template <typename Visit, base::SelfOf<TranslationJob> Self>
 void describe(Visit& visit, Self& self) {
-  visit("interface", self.interface,
-        {.doc = "The pod's host-side interface.", .required = true});
+  visit("interface", self.interface, {.doc = "The pod's host-side interface.", .required = true});
   visit("service", self.service, {.doc = "The Service's addresses and ports.", .required = true});
   visit("backends", self.backends, {.doc = "The pods behind it.", .required = true});
   visit("protocol", self.protocol, {.doc = "TCP or UDP.", .required = true});

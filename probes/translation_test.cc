@@ -196,8 +196,7 @@ TEST_F(Translation, ReadsPastOptionsAndExtensionHeaders) {
             extension(IPPROTO_ROUTING) + extension(IPPROTO_TCP, 0, 0) + segment));
   send(ipv6(service6.address, IPPROTO_FRAGMENT, extension(IPPROTO_TCP, 0, 1) + segment));  // first
   // An authentication header counts its length in 4 bytes beyond the first 8 (RFC 4302).
-  send(ipv6(service6.address, IPPROTO_AH,
-            Bytes{IPPROTO_TCP, 4, 0, 0} + Bytes(20, 0) + segment));
+  send(ipv6(service6.address, IPPROTO_AH, Bytes{IPPROTO_TCP, 4, 0, 0} + Bytes(20, 0) + segment));
   const auto counts = settled();
   EXPECT_EQ(counts.to_service, 5U);
   EXPECT_EQ(counts.unparsed, 0U);
@@ -206,10 +205,10 @@ TEST_F(Translation, ReadsPastOptionsAndExtensionHeaders) {
 TEST_F(Translation, CountsWhatItCannotReadAsUnparsedInsteadOfGuessing) {
   attach();
   const auto segment = tcp(40000, service4.port, syn);
-  send(ipv4(service4.address, IPPROTO_TCP, segment, 100));             // a later fragment
-  send(ipv4(service4.address, IPPROTO_TCP, Bytes(2, 0)));              // cut in the ports
-  send(ipv4(service4.address, IPPROTO_TCP, u16(1) + u16(8001)));       // cut before the flags
-  send(u16(ETH_P_IP) + Bytes{0x45, 0});                                // cut in the header
+  send(ipv4(service4.address, IPPROTO_TCP, segment, 100));        // a later fragment
+  send(ipv4(service4.address, IPPROTO_TCP, Bytes(2, 0)));         // cut in the ports
+  send(ipv4(service4.address, IPPROTO_TCP, u16(1) + u16(8001)));  // cut before the flags
+  send(u16(ETH_P_IP) + Bytes{0x45, 0});                           // cut in the header
   send(ipv6(service6.address, IPPROTO_FRAGMENT, extension(IPPROTO_TCP, 1, 0) + segment));
   send(ipv6(service6.address, IPPROTO_ROUTING, extension(IPPROTO_TCP, 0, 1) + segment));
   send(ipv6(service6.address, IPPROTO_HOPOPTS, Bytes{IPPROTO_TCP, 0}));
@@ -217,7 +216,7 @@ TEST_F(Translation, CountsWhatItCannotReadAsUnparsedInsteadOfGuessing) {
   for (int i = 0; i < 8; ++i) chain = chain + extension(IPPROTO_DSTOPTS);
   send(ipv6(service6.address, IPPROTO_DSTOPTS, chain + extension(IPPROTO_TCP) + segment));
   send(u16(ETH_P_8021AD) + u16(7) + u16(ETH_P_8021Q) + u16(8) +
-       ipv4(service4.address, IPPROTO_TCP, segment));                  // two tags
+       ipv4(service4.address, IPPROTO_TCP, segment));  // two tags
   const auto counts = settled();
   EXPECT_EQ(counts.unparsed, 9U);
   EXPECT_EQ(counts.to_service, 0U);

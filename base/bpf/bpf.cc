@@ -1,8 +1,5 @@
 #include "base/bpf/bpf.h"
 
-#include <bpf/bpf.h>
-#include <bpf/libbpf.h>
-
 #include <algorithm>
 #include <cstdarg>
 #include <cstdio>
@@ -11,6 +8,9 @@
 #include <mutex>
 #include <optional>
 #include <string_view>
+
+#include <bpf/bpf.h>
+#include <bpf/libbpf.h>
 
 namespace base {
 namespace {
@@ -31,8 +31,8 @@ void keep_line(std::string_view line) {
   if (kept->size() > lines_kept) kept->pop_front();
 }
 
-__attribute__((format(printf, 2, 0))) int keep_message(libbpf_print_level level,
-                                                       const char* format, va_list arguments) {
+__attribute__((format(printf, 2, 0))) int keep_message(libbpf_print_level level, const char* format,
+                                                       va_list arguments) {
   if (level == LIBBPF_DEBUG || !kept) return 0;
   char* text = nullptr;
   if (::vasprintf(&text, format, arguments) < 0) return 0;
@@ -74,7 +74,8 @@ std::unexpected<Error> BpfMessages::error(int code, const std::string& what) con
   auto& error = failed.error();
   if (verifier_spoke || number == EINVAL || number == enotsupp || number == EOPNOTSUPP) {
     error.kind = ErrorKind::missing;
-    error.mend = "This kernel does not take the eBPF program; `stackbench doctor` says what it has.";
+    error.mend =
+        "This kernel does not take the eBPF program; `stackbench doctor` says what it has.";
   } else if (error.kind == ErrorKind::not_permitted) {
     error.mend = "Run as root, or with CAP_BPF, CAP_NET_ADMIN and CAP_PERFMON.";
   }

@@ -1,5 +1,11 @@
 #include "base/testing/lab.h"
 
+#include <algorithm>
+#include <array>
+#include <memory>
+#include <sstream>
+#include <thread>
+
 #include <fcntl.h>
 #include <poll.h>
 #include <sched.h>
@@ -7,12 +13,6 @@
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/time.h>
-
-#include <algorithm>
-#include <array>
-#include <memory>
-#include <sstream>
-#include <thread>
 
 #include "base/file.h"
 
@@ -34,9 +34,9 @@ Endpoint to_mapped(const Endpoint& endpoint) {
 
 Endpoint unmapped(const Endpoint& endpoint) {
   const auto& bytes = endpoint.address.bytes;
-  const bool is_mapped = endpoint.address.family == AddressFamily::ipv6 && bytes[10] == 0xff &&
-                         bytes[11] == 0xff && std::all_of(bytes.begin(), bytes.begin() + 10,
-                                                          [](auto byte) { return byte == 0; });
+  const bool is_mapped =
+      endpoint.address.family == AddressFamily::ipv6 && bytes[10] == 0xff && bytes[11] == 0xff &&
+      std::all_of(bytes.begin(), bytes.begin() + 10, [](auto byte) { return byte == 0; });
   if (!is_mapped) return endpoint;
   Endpoint plain{.address = {}, .port = endpoint.port};
   std::copy_n(bytes.begin() + 12, 4, plain.address.bytes.begin());
@@ -101,17 +101,17 @@ Result<TestPair> TestPair::make() {
   ASSIGN_OR_RETURN(auto host, TestNetns::make());
   ASSIGN_OR_RETURN(auto pod, TestNetns::make());
   // A nameless namespace is named by the descriptor we hold of it.
-  RETURN_IF_ERROR(host.run(fmt::format("ip link add host0 type veth peer name pod0 netns /proc/{}/fd/{}",
-                                       ::getpid(), pod.fd())));
-  for (const auto* line : {"ip address add 10.244.77.1/24 dev host0",
-                           "ip address add fd00:244:77::1/64 dev host0 nodad",
-                           "ip link set host0 up"}) {
+  RETURN_IF_ERROR(host.run(fmt::format(
+      "ip link add host0 type veth peer name pod0 netns /proc/{}/fd/{}", ::getpid(), pod.fd())));
+  for (const auto* line :
+       {"ip address add 10.244.77.1/24 dev host0",
+        "ip address add fd00:244:77::1/64 dev host0 nodad", "ip link set host0 up"}) {
     RETURN_IF_ERROR(host.run(line));
   }
-  for (const auto* line : {"ip address add 10.244.77.2/24 dev pod0",
-                           "ip address add fd00:244:77::2/64 dev pod0 nodad",
-                           "ip link set pod0 up", "ip route add default via 10.244.77.1",
-                           "ip -6 route add default via fd00:244:77::1"}) {
+  for (const auto* line :
+       {"ip address add 10.244.77.2/24 dev pod0", "ip address add fd00:244:77::2/64 dev pod0 nodad",
+        "ip link set pod0 up", "ip route add default via 10.244.77.1",
+        "ip -6 route add default via fd00:244:77::1"}) {
     RETURN_IF_ERROR(pod.run(line));
   }
   return TestPair{.host = std::move(host), .pod = std::move(pod)};
@@ -203,8 +203,7 @@ Result<> send_to(int fd, const Endpoint& peer, std::string_view text, bool mappe
 Result<Datagram> receive_from(int fd) {
   std::array<char, 256> buffer{};
   SocketAddress from;
-  const auto got =
-      ::recvfrom(fd, buffer.data(), buffer.size(), 0, from.get(), from.capacity());
+  const auto got = ::recvfrom(fd, buffer.data(), buffer.size(), 0, from.get(), from.capacity());
   if (got < 0) return system_error(errno, "recvfrom");
   ASSIGN_OR_RETURN(const auto endpoint, from.endpoint());
   return Datagram{.text = std::string(buffer.data(), static_cast<std::size_t>(got)),
@@ -248,7 +247,8 @@ struct EchoServer::State {
 void EchoServer::State::serve() {
   while (true) {
     std::vector<pollfd> polled{{.fd = stop.get(), .events = POLLIN, .revents = 0}};
-    for (const auto& one : served) polled.push_back({.fd = one.fd.get(), .events = POLLIN, .revents = 0});
+    for (const auto& one : served)
+      polled.push_back({.fd = one.fd.get(), .events = POLLIN, .revents = 0});
     if (::poll(polled.data(), polled.size(), -1) < 0) return;
     if (polled[0].revents != 0) return;
     std::vector<Served> accepted;
@@ -298,8 +298,8 @@ Result<EchoServer> EchoServer::begin(std::vector<Served> served, Transport trans
   return EchoServer(std::move(state));
 }
 
-Result<EchoServer> EchoServer::start(
-    const std::vector<std::pair<Endpoint, std::string>>& endpoints, Transport transport) {
+Result<EchoServer> EchoServer::start(const std::vector<std::pair<Endpoint, std::string>>& endpoints,
+                                     Transport transport) {
   std::vector<State::Served> served;
   for (const auto& [endpoint, name] : endpoints) {
     ASSIGN_OR_RETURN(auto fd, listen_at(endpoint, transport));

@@ -35,7 +35,7 @@ struct Job {
   std::optional<int> worker_pid = {};
   std::optional<std::vector<base::Endpoint>> ready = {};
   std::optional<base::Json> result = {};
-  std::optional<base::Error> error = {};
+  std::optional<WireError> error = {};
   std::optional<std::pair<MonotonicTime, MonotonicTime>> pong = {};  // agent's stamp, our receipt
 };
 
@@ -121,18 +121,17 @@ struct AgentClient::State {
       return give_up({.kind = ErrorKind::input,
                       .message = fmt::format("broke the protocol: {}", message.error().message)});
     }
-    if (!message->id) {
-      if (message->type == MessageType::error) {
-        return give_up(
-            {.kind = ErrorKind::input,
-             .message = fmt::format("refused what it read: {}", message->error->error.message)});
-      }
+    const std::uint64_t id = message->id.value_or(0);
+    if (id == 0) {
+      const bool refused = message->type == MessageType::error && message->error;
       return give_up({.kind = ErrorKind::input,
-                      .message = fmt::format("broke the protocol: a {} without an id",
-                                             base::enum_name(message->type))});
+                      .message = refused ? fmt::format("refused what it read: {}",
+                                                       message->error->error.message)
+                                         : fmt::format("broke the protocol: a {} without an id",
+                                                       base::enum_name(message->type))});
     }
     // Nobody waits for it any more: a late result.
-    const auto found = jobs.find(*message->id);
+    const auto found = jobs.find(id);
     if (found == jobs.end()) return {};
     Job& job = found->second;
     switch (message->type) {
@@ -148,7 +147,7 @@ struct AgentClient::State {
         job.result = std::move(message->result);
         break;
       case MessageType::error:
-        job.error = std::move(message->error->error);
+        job.error = std::move(message->error);
         break;
       case MessageType::stopping:
         jobs.erase(found);
@@ -189,13 +188,14 @@ struct AgentClient::State {
     if (commands) return handle(line);
     const auto message = line.too_long ? base::fail(ErrorKind::input, "a line that is too long")
                                        : parse_message(line.text);
-    if (!message || message->type != MessageType::hello || message->hello->version.empty()) {
+    Hello greeting = message ? message->hello.value_or(Hello{}) : Hello{};
+    if (!message || message->type != MessageType::hello || greeting.version.empty()) {
       return give_up({.kind = ErrorKind::input,
                       .message = fmt::format("did not greet as stackbench-agent does: {}",
                                              message ? std::string_view("another message")
                                                      : message.error().message)});
     }
-    hello = *message->hello;
+    hello = std::move(greeting);
     return {};
   }
 
@@ -211,6 +211,7 @@ struct AgentClient::State {
   }
 
   Job& job(JobId id) { return jobs.at(id.value); }
+  Job forget(JobId id) { return std::move(jobs.extract(id.value).mapped()); }
 
   Result<> known(JobId id) const {
     if (broken) return std::unexpected(*broken);
@@ -225,12 +226,9 @@ struct AgentClient::State {
     if (it.ready) {
       return RunningJob{.id = id, .worker_pid = it.worker_pid.value_or(0), .endpoints = *it.ready};
     }
-    const auto gone = jobs.extract(id.value);
-    if (gone.mapped().error) {
-      return base::in_context(*gone.mapped().error, "{}: {}", name, gone.mapped().what);
-    }
-    return base::fail(ErrorKind::workload, "{}: {}: ended before it was ready", name,
-                      gone.mapped().what);
+    const Job gone = forget(id);
+    if (gone.error) return base::in_context(gone.error->error, "{}: {}", name, gone.what);
+    return base::fail(ErrorKind::workload, "{}: {}: ended before it was ready", name, gone.what);
   }
 
   // Waits for the end of a job and forgets it.
@@ -243,11 +241,9 @@ struct AgentClient::State {
       jobs.erase(id.value);
       return std::unexpected(awaited.error());
     }
-    auto gone = jobs.extract(id.value);
-    if (gone.mapped().error) {
-      return base::in_context(*gone.mapped().error, "{}: {}", name, gone.mapped().what);
-    }
-    return *std::move(gone.mapped().result);
+    Job gone = forget(id);
+    if (gone.error) return base::in_context(gone.error->error, "{}: {}", name, gone.what);
+    return std::move(gone.result).value_or(base::Json());
   }
 
   template <typename T>
@@ -393,18 +389,16 @@ Result<ClockOffset> AgentClient::ping(int rounds) {
     Job& job = state_->job({id});
     const auto answered =
         state_->await(job.deadline, job.what, [&] { return job.pong || ended(job); });
-    const auto gone = state_->jobs.extract(id);
+    const auto pong = state_->forget({id}).pong;
     RETURN_IF_ERROR(answered);
-    if (!gone.mapped().pong) {
-      return base::fail(ErrorKind::input, "{}: ping: refused", name());
-    }
-    const auto [stamp, received] = *gone.mapped().pong;
+    if (!pong) return base::fail(ErrorKind::input, "{}: ping: refused", name());
+    const auto [stamp, received] = *pong;
     const base::Duration half = (received - sent) / 2;
     if (!best || half < best->uncertainty) {
       best = ClockOffset{.offset = stamp - (sent + half), .uncertainty = half};
     }
   }
-  return *best;
+  return best.value_or(ClockOffset{});
 }
 
 }  // namespace bench

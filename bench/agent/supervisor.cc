@@ -32,7 +32,7 @@ bool readable_now(int fd) {
 
 // What is wrong with a job, before a process is spent on it, and how long it may run.
 Result<std::optional<base::Duration>> check_job(const Command& command) {
-  const base::Json& job = *command.job;
+  const base::Json job = command.job.value_or(base::Json());
   std::optional<base::Duration> limit;
   if (command.type == CommandType::run) {
     ASSIGN_OR_RETURN(const ClientJob client, parse_client_job(job));
@@ -139,11 +139,11 @@ void Supervisor::handle_command(const Command& command) {
       say({.type = MessageType::pong, .id = command.id});
       return;
     case CommandType::stop: {
-      const auto found = workers_.find(*command.job_id);
+      const std::uint64_t job_id = command.job_id.value_or(0);
+      const auto found = workers_.find(job_id);
       if (found == workers_.end()) {
-        answer_error(command.id,
-                     {.kind = ErrorKind::input,
-                      .message = fmt::format("stop: no job {} is running", *command.job_id)});
+        answer_error(command.id, {.kind = ErrorKind::input,
+                                  .message = fmt::format("stop: no job {} is running", job_id)});
         return;
       }
       say({.type = MessageType::stopping, .id = command.id});
@@ -244,7 +244,7 @@ void Supervisor::handle_worker_line(std::uint64_t id, Worker& worker, const Line
   } else if (message->type == MessageType::result) {
     worker.result = std::move(message->result);
   } else if (message->type == MessageType::error) {
-    worker.error = std::move(message->error->error);
+    worker.error = std::move(message->error);
   }
   if (worker.result || worker.error) {
     // It has nothing left to do but to end.
@@ -267,7 +267,7 @@ void Supervisor::handle_worker_end(std::uint64_t id, Worker& worker) {
   workers_.erase(id);
 
   if (cause) return answer_error(id, *std::move(cause));
-  if (error) return answer_error(id, *std::move(error));
+  if (error) return answer_error(id, std::move(error)->error);
   if (result) return say({.type = MessageType::result, .id = id, .result = std::move(result)});
   while (!words.empty() && words.back() == '\n') words.pop_back();
   const std::string how = status ? status->to_string() : status.error().message;

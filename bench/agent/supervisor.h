@@ -48,7 +48,7 @@ class Supervisor {
     std::string overdue = {};               // what to say when it is killed at the deadline
     std::optional<base::Error> cause = {};  // why we ended it: the answer whatever it says itself
     std::optional<base::Json> result = {};
-    std::optional<base::Error> error = {};
+    std::optional<WireError> error = {};
   };
 
   void say(Message message);

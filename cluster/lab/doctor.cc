@@ -1,15 +1,15 @@
 #include "cluster/lab/doctor.h"
 
-#include <sched.h>
-#include <sys/mount.h>
-#include <sys/wait.h>
-#include <unistd.h>
-
 #include <algorithm>
 #include <cstdlib>
 #include <sstream>
 #include <thread>
 #include <utility>
+
+#include <sched.h>
+#include <sys/mount.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 #include "base/file.h"
 #include "base/process.h"
@@ -46,7 +46,8 @@ Feature tried(const MachineProbes& probes, Feature feature, const Result<>& atte
   feature.available = Available::no;
   if (error.kind == ErrorKind::not_permitted) {
     feature.mend =
-        "The kernel, or a sandbox around this shell, refuses it even to root; the machine itself may "
+        "The kernel, or a sandbox around this shell, refuses it even to root; the machine itself "
+        "may "
         "not.";
   }
   return feature;
@@ -63,15 +64,16 @@ Feature root_feature(const MachineProbes& probes) {
 
 void add_namespaces(const MachineProbes& probes, std::vector<Feature>& features) {
   for (const auto* kind : {"network", "pid", "mount"}) {
-    features.push_back(tried(probes,
-                             {.name = fmt::format("{} namespaces", kind),
-                              .available = Available::unknown,
-                              .required = true,
-                              .detail = "",
-                              .needed_by = "every lab",
-                              .mend = "Use a kernel with namespaces, outside a sandbox that forbids "
-                                      "unshare(2)."},
-                             probes.make_namespace(kind)));
+    features.push_back(
+        tried(probes,
+              {.name = fmt::format("{} namespaces", kind),
+               .available = Available::unknown,
+               .required = true,
+               .detail = "",
+               .needed_by = "every lab",
+               .mend = "Use a kernel with namespaces, outside a sandbox that forbids "
+                       "unshare(2)."},
+              probes.make_namespace(kind)));
   }
 }
 
@@ -84,15 +86,14 @@ Feature file_feature(const MachineProbes& probes, Feature feature, const std::st
 }
 
 void add_bpf(const MachineProbes& probes, std::vector<Feature>& features) {
-  features.push_back(file_feature(
-      probes,
-      {.name = "kernel type information (BTF)",
-       .available = Available::unknown,
-       .required = false,
-       .detail = "",
-       .needed_by = "building and loading eBPF programs",
-       .mend = "Use a kernel built with CONFIG_DEBUG_INFO_BTF."},
-      "/sys/kernel/btf/vmlinux"));
+  features.push_back(file_feature(probes,
+                                  {.name = "kernel type information (BTF)",
+                                   .available = Available::unknown,
+                                   .required = false,
+                                   .detail = "",
+                                   .needed_by = "building and loading eBPF programs",
+                                   .mend = "Use a kernel built with CONFIG_DEBUG_INFO_BTF."},
+                                  "/sys/kernel/btf/vmlinux"));
   for (const auto& trial : bpf_trials()) {
     features.push_back(tried(probes,
                              {.name = "eBPF " + trial.name,
@@ -128,8 +129,8 @@ std::string controllers_of(const Mount& mount) {
   std::string controllers;
   std::istringstream options(mount.options);
   for (std::string option; std::getline(options, option, ',');) {
-    static constexpr std::array known{"cpu",     "cpuacct", "cpuset",     "memory", "blkio",
-                                      "devices", "freezer", "perf_event", "pids",   "net_cls",
+    static constexpr std::array known{"cpu",      "cpuacct", "cpuset",     "memory", "blkio",
+                                      "devices",  "freezer", "perf_event", "pids",   "net_cls",
                                       "net_prio", "hugetlb", "rdma"};
     if (std::ranges::find(known, option) == known.end()) continue;
     if (!controllers.empty()) controllers += ',';
@@ -249,14 +250,15 @@ void add_rules(const MachineProbes& probes, std::vector<Feature>& features) {
     RETURN_IF_ERROR(probes.run(argv, std::string(rules), true));
     return {};
   };
-  features.push_back(tried(probes,
-                           {.name = "nftables in the kernel",
-                            .available = Available::unknown,
-                            .required = false,
-                            .detail = "nat, numgen and verdict maps load",
-                            .needed_by = "datapath nftables",
-                            .mend = "Load nf_tables, nft_chain_nat and nft_numgen, and install nft."},
-                           load({"nft", "-f", "-"}, nft_rules)));
+  features.push_back(
+      tried(probes,
+            {.name = "nftables in the kernel",
+             .available = Available::unknown,
+             .required = false,
+             .detail = "nat, numgen and verdict maps load",
+             .needed_by = "datapath nftables",
+             .mend = "Load nf_tables, nft_chain_nat and nft_numgen, and install nft."},
+            load({"nft", "-f", "-"}, nft_rules)));
   auto iptables = tried(probes,
                         {.name = "iptables in the kernel",
                          .available = Available::unknown,
@@ -275,29 +277,34 @@ void add_rules(const MachineProbes& probes, std::vector<Feature>& features) {
 }
 
 void add_machine(const MachineProbes& probes, std::vector<Feature>& features) {
-  features.push_back(file_feature(
-      probes,
-      {.name = "connection tracking",
-       .available = Available::unknown,
-       .required = false,
-       .detail = "",
-       .needed_by = "datapaths iptables and nftables, check translated_at",
-       .mend = "modprobe nf_conntrack"},
-      "/proc/sys/net/netfilter/nf_conntrack_count"));
+  features.push_back(
+      file_feature(probes,
+                   {.name = "connection tracking",
+                    .available = Available::unknown,
+                    .required = false,
+                    .detail = "",
+                    .needed_by = "datapaths iptables and nftables, check translated_at",
+                    .mend = "modprobe nf_conntrack"},
+                   "/proc/sys/net/netfilter/nf_conntrack_count"));
 
   const auto disabled = probes.read("/proc/sys/net/ipv6/conf/all/disable_ipv6");
   const bool ipv6 = disabled && disabled->starts_with('0');
   features.push_back({.name = "IPv6",
                       .available = ipv6 ? Available::yes : Available::no,
                       .required = false,
-                      .detail = !disabled ? "not in this kernel" : ipv6 ? "on" : "switched off",
+                      .detail = !disabled ? "not in this kernel"
+                                : ipv6    ? "on"
+                                          : "switched off",
                       .needed_by = "scenarios with family ipv6",
                       .mend = ipv6 ? "" : "sysctl net.ipv6.conf.all.disable_ipv6=0"});
 
-  const auto clock = probes.read("/sys/devices/system/clocksource/clocksource0/current_clocksource");
+  const auto clock =
+      probes.read("/sys/devices/system/clocksource/clocksource0/current_clocksource");
   const bool tsc = clock && first_line(*clock) == "tsc";
   features.push_back({.name = "clock source tsc",
-                      .available = !clock ? Available::unknown : tsc ? Available::yes : Available::no,
+                      .available = !clock ? Available::unknown
+                                   : tsc  ? Available::yes
+                                          : Available::no,
                       .required = false,
                       .detail = clock ? first_line(*clock) : first_line(clock.error().message),
                       .needed_by = "time stamps without a system call",

@@ -22,7 +22,7 @@ enum class Available {
 };
 
 struct Feature {
-  std::string name;       // "eBPF cgroup/connect4"
+  std::string name;  // "eBPF cgroup/connect4"
   Available available = Available::unknown;
   bool required = false;  // nothing runs in a lab without it
   std::string detail;     // what was found: a version, a place, the kernel's refusal
@@ -59,7 +59,8 @@ struct MachineProbes {
       run;
   // Loads (and attaches) a tiny program of this name. Errors: not_permitted, missing, system.
   std::function<base::Result<>(const std::string& trial)> load;
-  // Makes a namespace in a child that ends: "network", "pid", "mount". Errors: not_permitted, system.
+  // Makes a namespace in a child that ends: "network", "pid", "mount". Errors: not_permitted,
+  // system.
   std::function<base::Result<>(const std::string& kind)> make_namespace;
 };
 

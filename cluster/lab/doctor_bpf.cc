@@ -1,14 +1,14 @@
 // The doctor's eBPF trials: two instructions each, put where the real programs go.
+#include <algorithm>
+#include <array>
+#include <optional>
+#include <thread>
+
 #include <bpf/bpf.h>
 #include <bpf/btf.h>
 #include <bpf/libbpf.h>
 #include <fcntl.h>
 #include <sched.h>
-
-#include <algorithm>
-#include <array>
-#include <optional>
-#include <thread>
 
 #include "base/bpf/bpf.h"
 #include "base/fd.h"
@@ -40,41 +40,85 @@ constexpr std::string_view unused = "no shipped scenario";
 
 constexpr std::array recipes{
     Recipe{.name = "socket_filter", .type = BPF_PROG_TYPE_SOCKET_FILTER, .needed_by = check},
-    Recipe{.name = "cgroup/connect4", .type = BPF_PROG_TYPE_CGROUP_SOCK_ADDR,
-           .expected = BPF_CGROUP_INET4_CONNECT, .returns = 1, .needed_by = sockets},
-    Recipe{.name = "cgroup/connect6", .type = BPF_PROG_TYPE_CGROUP_SOCK_ADDR,
-           .expected = BPF_CGROUP_INET6_CONNECT, .returns = 1, .needed_by = sockets},
-    Recipe{.name = "cgroup/sendmsg4", .type = BPF_PROG_TYPE_CGROUP_SOCK_ADDR,
-           .expected = BPF_CGROUP_UDP4_SENDMSG, .returns = 1, .needed_by = sockets},
-    Recipe{.name = "cgroup/sendmsg6", .type = BPF_PROG_TYPE_CGROUP_SOCK_ADDR,
-           .expected = BPF_CGROUP_UDP6_SENDMSG, .returns = 1, .needed_by = sockets},
-    Recipe{.name = "cgroup/recvmsg4", .type = BPF_PROG_TYPE_CGROUP_SOCK_ADDR,
-           .expected = BPF_CGROUP_UDP4_RECVMSG, .returns = 1, .needed_by = sockets},
-    Recipe{.name = "cgroup/recvmsg6", .type = BPF_PROG_TYPE_CGROUP_SOCK_ADDR,
-           .expected = BPF_CGROUP_UDP6_RECVMSG, .returns = 1, .needed_by = sockets},
-    Recipe{.name = "cgroup/getpeername4", .type = BPF_PROG_TYPE_CGROUP_SOCK_ADDR,
-           .expected = BPF_CGROUP_INET4_GETPEERNAME, .returns = 1, .needed_by = sockets},
-    Recipe{.name = "cgroup/getpeername6", .type = BPF_PROG_TYPE_CGROUP_SOCK_ADDR,
-           .expected = BPF_CGROUP_INET6_GETPEERNAME, .returns = 1, .needed_by = sockets},
+    Recipe{.name = "cgroup/connect4",
+           .type = BPF_PROG_TYPE_CGROUP_SOCK_ADDR,
+           .expected = BPF_CGROUP_INET4_CONNECT,
+           .returns = 1,
+           .needed_by = sockets},
+    Recipe{.name = "cgroup/connect6",
+           .type = BPF_PROG_TYPE_CGROUP_SOCK_ADDR,
+           .expected = BPF_CGROUP_INET6_CONNECT,
+           .returns = 1,
+           .needed_by = sockets},
+    Recipe{.name = "cgroup/sendmsg4",
+           .type = BPF_PROG_TYPE_CGROUP_SOCK_ADDR,
+           .expected = BPF_CGROUP_UDP4_SENDMSG,
+           .returns = 1,
+           .needed_by = sockets},
+    Recipe{.name = "cgroup/sendmsg6",
+           .type = BPF_PROG_TYPE_CGROUP_SOCK_ADDR,
+           .expected = BPF_CGROUP_UDP6_SENDMSG,
+           .returns = 1,
+           .needed_by = sockets},
+    Recipe{.name = "cgroup/recvmsg4",
+           .type = BPF_PROG_TYPE_CGROUP_SOCK_ADDR,
+           .expected = BPF_CGROUP_UDP4_RECVMSG,
+           .returns = 1,
+           .needed_by = sockets},
+    Recipe{.name = "cgroup/recvmsg6",
+           .type = BPF_PROG_TYPE_CGROUP_SOCK_ADDR,
+           .expected = BPF_CGROUP_UDP6_RECVMSG,
+           .returns = 1,
+           .needed_by = sockets},
+    Recipe{.name = "cgroup/getpeername4",
+           .type = BPF_PROG_TYPE_CGROUP_SOCK_ADDR,
+           .expected = BPF_CGROUP_INET4_GETPEERNAME,
+           .returns = 1,
+           .needed_by = sockets},
+    Recipe{.name = "cgroup/getpeername6",
+           .type = BPF_PROG_TYPE_CGROUP_SOCK_ADDR,
+           .expected = BPF_CGROUP_INET6_GETPEERNAME,
+           .returns = 1,
+           .needed_by = sockets},
     Recipe{.name = "sched_cls", .type = BPF_PROG_TYPE_SCHED_CLS, .needed_by = rivals},
-    Recipe{.name = "tcx", .type = BPF_PROG_TYPE_SCHED_CLS, .returns = -1, .attach = Attach::tcx,
+    Recipe{.name = "tcx",
+           .type = BPF_PROG_TYPE_SCHED_CLS,
+           .returns = -1,
+           .attach = Attach::tcx,
            .needed_by = rivals},
     Recipe{.name = "xdp", .type = BPF_PROG_TYPE_XDP, .returns = 2, .needed_by = unused},
     Recipe{.name = "sockops", .type = BPF_PROG_TYPE_SOCK_OPS, .returns = 1, .needed_by = unused},
-    Recipe{.name = "raw_tp", .type = BPF_PROG_TYPE_RAW_TRACEPOINT,
-           .attach = Attach::raw_tracepoint, .target = "sched_process_exit", .needed_by = unused},
-    Recipe{.name = "tp_btf", .type = BPF_PROG_TYPE_TRACING, .expected = BPF_TRACE_RAW_TP,
-           .attach = Attach::tracing, .target = "sched_process_exit", .needed_by = unused},
-    Recipe{.name = "fentry", .type = BPF_PROG_TYPE_TRACING, .expected = BPF_TRACE_FENTRY,
-           .attach = Attach::tracing, .target = "tcp_v4_connect", .needed_by = unused},
-    Recipe{.name = "iter/tcp", .type = BPF_PROG_TYPE_TRACING, .expected = BPF_TRACE_ITER,
-           .target = "tcp", .needed_by = unused},
+    Recipe{.name = "raw_tp",
+           .type = BPF_PROG_TYPE_RAW_TRACEPOINT,
+           .attach = Attach::raw_tracepoint,
+           .target = "sched_process_exit",
+           .needed_by = unused},
+    Recipe{.name = "tp_btf",
+           .type = BPF_PROG_TYPE_TRACING,
+           .expected = BPF_TRACE_RAW_TP,
+           .attach = Attach::tracing,
+           .target = "sched_process_exit",
+           .needed_by = unused},
+    Recipe{.name = "fentry",
+           .type = BPF_PROG_TYPE_TRACING,
+           .expected = BPF_TRACE_FENTRY,
+           .attach = Attach::tracing,
+           .target = "tcp_v4_connect",
+           .needed_by = unused},
+    Recipe{.name = "iter/tcp",
+           .type = BPF_PROG_TYPE_TRACING,
+           .expected = BPF_TRACE_ITER,
+           .target = "tcp",
+           .needed_by = unused},
 };
 
 base::Result<base::UniqueFd> load(const Recipe& recipe) {
   const base::BpfMessages messages;
   const std::array<bpf_insn, 2> program{{
-      {.code = BPF_ALU64 | BPF_MOV | BPF_K, .dst_reg = 0, .src_reg = 0, .off = 0,
+      {.code = BPF_ALU64 | BPF_MOV | BPF_K,
+       .dst_reg = 0,
+       .src_reg = 0,
+       .off = 0,
        .imm = recipe.returns},
       {.code = BPF_JMP | BPF_EXIT, .dst_reg = 0, .src_reg = 0, .off = 0, .imm = 0},
   }};
@@ -83,11 +127,12 @@ base::Result<base::UniqueFd> load(const Recipe& recipe) {
   if (recipe.type == BPF_PROG_TYPE_TRACING) {
     const int id =
         ::libbpf_find_vmlinux_btf_id(std::string(recipe.target).c_str(), *recipe.expected);
-    if (id < 0) return messages.error(id, fmt::format("find {} in the kernel's BTF", recipe.target));
+    if (id < 0)
+      return messages.error(id, fmt::format("find {} in the kernel's BTF", recipe.target));
     options.attach_btf_id = static_cast<__u32>(id);
   }
-  base::UniqueFd loaded(::bpf_prog_load(recipe.type, "doctor", "GPL", program.data(),
-                                        program.size(), &options));
+  base::UniqueFd loaded(
+      ::bpf_prog_load(recipe.type, "doctor", "GPL", program.data(), program.size(), &options));
   if (!loaded) return messages.error(errno, "load");
   return loaded;
 }
@@ -119,8 +164,8 @@ base::Result<> attach_tracepoint(const char* name, int program) {
 std::vector<BpfTrial> bpf_trials() {
   std::vector<BpfTrial> trials;
   for (const auto& recipe : recipes) {
-    trials.push_back({.name = std::string(recipe.name),
-                      .needed_by = std::string(recipe.needed_by)});
+    trials.push_back(
+        {.name = std::string(recipe.name), .needed_by = std::string(recipe.needed_by)});
   }
   return trials;
 }

@@ -1,11 +1,11 @@
 #include "cluster/lab/doctor.h"
 
-#include <gmock/gmock.h>
-#include <gtest/gtest.h>
-
 #include <algorithm>
 #include <map>
 #include <set>
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
 
 #include "base/json.h"
 
@@ -32,13 +32,14 @@ struct FakeMachine {
       {"/proc/sys/net/netfilter/nf_conntrack_count", "0\n"},
       {"/proc/sys/net/ipv6/conf/all/disable_ipv6", "0\n"},
       {"/sys/devices/system/clocksource/clocksource0/current_clocksource", "tsc\n"}};
-  std::map<std::string, std::string> versions = {{"ip", "ip utility, iproute2-6.1.0\n"},
-                                                 {"nft", "nftables v1.0.6\nmore\n"},
-                                                 {"iptables", "iptables v1.8.9 (nf_tables)\n"},
-                                                 {"ip6tables", "ip6tables v1.8.9 (nf_tables)\n"},
-                                                 {"iptables-restore", "iptables-restore v1.8.9\n"},
-                                                 {"ip6tables-restore", "ip6tables-restore v1.8.9\n"},
-                                                 {"bpftool", "bpftool v7.1.0\n"}};
+  std::map<std::string, std::string> versions = {
+      {"ip", "ip utility, iproute2-6.1.0\n"},
+      {"nft", "nftables v1.0.6\nmore\n"},
+      {"iptables", "iptables v1.8.9 (nf_tables)\n"},
+      {"ip6tables", "ip6tables v1.8.9 (nf_tables)\n"},
+      {"iptables-restore", "iptables-restore v1.8.9\n"},
+      {"ip6tables-restore", "ip6tables-restore v1.8.9\n"},
+      {"bpftool", "bpftool v7.1.0\n"}};
   std::map<std::string, ErrorKind> refused = {};  // a program, a kind of namespace, "rules of nft"
 
   [[nodiscard]] base::Result<> unless_refused(const std::string& what) const {
@@ -125,7 +126,8 @@ TEST(Doctor, WithoutRootSaysWhatCouldNotBeTried) {
   machine.refused = {{"cgroup/connect4", ErrorKind::not_permitted},
                      {"network", ErrorKind::not_permitted},
                      {"rules of nft", ErrorKind::not_permitted}};
-  for (const auto* name : {"eBPF cgroup/connect4", "network namespaces", "nftables in the kernel"}) {
+  for (const auto* name :
+       {"eBPF cgroup/connect4", "network namespaces", "nftables in the kernel"}) {
     const auto feature = machine.feature(name);
     EXPECT_EQ(feature.available, Available::unknown) << name;
     EXPECT_EQ(feature.detail, "not tried: needs root") << name;
@@ -138,8 +140,7 @@ TEST(Doctor, WithoutRootSaysWhatCouldNotBeTried) {
 
 TEST(Doctor, ARefusalToRootIsARefusal) {
   FakeMachine machine;
-  machine.refused = {{"cgroup/connect4", ErrorKind::not_permitted},
-                     {"fentry", ErrorKind::missing}};
+  machine.refused = {{"cgroup/connect4", ErrorKind::not_permitted}, {"fentry", ErrorKind::missing}};
   const auto forbidden = machine.feature("eBPF cgroup/connect4");
   EXPECT_EQ(forbidden.available, Available::no);
   EXPECT_THAT(forbidden.mend, HasSubstr("even to root"));

@@ -46,17 +46,19 @@ base::Result<YamlNode*> step_into(YamlNode& node, const std::string& step, const
                                   int origin) {
   if (node.kind == YamlNode::Kind::list) return item_at(node, step, where);
   // `environments:` with nothing behind it is as good as an empty map.
-  if (node.is_nothing()) node = YamlNode{.kind = YamlNode::Kind::map, .place = {.origin = origin}};
+  if (node.is_nothing()) {
+    node.kind = YamlNode::Kind::map;
+    node.place = {.origin = origin};
+  }
   if (node.kind == YamlNode::Kind::scalar) {
     return base::fail(base::ErrorKind::input, "{} is \"{}\", there is nothing below it", where,
                       node.text);
   }
   if (auto* entry = node.find(step)) return &entry->value;
-  node.entries.push_back({.key = step,
-                          .key_plain = false,
-                          .key_place = {.origin = origin},
-                          .value = {.place = {.origin = origin}}});
-  return &node.entries.back().value;
+  auto& added = node.entries.emplace_back(
+      YamlEntry{.key = step, .key_plain = false, .key_place = {.origin = origin}});
+  added.value.place = {.origin = origin};
+  return &added.value;
 }
 
 }  // namespace

@@ -92,9 +92,13 @@ base::Result<Scenario> parse_scenario(std::string_view text, const std::string& 
   }
   if (log.faults().empty()) return scenario;
   base::Diagnostics diagnostics(text);
-  auto faults = log.faults();
-  std::ranges::stable_sort(faults, {}, [](const ReadFault& fault) { return fault.place.origin; });
-  for (const auto& fault : faults) diagnostics.add(diagnostic_of(fault, name, overrides));
+  // Faults of options have no line to be sorted by: they come in the order of the options.
+  for (std::size_t origin = 0; origin <= overrides.size(); ++origin) {
+    for (const auto& fault : log.faults()) {
+      if (static_cast<std::size_t>(fault.place.origin) != origin) continue;
+      diagnostics.add(diagnostic_of(fault, name, overrides));
+    }
+  }
   return std::unexpected(diagnostics.to_error(where(log, name)));
 }
 

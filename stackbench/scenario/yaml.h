@@ -26,7 +26,7 @@ struct YamlNode {
   std::string text{};                // scalars: the text, quotes and escapes resolved
   bool plain = true;                 // scalars: written without quotes
   std::vector<YamlNode> items{};     // lists
-  std::vector<YamlEntry> entries{};  // maps: in the order of the file, duplicates included
+  std::vector<YamlEntry> entries;    // maps: in the order of the file, duplicates included
 
   // Whether nothing stands there: an empty value, `~` or `null`.
   [[nodiscard]] bool is_nothing() const;
@@ -38,8 +38,8 @@ struct YamlNode {
 struct YamlEntry {
   std::string key;
   bool key_plain = true;
-  Place key_place;
-  YamlNode value;
+  Place key_place{};
+  YamlNode value{};
 };
 
 struct YamlFault {

@@ -3,19 +3,22 @@
 // the Service again. Nothing is rewritten on the wire and nothing is tracked by netfilter.
 //
 // All addresses are handled in IPv6 form, IPv4 ones mapped. An IPv6 socket that dials
-// ::ffff:10.96.0.1 reaches the connect6 hook with that very address, so it needs no case of its own.
+// ::ffff:10.96.0.1 reaches the connect6 hook with that very address, so it needs no case of its
+// own.
 //
 // A hook may cost 200 ns by the kernel's run-time statistics, of which an empty program shows 50 to
 // 70. Measured beside that: a lookup in a hash map takes 55 to 85, a random number 40, a spin lock
 // 100, an insertion into an LRU map 400, one into socket storage 1,000. So none of these is on the
 // ordinary path: Services lie in a table that is hashed here, the cookie of the socket makes the
 // random choice, and what a socket dialled is remembered in a slot of its own, without a lock.
+// clang-format off: the kernel's types come first
 #include "vmlinux.h"
+// clang-format on
+
+#include "cluster/lab/datapath/ebpf_socket.h"
 
 #include <bpf/bpf_endian.h>
 #include <bpf/bpf_helpers.h>
-
-#include "cluster/lab/datapath/ebpf_socket.h"
 
 #define ECONNREFUSED 111
 #define ENOMEM 12
@@ -26,8 +29,8 @@ enum Verdict { reject = 0, proceed = 1 };
 const volatile __u64 seed = 0;
 
 // The table in use. It is never written after it is published: a sync fills a new one and swaps it
-// in, and a program that runs meanwhile finishes on the old one (the kernel frees an inner map after
-// an RCU grace period). So no Service is ever missing or half there.
+// in, and a program that runs meanwhile finishes on the old one (the kernel frees an inner map
+// after an RCU grace period). So no Service is ever missing or half there.
 struct service_table {
   __uint(type, BPF_MAP_TYPE_ARRAY);
   __uint(map_flags, BPF_F_INNER_MAP);  // sizes may differ from one to the next
@@ -61,10 +64,10 @@ struct Memory {
   __u32 flags;
 };
 
-// The slot of a socket is that of its cookie. Cookies are given in sequence, so a slot is taken over
-// only once as many newer sockets have dialled Services as there are slots. Whoever writes a slot
-// first puts `being_written` in place of the cookie it read, and if that is gone leaves the slot to
-// whoever was faster; readers look at the cookie again after they have read.
+// The slot of a socket is that of its cookie. Cookies are given in sequence, so a slot is taken
+// over only once as many newer sockets have dialled Services as there are slots. Whoever writes a
+// slot first puts `being_written` in place of the cookie it read, and if that is gone leaves the
+// slot to whoever was faster; readers look at the cookie again after they have read.
 struct {
   __uint(type, BPF_MAP_TYPE_ARRAY);
   __type(key, __u32);
@@ -106,7 +109,8 @@ static __noinline int spill(const struct Memory *what) {
   struct SocketPeer flow_key = {.cookie = what->cookie, .peer = what->service};
   struct SocketFlow flow = {.backend = what->backend, .generation = what->generation};
   struct SocketPeer dialled_key = {.cookie = what->cookie, .peer = what->backend};
-  if (what->flags & sticky && bpf_map_update_elem(&flows, &flow_key, &flow, BPF_ANY) != 0) return -1;
+  if (what->flags & sticky && bpf_map_update_elem(&flows, &flow_key, &flow, BPF_ANY) != 0)
+    return -1;
   return bpf_map_update_elem(&dialled, &dialled_key, &what->service, BPF_ANY) != 0 ? -1 : 0;
 }
 
@@ -349,14 +353,14 @@ static __always_inline void write_peer6(struct bpf_sock_addr *ctx,
   ctx->user_port = peer->port;
 }
 
-#define FORWARD_HOOK(name, family, translate)             \
-  SEC("cgroup/" #name #family)                            \
-  int name##family(struct bpf_sock_addr *ctx) {           \
-    struct SocketEndpoint peer = read_peer##family(ctx);  \
-    int translated = 0;                                   \
-    int verdict = translate(ctx, &peer, &translated);     \
-    if (translated) write_peer##family(ctx, &peer);       \
-    return verdict;                                       \
+#define FORWARD_HOOK(name, family, translate)            \
+  SEC("cgroup/" #name #family)                           \
+  int name##family(struct bpf_sock_addr *ctx) {          \
+    struct SocketEndpoint peer = read_peer##family(ctx); \
+    int translated = 0;                                  \
+    int verdict = translate(ctx, &peer, &translated);    \
+    if (translated) write_peer##family(ctx, &peer);      \
+    return verdict;                                      \
   }
 
 #define REVERSE_HOOK(name, family)                           \

@@ -1,11 +1,5 @@
 #include "cluster/lab/datapath/ebpf_socket.h"
 
-#include <arpa/inet.h>
-#include <bpf/bpf.h>
-#include <bpf/libbpf.h>
-#include <fcntl.h>
-#include <netinet/in.h>
-
 #include <algorithm>
 #include <array>
 #include <atomic>
@@ -16,6 +10,12 @@
 #include <set>
 #include <span>
 #include <utility>
+
+#include <arpa/inet.h>
+#include <bpf/bpf.h>
+#include <bpf/libbpf.h>
+#include <fcntl.h>
+#include <netinet/in.h>
 
 #include "base/bpf/bpf.h"
 #include "base/fd.h"
@@ -157,7 +157,8 @@ base::Result<> EbpfSocketDatapath::attach(const DatapathNode& node) {
                                                      ::bpf_program__name(program), node.cgroup));
       if (code == EBADF) {
         failed.error().kind = base::ErrorKind::missing;
-        failed.error().mend = "The directory must be in a cgroup2 hierarchy; see `stackbench doctor`.";
+        failed.error().mend =
+            "The directory must be in a cgroup2 hierarchy; see `stackbench doctor`.";
       }
       return failed;
     }
@@ -182,8 +183,8 @@ base::Result<> EbpfSocketDatapath::publish(const ServiceTable& table) {
   if (::bpf_map_update_batch(fresh.get(), indexes.data(), entries->data(), &count, nullptr) != 0) {
     return base::system_error(errno, "ebpf_socket: fill a table of {} entries", entries->size());
   }
-  // Returns after a grace period (kernel/bpf/syscall.c, maybe_wait_bpf_programs): then no program is
-  // left that runs on the table that was there before.
+  // Returns after a grace period (kernel/bpf/syscall.c, maybe_wait_bpf_programs): then no program
+  // is left that runs on the table that was there before.
   const __u32 first = 0;
   const int table_fd = fresh.get();
   if (::bpf_map_update_elem(::bpf_map__fd(skeleton_->maps.tables), &first, &table_fd, BPF_ANY) !=

@@ -1,133 +1,18 @@
-// The hooks against real sockets, in one network namespace that has no route to any Service
-// address: whatever arrives has been translated at the socket.
-#include "cluster/lab/datapath/ebpf_socket.h"
-
-#include <bpf/bpf.h>
-#include <fcntl.h>
-#include <gtest/gtest.h>
-#include <sys/wait.h>
-
+// The hooks against real sockets.
 #include <atomic>
 #include <csignal>
 #include <map>
 #include <set>
 #include <thread>
 
-#include "base/bpf/bpf.h"
-#include "base/testing/lab.h"
+#include <bpf/bpf.h>
+#include <fcntl.h>
+#include <sys/wait.h>
+
+#include "cluster/lab/datapath/ebpf_socket_fixture.h"
 
 namespace cluster {
 namespace {
-
-using base::testing::Transport;
-
-base::Endpoint at(std::string_view text) { return base::Endpoint::parse(text).value(); }
-
-// A family as an application may use it.
-struct Family {
-  std::string name;
-  base::Endpoint service;
-  std::vector<base::Endpoint> backends;
-  bool mapped = false;  // an AF_INET6 socket that dials ::ffff:a.b.c.d
-
-  friend void PrintTo(const Family& family, std::ostream* out) { *out << family.name; }
-};
-
-const std::vector<base::Endpoint> backends4 = {at("10.244.1.1:7001"), at("10.244.1.2:7001"),
-                                               at("10.244.1.3:7001")};
-const std::vector<base::Endpoint> backends6 = {at("[fd00:244:1::1]:7001"),
-                                               at("[fd00:244:1::2]:7001"),
-                                               at("[fd00:244:1::3]:7001")};
-const Family ipv4{"ipv4", at("10.96.0.10:8001"), backends4};
-const Family ipv6{"ipv6", at("[fd00:96::10]:8001"), backends6};
-const Family mapped{"mapped", at("10.96.0.10:8001"), backends4, true};
-
-ServiceEntry entry_of(const Family& family, Protocol protocol, std::size_t backends) {
-  ServiceEntry entry{.service = "web",
-                     .port_name = "",
-                     .protocol = protocol,
-                     .cluster = family.service,
-                     .backends = {}};
-  for (std::size_t i = 0; i < backends; ++i) {
-    entry.backends.push_back({.endpoint = family.backends.at(i), .pod = fmt::format("web-{}", i)});
-  }
-  return entry;
-}
-
-ServiceTable table_of(std::size_t backends) {
-  ServiceTable table;
-  for (const auto& family : {ipv4, ipv6}) {
-    for (const auto protocol : {Protocol::TCP, Protocol::UDP}) {
-      table.entries.push_back(entry_of(family, protocol, backends));
-    }
-  }
-  return table;
-}
-
-class EbpfSocket : public ::testing::Test {
- protected:
-  void SetUp() override {
-    if (const auto reason = base::testing::no_lab_here()) GTEST_SKIP() << *reason;
-    auto netns = base::testing::TestNetns::make();
-    ASSERT_TRUE(netns) << base::describe_error(netns.error());
-    netns_.emplace(std::move(*netns));
-    std::vector<std::pair<base::Endpoint, std::string>> served;
-    for (std::size_t i = 0; i < 3; ++i) {
-      for (const auto& backend : {backends4[i], backends6[i]}) {
-        const auto added = netns_->run(fmt::format("ip address add {}/{} dev lo nodad",
-                                                   backend.address, backend.address.host_prefix()));
-        ASSERT_TRUE(added) << base::describe_error(added.error());
-        served.emplace_back(backend, fmt::format("web-{}", i));
-      }
-    }
-    auto cgroup = base::testing::TestCgroup::make();
-    ASSERT_TRUE(cgroup) << base::describe_error(cgroup.error());
-    cgroup_.emplace(std::move(*cgroup));
-    for (const auto transport : {Transport::tcp, Transport::udp}) {
-      auto server =
-          netns_->inside([&] { return base::testing::EchoServer::start(served, transport); });
-      ASSERT_TRUE(server) << base::describe_error(server.error());
-      servers_.push_back(std::move(*server));
-    }
-    const auto entered = cgroup_->enter();
-    ASSERT_TRUE(entered) << base::describe_error(entered.error());
-    hook();
-  }
-
-  void hook() {
-    DatapathNode node;
-    node.name = "node1";
-    node.cgroup = cgroup_->path();
-    std::vector<DatapathNode> nodes;
-    nodes.push_back(std::move(node));
-    auto made = make_ebpf_socket_datapath(std::move(nodes));
-    ASSERT_TRUE(made) << base::describe_error(made.error());
-    datapath_ = std::move(*made);
-  }
-
-  void sync(const ServiceTable& table) {
-    const auto synced = datapath_->sync(table);
-    ASSERT_TRUE(synced) << base::describe_error(synced.error());
-  }
-
-  base::Result<base::UniqueFd> dial(const base::Endpoint& peer, Transport transport,
-                                    bool through_ipv6 = false) const {
-    return netns_->inside([&] { return base::testing::dial(peer, transport, through_ipv6); });
-  }
-
-  // Who answers a fresh TCP connection; the error's sentence when none does.
-  std::string answer_of(const base::Endpoint& service) const {
-    const auto socket = dial(service, Transport::tcp);
-    if (!socket) return socket.error().message;
-    const auto answer = base::testing::ask(socket->get());
-    return answer ? *answer : answer.error().message;
-  }
-
-  std::optional<base::testing::TestNetns> netns_;
-  std::optional<base::testing::TestCgroup> cgroup_;
-  std::vector<base::testing::EchoServer> servers_;
-  std::unique_ptr<Datapath> datapath_;
-};
 
 class EbpfSocketFamilies : public EbpfSocket, public ::testing::WithParamInterface<Family> {};
 
@@ -266,8 +151,8 @@ TEST_P(EbpfSocketFamilies, AnOpenConnectionKeepsTheServiceAddressWhenItsServiceG
 INSTANTIATE_TEST_SUITE_P(Each, EbpfSocketFamilies, ::testing::Values(ipv4, ipv6, mapped),
                          [](const auto& parameter) { return parameter.param.name; });
 
-// A second Service at 10.96.0.20 with one backend of its own, web-2, beside the first with web-0 and
-// web-1.
+// A second Service at 10.96.0.20 with one backend of its own, web-2, beside the first with web-0
+// and web-1.
 ServiceTable two_services() {
   auto first = entry_of(ipv4, Protocol::UDP, 2);
   auto second = entry_of(ipv4, Protocol::UDP, 0);
@@ -279,8 +164,8 @@ ServiceTable two_services() {
 
 TEST_F(EbpfSocket, OneUnconnectedSocketKeepsTwoServicesApart) {
   sync(two_services());
-  const auto socket = netns_->inside(
-      [&] { return base::testing::open_socket(ipv4.service, Transport::udp); });
+  const auto socket =
+      netns_->inside([&] { return base::testing::open_socket(ipv4.service, Transport::udp); });
   ASSERT_TRUE(socket);
   std::set<std::string> of_first;
   for (int i = 0; i < 30; ++i) {
@@ -297,8 +182,8 @@ TEST_F(EbpfSocket, OneUnconnectedSocketKeepsTwoServicesApart) {
 
 TEST_F(EbpfSocket, AReplyAfterTheBackendChangedStillShowsTheService) {
   sync(table_of(3));
-  const auto socket = netns_->inside(
-      [&] { return base::testing::open_socket(ipv4.service, Transport::udp); });
+  const auto socket =
+      netns_->inside([&] { return base::testing::open_socket(ipv4.service, Transport::udp); });
   ASSERT_TRUE(socket);
   ASSERT_TRUE(base::testing::send_to(socket->get(), ipv4.service, "?"));
   ASSERT_TRUE(base::testing::eventually([&] {
@@ -309,7 +194,8 @@ TEST_F(EbpfSocket, AReplyAfterTheBackendChangedStillShowsTheService) {
   std::string first;
   for (std::size_t i = 0; i < 3 && first.empty(); ++i) {
     auto without = table_of(3);
-    for (auto& entry : without.entries) entry.backends.erase(entry.backends.begin() + static_cast<std::ptrdiff_t>(i));
+    for (auto& entry : without.entries)
+      entry.backends.erase(entry.backends.begin() + static_cast<std::ptrdiff_t>(i));
     sync(without);
     ASSERT_TRUE(base::testing::send_to(socket->get(), ipv4.service, "?"));
     const auto reply = base::testing::receive_from(socket->get());
@@ -320,8 +206,8 @@ TEST_F(EbpfSocket, AReplyAfterTheBackendChangedStillShowsTheService) {
   EXPECT_NE(first, "");
 }
 
-// Every newer socket that dials a Service may take the slot of an older one over; a choice that must
-// hold survives that, and a change of the table after it.
+// Every newer socket that dials a Service may take the slot of an older one over; a choice that
+// must hold survives that, and a change of the table after it.
 TEST_F(EbpfSocket, AStickyChoiceOutlivesItsSlot) {
   sync(table_of(3));
   std::vector<base::UniqueFd> sockets;
@@ -334,8 +220,8 @@ TEST_F(EbpfSocket, AStickyChoiceOutlivesItsSlot) {
     return answer->text;
   };
   for (int i = 0; i < 12; ++i) {
-    auto socket = netns_->inside(
-        [&] { return base::testing::open_socket(ipv4.service, Transport::udp); });
+    auto socket =
+        netns_->inside([&] { return base::testing::open_socket(ipv4.service, Transport::udp); });
     ASSERT_TRUE(socket);
     sockets.push_back(std::move(*socket));
     first.push_back(ask(sockets.back()));
@@ -361,9 +247,9 @@ TEST_F(EbpfSocket, OnlyTheExactAddressPortAndProtocolAreTranslated) {
   table.entries.push_back(entry_of(ipv4, Protocol::TCP, 3));
   sync(table);
   EXPECT_TRUE(answer_of(ipv4.service).starts_with("web-"));
-  for (const auto& [peer, transport] :
-       {std::pair(at("10.96.0.10:8002"), Transport::tcp),
-        std::pair(at("10.96.0.11:8001"), Transport::tcp), std::pair(ipv4.service, Transport::udp)}) {
+  for (const auto& [peer, transport] : {std::pair(at("10.96.0.10:8002"), Transport::tcp),
+                                        std::pair(at("10.96.0.11:8001"), Transport::tcp),
+                                        std::pair(ipv4.service, Transport::udp)}) {
     const auto socket = dial(peer, transport);
     ASSERT_FALSE(socket) << peer.to_string();
     EXPECT_EQ(socket.error().code, ENETUNREACH) << socket.error().message;
@@ -395,10 +281,12 @@ TEST_F(EbpfSocket, NoServiceIsMissingForAMomentWhileTablesAreSwapped) {
     });
   });
   int swaps = 0;
-  const bool enough = base::testing::eventually([&] {
-    sync(table_of(static_cast<std::size_t>(1 + swaps++ % 3)));
-    return swaps >= 60 && connects.load() > 2000;
-  }, std::chrono::seconds(20));
+  const bool enough = base::testing::eventually(
+      [&] {
+        sync(table_of(static_cast<std::size_t>(1 + swaps++ % 3)));
+        return swaps >= 60 && connects.load() > 2000;
+      },
+      std::chrono::seconds(20));
   stop.store(true);
   dialler.join();
   EXPECT_TRUE(enough) << connects.load() << " connects, " << swaps << " swaps";
@@ -451,7 +339,8 @@ std::uint32_t attached_to(const std::string& path) {
   std::uint32_t count = 64;
   std::array<std::uint32_t, 64> ids{};
   std::uint32_t flags = 0;
-  if (::bpf_prog_query(cgroup.get(), BPF_CGROUP_INET4_CONNECT, 0, &flags, ids.data(), &count) != 0) {
+  if (::bpf_prog_query(cgroup.get(), BPF_CGROUP_INET4_CONNECT, 0, &flags, ids.data(), &count) !=
+      0) {
     return ~0U;
   }
   return count;
@@ -492,105 +381,6 @@ TEST_F(EbpfSocket, ADirectoryThatIsNoCgroup2IsRefusedByName) {
   ASSERT_FALSE(made);
   EXPECT_EQ(made.error().kind, base::ErrorKind::missing);
   EXPECT_NE(made.error().message.find("/tmp"), std::string::npos);
-}
-
-// A program that does nothing, at the same hook: what the statistics themselves cost there.
-class EmptyProgram {
- public:
-  static base::Result<EmptyProgram> attach(bpf_attach_type hook, const std::string& cgroup) {
-    const std::array<bpf_insn, 2> proceed{{
-        {.code = BPF_ALU64 | BPF_MOV | BPF_K, .dst_reg = 0, .src_reg = 0, .off = 0, .imm = 1},
-        {.code = BPF_JMP | BPF_EXIT, .dst_reg = 0, .src_reg = 0, .off = 0, .imm = 0},
-    }};
-    LIBBPF_OPTS(bpf_prog_load_opts, options, .expected_attach_type = hook);
-    EmptyProgram made;
-    made.program_.reset(::bpf_prog_load(BPF_PROG_TYPE_CGROUP_SOCK_ADDR, "empty", "GPL",
-                                        proceed.data(), proceed.size(), &options));
-    if (!made.program_) return base::system_error(errno, "load an empty program");
-    const base::UniqueFd directory(::open(cgroup.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
-    made.link_.reset(::bpf_link_create(made.program_.get(), directory.get(), hook, nullptr));
-    if (!made.link_) return base::system_error(errno, "attach an empty program");
-    return made;
-  }
-  [[nodiscard]] base::ProgramCost cost() const {
-    return base::program_cost(program_.get()).value();
-  }
-
- private:
-  base::UniqueFd program_;
-  base::UniqueFd link_;
-};
-
-base::ProgramCost cost_of(const base::Json& facts, const std::string& hook) {
-  const auto& cost = facts.at("hooks").at(hook);
-  return {.run_count = cost.at("run_count").get<std::uint64_t>(),
-          .run_time_ns = cost.at("run_time_ns").get<std::uint64_t>()};
-}
-
-double per_run(const base::ProgramCost& before, const base::ProgramCost& after) {
-  return static_cast<double>(after.run_time_ns - before.run_time_ns) /
-         static_cast<double>(after.run_count - before.run_count);
-}
-
-// measurement.md, row 13. The statistics bill a preempted program for the time it did not run, so
-// the cheapest of a few rounds is the program's cost and the dearer ones are the machine's; and they
-// cost clock reads of their own, which an empty program at the same hook shows.
-TEST_F(EbpfSocket, AHookCostsAtMostTwoHundredNanosecondsPerEvent) {
-  sync(table_of(3));
-  const auto statistics = base::enable_program_statistics();
-  ASSERT_TRUE(statistics) << base::describe_error(statistics.error());
-  std::map<std::string, EmptyProgram> empty;
-  for (const auto& [hook, type] : {std::pair("connect4", BPF_CGROUP_INET4_CONNECT),
-                                   std::pair("sendmsg4", BPF_CGROUP_UDP4_SENDMSG),
-                                   std::pair("recvmsg4", BPF_CGROUP_UDP4_RECVMSG),
-                                   std::pair("getpeername4", BPF_CGROUP_INET4_GETPEERNAME)}) {
-    auto program = EmptyProgram::attach(type, cgroup_->path());
-    ASSERT_TRUE(program) << base::describe_error(program.error());
-    empty.emplace(hook, std::move(*program));
-  }
-  const auto connected = dial(ipv4.service, Transport::tcp);
-  ASSERT_TRUE(connected);
-  const auto datagrams = netns_->inside(
-      [&] { return base::testing::open_socket(ipv4.service, Transport::udp); });
-  ASSERT_TRUE(datagrams);
-
-  std::map<std::string, double> cheapest;
-  std::map<std::string, double> floor;
-  const auto round = [&] {
-    const auto facts = datapath_->facts();
-    std::map<std::string, base::ProgramCost> floors;
-    for (const auto& [hook, program] : empty) floors[hook] = program.cost();
-    netns_->inside([&] {
-      for (int i = 0; i < 500; ++i) {
-        EXPECT_TRUE(base::testing::ask_at(datagrams->get(), ipv4.service));  // sendmsg4, recvmsg4
-        EXPECT_TRUE(base::testing::peer_of(connected->get()));               // getpeername4
-        EXPECT_TRUE(base::testing::dial(ipv4.service, Transport::udp));      // connect4
-      }
-      return 0;
-    });
-    const auto facts_after = datapath_->facts();
-    for (const auto& [hook, program] : empty) {
-      const auto after = cost_of(facts_after, hook);
-      EXPECT_GE(after.run_count - cost_of(facts, hook).run_count, 500U) << hook;
-      const auto keep_least = [&](std::map<std::string, double>& least, double value) {
-        const auto [kept, is_first] = least.emplace(hook, value);
-        if (!is_first) kept->second = std::min(kept->second, value);
-      };
-      keep_least(cheapest, per_run(cost_of(facts, hook), after));
-      keep_least(floor, per_run(floors[hook], program.cost()));
-    }
-  };
-  const auto own = [&](const std::string& hook) { return cheapest[hook] - floor[hook]; };
-  for (int rounds = 0; rounds < 20; ++rounds) {
-    round();
-    if (std::ranges::all_of(empty, [&](const auto& one) { return own(one.first) <= 200; })) break;
-  }
-  for (const auto& [hook, program] : empty) {
-    RecordProperty(hook + "_ns", fmt::format("{:.0f}", cheapest[hook]));
-    RecordProperty(hook + "_of_which_statistics_ns", fmt::format("{:.0f}", floor[hook]));
-    EXPECT_LE(own(hook), 200) << hook;
-    EXPECT_GT(own(hook), 0) << hook;
-  }
 }
 
 }  // namespace

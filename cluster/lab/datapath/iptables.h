@@ -1,7 +1,9 @@
 // The `iptables` datapath: kube-proxy's iptables mode, chain for chain (pkg/proxy/iptables/
 // proxier.go, syncProxyRules). KUBE-SERVICES walks one rule per Service port to KUBE-SVC-*, which
 // picks a KUBE-SEP-* by `statistic --mode random`, which translates (DNAT). 0x4000 marks what
-// KUBE-POSTROUTING masquerades. A Service without endpoints is refused in the filter table.
+// KUBE-POSTROUTING masquerades. A Service without endpoints is refused in the filter table; a
+// client in a lab notices after one second: over veth the ICMP error arrives inside connect(2),
+// where the kernel only notes it (tcp_v4_err, sk_err_soft), and the SYN sent again meets it anew.
 //
 // Where it differs: kube-proxy shares its tables with others and restores with --noflush; a lab's
 // node has no others, so a sync replaces both tables whole, one transaction each.

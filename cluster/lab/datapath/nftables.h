@@ -2,7 +2,8 @@
 // Kubernetes 1.31 and later). One table `kube-proxy` per family; the verdict map @service-ips finds
 // a Service port in one lookup and goes to service-*, which picks an endpoint-* by
 // `numgen random mod N vmap`, which translates (dnat). @no-endpoint-services refuses what has no
-// endpoints, @cluster-ips the ports a Service does not offer. 0x4000 marks what is masqueraded.
+// endpoints (noticed after a second, as datapath/iptables.h explains), @cluster-ips the ports a
+// Service does not offer. 0x4000 marks what is masqueraded.
 //
 // Where it differs: kube-proxy edits its table element by element; a sync here deletes and loads
 // it in one transaction, which the kernel applies at one instant as well. Chains for NodePorts and

@@ -1,0 +1,89 @@
+// Prints, as JSON, the schema and documents it must accept or refuse, for schema_test.py: every
+// shipped scenario as it was written and as it is resolved, and the first of them with one thing
+// broken at a time.
+#include <cstdio>
+#include <filesystem>
+
+#include "base/file.h"
+#include "base/json.h"
+#include "stackbench/scenario/decode.h"
+#include "stackbench/scenario/overrides.h"
+#include "stackbench/scenario/reader.h"
+#include "stackbench/scenario/schema.h"
+#include "stackbench/scenario/yaml.h"
+
+namespace stackbench {
+namespace {
+
+// Each breaks one thing that a schema can see.
+constexpr std::array broken{
+    "colour=red",
+    "question=12",
+    "family=ipv5",
+    "blocks=5",
+    "blocks='12'",
+    "blocks=1001",
+    "seed=[1]",
+    "arms=[]",
+    "arms.0.name=Not-A-Name",
+    "arms.0.dial=web",
+    "arms.0.dail=pod/web",
+    "workloads=[]",
+    "workloads=[{duration: 1s}]",
+    "workloads.0.kind=tcp_r",
+    "workloads.0.duration=30",
+    "workloads.0.duration='30'",
+    "workloads.0.rate=5000",
+    "workloads.0.connections=0",
+    "workloads.0.request=16K",
+    "topology={}",
+    "topology.pods={}",
+    "topology.pods.My_Pod={node: 1}",
+    "topology.pods.web.node=0",
+    "topology.services.web={}",
+    "environments.net-rules={datapath: iptables}",
+    "environments.iptables.datapath=ipvs",
+    "checks=[translated_at, translated_at]",
+    "checks=[translated]",
+    "expect.0.at_most=5/s",
+    "expect.0.at_least=five",
+    "expect=[{metric: rate, arm: direct}]",
+    "expect=[{metric: latency.p5, arm: direct, at_most: 1ms}]",
+    "faults=[{kind: hook_left_out}]",
+};
+
+base::Result<base::Json> cases(const std::string& folder) {
+  auto valid = base::Json::object();
+  auto invalid = base::Json::object();
+  for (const auto& entry : std::filesystem::directory_iterator(folder)) {
+    const auto file = entry.path().string();
+    ASSIGN_OR_RETURN(const auto scenario, load_scenario(file, {}));
+    ASSIGN_OR_RETURN(const auto text, base::read_file(file));
+    const auto document = parse_yaml(text);
+    if (!document.root) return base::fail(base::ErrorKind::input, "{}: empty", file);
+    valid[file + " as written"] = decode_json(*document.root);
+    valid[file + " resolved"] = base::to_json(scenario);
+    for (const auto* change : broken) {
+      auto root = *document.root;
+      RETURN_IF_ERROR(apply_override(root, change, 1));
+      invalid[file + " with " + change] = decode_json(root);
+    }
+  }
+  return base::Json{{"schema", scenario_schema()}, {"valid", valid}, {"invalid", invalid}};
+}
+
+}  // namespace
+}  // namespace stackbench
+
+int main(int argc, char** argv) {
+  if (argc != 2) {
+    fmt::print(stderr, "usage: schema_cases FOLDER\n");
+    return 2;
+  }
+  const auto json = stackbench::cases(argv[1]);
+  if (!json) {
+    fmt::print(stderr, "{}\n", base::describe_error(json.error()));
+    return 2;
+  }
+  fmt::print("{}\n", base::dump_json(*json));
+}
