@@ -43,6 +43,7 @@ base::Result<ClientResult> connect_request_reply(const ClientJob& job, int stop_
     if (next == Phases::Next::stopped) return stopped_early();
     if (next == Phases::Next::finished) break;
 
+    const auto occupied = base::monotonic_now();
     auto fd = tcp_socket(job.server, Exchange<wait>::socket_flags);
     if (!fd) return base::system_error(fd.error(), "socket for {}", job.server);
     if constexpr (wait != WaitStrategy::spin) {
@@ -74,7 +75,7 @@ base::Result<ClientResult> connect_request_reply(const ClientJob& job, int stop_
       if (meter.window_open()) {
         meter.connected(established - begun);
         meter.request_done(replied - begun, server_id);
-        meter.occupied_beyond_latency((closed - now) - (replied - begun));
+        meter.occupied_beyond_latency((closed - occupied) - (replied - begun));
       }
     } else {
       if (end.kind == ExchangeEnd::Kind::stopped) return stopped_early();

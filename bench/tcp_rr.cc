@@ -45,19 +45,19 @@ base::Result<ClientResult> request_and_reply(const ClientJob& job, int stop_fd) 
       continue;
     }
     std::uint32_t server_id = 0;
-    const auto end = exchange.run(connection->get(), now, server_id);
-    // The stamp that ends one request begins the next: one reading of the clock per request, and
-    // no time that belongs to none.
-    const auto done = base::monotonic_now();
+    // A stamp of its own, not the end of the request before: what this loop does between two
+    // requests is no latency, and the residual of Little's law is where it shows.
+    const auto begun = base::monotonic_now();
+    const auto end = exchange.run(connection->get(), begun, server_id);
+    now = base::monotonic_now();
     if (end.kind == ExchangeEnd::Kind::replied) [[likely]] {
-      if (meter.window_open()) meter.request_done(done - now, server_id);
+      if (meter.window_open()) meter.request_done(now - begun, server_id);
     } else {
       if (end.kind == ExchangeEnd::Kind::stopped) return stopped_early();
       count_exchange_end(end, meter.errors());
       meter.connection_closing(connection->get());
       connection = std::unexpected(ENOTCONN);
     }
-    now = done;
   }
   if (connection) meter.connection_closing(connection->get());
   return meter.result();
