@@ -32,12 +32,11 @@ function(stackbench_probe name)
   set(object ${STACKBENCH_GENERATED}/${room}/${name}.bpf.o)
   set(skeleton ${STACKBENCH_GENERATED}/${room}/${name}.skel.h)
   file(MAKE_DIRECTORY ${STACKBENCH_GENERATED}/${room})
-  file(RELATIVE_PATH object_in_build ${CMAKE_BINARY_DIR} ${object})
   add_custom_command(
     OUTPUT ${object}
     COMMAND ${STACKBENCH_CLANG} -g -O2 -target bpf -mcpu=v3 -Wall -Wextra -Werror
             -Wno-unused-parameter -Wno-missing-declarations -D__TARGET_ARCH_${STACKBENCH_BPF_ARCH}
-            -I${STACKBENCH_GENERATED} -I${CMAKE_SOURCE_DIR} -MD -MF ${object}.d -MT ${object_in_build}
+            -I${STACKBENCH_GENERATED} -I${CMAKE_SOURCE_DIR} -MD -MF ${object}.d -MT ${object}
             -c ${source} -o ${object}
     DEPENDS ${source} DEPFILE ${object}.d COMMENT "eBPF ${room}/${name}" VERBATIM)
   add_custom_command(

@@ -55,14 +55,13 @@ function(stackbench_fuzzer name)
   set(objects)
   foreach(source IN LISTS arg_SOURCES)
     set(object ${binary}_objects/${source}.o)
-    file(RELATIVE_PATH object_in_build ${CMAKE_BINARY_DIR} ${object})
     get_filename_component(folder ${object} DIRECTORY)
     file(MAKE_DIRECTORY ${folder})
     add_custom_command(
       OUTPUT ${object}
       COMMAND ${CMAKE_CXX_COMPILER_LAUNCHER} ${STACKBENCH_CLANGXX} -std=c++23 -O1 -g1 ${sanitize}
               -I${CMAKE_SOURCE_DIR} -DSTACKBENCH_VERSION="${PROJECT_VERSION}"
-              -MD -MF ${object}.d -MT ${object_in_build} -c ${CMAKE_SOURCE_DIR}/${source} -o ${object}
+              -MD -MF ${object}.d -MT ${object} -c ${CMAKE_SOURCE_DIR}/${source} -o ${object}
       DEPENDS ${CMAKE_SOURCE_DIR}/${source} DEPFILE ${object}.d
       COMMENT "Fuzzer ${name}: ${source}" VERBATIM)
     list(APPEND objects ${object})
