@@ -1,10 +1,10 @@
 #include "base/address.h"
 
-#include <netinet/in.h>
+#include <string>
+
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
-
-#include <string>
+#include <netinet/in.h>
 
 namespace base {
 namespace {
@@ -57,9 +57,9 @@ TEST(Endpoint, ReadsBothFamiliesAndWritesThemBack) {
 }
 
 TEST(Endpoint, RefusesWhatCouldBeReadTwoWays) {
-  for (const auto* text : {"", "10.0.0.1", "10.0.0.1:", "10.0.0.1:65536", "10.0.0.1:-1",
-                           "10.0.0.1:+1", "10.0.0.1:80x", "[10.0.0.1]:80", "fd00::1:80", "[fd00::1]",
-                           "[fd00::1:80", "[]:80", ":80"}) {
+  for (const auto* text :
+       {"", "10.0.0.1", "10.0.0.1:", "10.0.0.1:65536", "10.0.0.1:-1", "10.0.0.1:+1", "10.0.0.1:80x",
+        "[10.0.0.1]:80", "fd00::1:80", "[fd00::1]", "[fd00::1:80", "[]:80", ":80"}) {
     const auto endpoint = Endpoint::parse(text);
     ASSERT_FALSE(endpoint) << text;
     EXPECT_EQ(endpoint.error().kind, ErrorKind::input);

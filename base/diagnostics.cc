@@ -23,8 +23,7 @@ std::vector<std::string_view> characters(std::string_view text) {
     const auto length = utf8_length(text);
     const auto lead = static_cast<unsigned char>(text.front());
     // U+0080 to U+009F are control characters too: C1, which some terminals obey.
-    const bool c1 =
-        length == 2 && lead == 0xC2 && static_cast<unsigned char>(text[1]) < 0xA0;
+    const bool c1 = length == 2 && lead == 0xC2 && static_cast<unsigned char>(text[1]) < 0xA0;
     if (lead == '\t') {
       all.push_back(" ");
     } else if (length == 0 || lead < 0x20 || lead == 0x7F || c1) {

@@ -1,7 +1,8 @@
 // Faults of a text the user wrote: where each one is, the line with a caret, and all of them at
 // once. The form is the one compilers taught everybody:
 //
-//   scenarios/kpr.yaml:19:30: workloads[0].duration: expected a duration such as 30s or 250ms, got "30"
+//   scenarios/kpr.yaml:19:30: workloads[0].duration: expected a duration such as 30s or 250ms, got
+//   "30"
 //      19 |   - {kind: tcp_rr, duration: 30}
 //         |                              ^
 #pragma once

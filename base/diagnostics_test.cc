@@ -22,12 +22,11 @@ TEST(Diagnostic, ShowsTheLineAndACaretBelowTheFault) {
   std::string text;
   for (int line = 1; line < 19; ++line) text += "#\n";
   text += "  - {kind: tcp_rr, duration: 30}\nblocks: 12\n";
-  const Diagnostic diagnostic{
-      .source = "scenarios/kpr.yaml",
-      .line = 19,
-      .column = 30,
-      .path = "workloads[0].duration",
-      .message = "expected a duration such as 30s or 250ms, got \"30\""};
+  const Diagnostic diagnostic{.source = "scenarios/kpr.yaml",
+                              .line = 19,
+                              .column = 30,
+                              .path = "workloads[0].duration",
+                              .message = "expected a duration such as 30s or 250ms, got \"30\""};
   EXPECT_EQ(render(diagnostic, text),
             "scenarios/kpr.yaml:19:30: workloads[0].duration: expected a duration such as 30s or "
             "250ms, got \"30\"\n"
@@ -76,9 +75,10 @@ TEST(Diagnostic, CutsALongLineAroundTheCaret) {
   const std::string line = std::string(500, 'a') + "B" + std::string(500, 'c');
   const auto shown = render(at(1, 501), line);
   EXPECT_EQ(shown, "a.yaml:1:501: wrong\n    1 | \xE2\x80\xA6" + std::string(50, 'a') + "B" +
-                       std::string(49, 'c') + "\xE2\x80\xA6\n      | " + std::string(51, ' ') + "^");
-  EXPECT_EQ(render(at(1, 3), line), "a.yaml:1:3: wrong\n    1 | " + std::string(100, 'a') +
-                                        "\xE2\x80\xA6\n      |   ^");
+                       std::string(49, 'c') + "\xE2\x80\xA6\n      | " + std::string(51, ' ') +
+                       "^");
+  EXPECT_EQ(render(at(1, 3), line),
+            "a.yaml:1:3: wrong\n    1 | " + std::string(100, 'a') + "\xE2\x80\xA6\n      |   ^");
   EXPECT_EQ(render(at(1, 1002), line), "a.yaml:1:1002: wrong\n    1 | \xE2\x80\xA6" +
                                            std::string(100, 'c') + "\n      | " +
                                            std::string(101, ' ') + "^");

@@ -118,7 +118,8 @@ TEST(Json, NamesThePlaceOfWhatItRefuses) {
   EXPECT_EQ(message(R"({"ratio": -0.5})"), "result.ratio: expected at least 0, got -0.5");
   EXPECT_EQ(message(R"({"large": -1})"),
             "result.large: expected an integer between 0 and 18446744073709551615, got -1");
-  EXPECT_EQ(message(R"({"level": "mid"})"), R"(result.level: expected one of low, high, got "mid")");
+  EXPECT_EQ(message(R"({"level": "mid"})"),
+            R"(result.level: expected one of low, high, got "mid")");
   EXPECT_EQ(message(R"({"wait": "5"})"),
             R"(result.wait: expected a duration such as 30s or 250ms, got "5")");
   EXPECT_EQ(message(R"({"wait": 5})"),

@@ -1,8 +1,8 @@
 #include "base/result.h"
 
-#include <gtest/gtest.h>
-
 #include <memory>
+
+#include <gtest/gtest.h>
 
 namespace base {
 namespace {
@@ -69,8 +69,9 @@ TEST(InContext, LeadsTheMessageAndKeepsTheRest) {
 }
 
 TEST(DescribeError, ShowsTheMendBelowTheMessage) {
-  EXPECT_EQ(describe_error(fail_with_mend(ErrorKind::missing, "no nft", "Install nftables.").error()),
-            "no nft\n  Install nftables.");
+  EXPECT_EQ(
+      describe_error(fail_with_mend(ErrorKind::missing, "no nft", "Install nftables.").error()),
+      "no nft\n  Install nftables.");
   EXPECT_EQ(describe_error(fail(ErrorKind::usage, "no file").error()), "no file");
 }
 

@@ -36,13 +36,13 @@ std::optional<Quantity> split_quantity(std::string_view text) {
 // split_quantity does not read.
 std::string shortest(double value) {
   std::array<char, 400> text{};  // the longest, the smallest double, takes 326
-  const auto end = std::to_chars(text.data(), text.data() + text.size(), value,
-                                 std::chars_format::fixed);
+  const auto end =
+      std::to_chars(text.data(), text.data() + text.size(), value, std::chars_format::fixed);
   return {text.data(), end.ptr};
 }
 
-constexpr std::array duration_units{Unit{"ns", 1},   Unit{"us", 1e3}, Unit{"ms", 1e6},
-                                    Unit{"s", 1e9},  Unit{"m", 60e9}, Unit{"h", 3600e9}};
+constexpr std::array duration_units{Unit{"ns", 1},  Unit{"us", 1e3}, Unit{"ms", 1e6},
+                                    Unit{"s", 1e9}, Unit{"m", 60e9}, Unit{"h", 3600e9}};
 constexpr std::array byte_units{Unit{"B", 1}, Unit{"KiB", 1024.0}, Unit{"MiB", 1048576.0},
                                 Unit{"GiB", 1073741824.0}};
 

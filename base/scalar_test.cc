@@ -1,8 +1,8 @@
 #include "base/scalar.h"
 
-#include <gtest/gtest.h>
-
 #include <regex>
+
+#include <gtest/gtest.h>
 
 namespace base {
 namespace {
@@ -28,8 +28,8 @@ void expect_refused(std::initializer_list<std::string_view> texts) {
     EXPECT_TRUE(read.error().message.starts_with("expected ")) << read.error().message;
     EXPECT_TRUE(read.error().message.ends_with(fmt::format("got \"{}\"", text)))
         << read.error().message;
-    EXPECT_FALSE(std::regex_match(std::string(text),
-                                  std::regex(std::string(StringScalar<T>::pattern))))
+    EXPECT_FALSE(
+        std::regex_match(std::string(text), std::regex(std::string(StringScalar<T>::pattern))))
         << "the schema would accept " << text;
   }
 }
@@ -68,7 +68,8 @@ TEST(DurationScalar, WritesTheLargestUnitThatIsExact) {
 }
 
 TEST(DurationScalar, ReadsBackWhatItWrites) {
-  for (const auto value : {0ns, 1ns, 999ns, 1001ns, 123456789ns}) expect_round_trip<Duration>(value);
+  for (const auto value : {0ns, 1ns, 999ns, 1001ns, 123456789ns})
+    expect_round_trip<Duration>(value);
   for (const Duration value : {Duration(60s), Duration(1h), Duration(8'999'999'999'000'000'000)}) {
     expect_round_trip(value);
   }
@@ -165,7 +166,7 @@ TEST(NamedEnum, HasOneSpelling) {
 
 TEST(NearestName, ForgivesASlipOfTheFingers) {
   const std::vector<std::string_view> known{"duration", "connections", "wait", "rate"};
-  EXPECT_EQ(nearest_name("duratoin", known), "duration");  // neighbours swapped
+  EXPECT_EQ(nearest_name("duratoin", known), "duration");   // neighbours swapped
   EXPECT_EQ(nearest_name("durration", known), "duration");  // one too many
   EXPECT_EQ(nearest_name("conections", known), "connections");
   EXPECT_EQ(nearest_name("rat", known), "rate");

@@ -4,7 +4,7 @@
 #include <array>
 #include <cerrno>
 #include <limits>
-#include <optional>
+#include <utility>
 
 #include <sys/epoll.h>
 #include <sys/prctl.h>
@@ -109,16 +109,16 @@ class FlowLoop {
   }
 
   base::Result<> run_open() {
-    ASSIGN_OR_RETURN(auto schedule,
-                     arrival_schedule(*spec_.rate, spec_.warm_up + spec_.duration, job_.seed));
+    ASSIGN_OR_RETURN(auto schedule, arrival_schedule(spec_.rate.value_or(base::RequestRate{}),
+                                                     spec_.warm_up + spec_.duration, job_.seed));
     for (std::uint32_t i = 0; i < flows_.size(); ++i) idle_.push(i);
     const auto start = base::monotonic_now();
     window_begin_ = start + spec_.warm_up;
     window_end_ = window_begin_ + spec_.duration;
-    pacer_.emplace(std::move(schedule), start);
+    pacer_ = OpenLoopPacer(std::move(schedule), start);
     last_done_ = window_end_;
     bool opened = false;
-    while ((!pacer_->exhausted() || busy_ > 0) && !over()) {
+    while ((!pacer_.exhausted() || busy_ > 0) && !over()) {
       const auto now = base::monotonic_now();
       if (!opened && now >= window_begin_) {
         meter_.open_window(window_begin_);
@@ -127,7 +127,7 @@ class FlowLoop {
       send_due(now);
       // The window's beginning is a due time as well: its accounting starts then.
       auto until = opened ? never : window_begin_;
-      if (const auto due = pacer_->next_due(); due && !idle_.empty()) until = std::min(until, *due);
+      if (const auto due = pacer_.next_due(); due && !idle_.empty()) until = std::min(until, *due);
       pass(until, until != never);
     }
     if (!opened) meter_.open_window(window_begin_);
@@ -223,7 +223,7 @@ class FlowLoop {
   // Hands due requests to idle flows, oldest first.
   void send_due(base::MonotonicTime now) {
     while (!idle_.empty()) {
-      const auto due = pacer_->take_due(now);
+      const auto due = pacer_.take_due(now);
       if (!due) return;
       begin_request(flows_[idle_.pop()], *due, now);
       now = base::monotonic_now();
@@ -354,7 +354,7 @@ class FlowLoop {
   void next_request(Flow& flow, base::MonotonicTime now) {
     if (!open_loop_) {
       if (now < window_end_ && !stopped_) begin_request(flow, now, now);
-    } else if (const auto due = pacer_->take_due(now)) {
+    } else if (const auto due = pacer_.take_due(now)) {
       begin_request(flow, *due, now);
     } else {
       idle_.push(static_cast<std::uint32_t>(&flow - flows_.data()));
@@ -420,7 +420,7 @@ class FlowLoop {
   base::UniqueFd epoll_;
   std::vector<Flow> flows_;
   IdleQueue idle_;
-  std::optional<OpenLoopPacer> pacer_;
+  OpenLoopPacer pacer_{{}, {}};  // an open loop's; empty in a closed one
   std::vector<char> request_;
   std::vector<char> scratch_;
   std::array<epoll_event, 64> events_{};

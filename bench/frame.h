@@ -39,7 +39,7 @@ inline void encode(const Header& header, char* out) {
 }
 
 // Whether a message may be that long.
-inline constexpr bool sound_length(std::uint64_t bytes) {
+constexpr bool sound_length(std::uint64_t bytes) {
   return bytes >= header_bytes && bytes <= max_message_bytes;
 }
 

@@ -71,13 +71,12 @@ TEST(OpenLoopPacer, DueTimesIgnoreHowLateTheCallerIs) {
   std::vector<MonotonicTime> expected;
   for (int i = 0; i < 3; ++i) {
     clock.advance(milliseconds(1));
-    const auto due = punctual.take_due(clock.now);
-    ASSERT_TRUE(due);
-    expected.push_back(*due);
+    if (const auto due = punctual.take_due(clock.now)) expected.push_back(*due);
   }
   clock.advance(seconds(10));
   std::vector<MonotonicTime> after_stall;
   while (const auto due = stalled.take_due(clock.now)) after_stall.push_back(*due);
+  ASSERT_EQ(expected.size(), 3U);
   EXPECT_EQ(after_stall, expected);
   EXPECT_EQ(expected.front(), start + milliseconds(1));
 }

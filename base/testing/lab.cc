@@ -303,7 +303,8 @@ Result<EchoServer> EchoServer::start(const std::vector<std::pair<Endpoint, std::
   std::vector<State::Served> served;
   for (const auto& [endpoint, name] : endpoints) {
     ASSIGN_OR_RETURN(auto fd, listen_at(endpoint, transport));
-    served.push_back({std::move(fd), [name = name] { return name; }, transport == Transport::tcp});
+    served.push_back(
+        {std::move(fd), [answer = name] { return answer; }, transport == Transport::tcp});
   }
   return begin(std::move(served), transport);
 }

@@ -27,7 +27,7 @@ void histogram_record(benchmark::State& state) {
   const auto values = latencies();
   base::Histogram histogram;
   histogram.prepare();
-  for (auto _ : state) {
+  for ([[maybe_unused]] auto _ : state) {
     for (const auto value : values) {
       histogram.record(value);
       // The next record comes after system calls: nothing may stay in registers between two.
@@ -42,7 +42,7 @@ BENCHMARK(histogram_record);
 void histogram_record_reference(benchmark::State& state) {
   const auto values = latencies();
   auto reference = make_hdr_reference(3'600'000'000'000);
-  for (auto _ : state) {
+  for ([[maybe_unused]] auto _ : state) {
     for (const auto value : values) {
       hdr_record(reference, static_cast<std::int64_t>(value));
       benchmark::ClobberMemory();
@@ -55,7 +55,7 @@ BENCHMARK(histogram_record_reference);
 
 void pacer_next(benchmark::State& state) {
   const auto schedule = arrival_schedule({1e6}, std::chrono::milliseconds(10), 1);
-  for (auto _ : state) {
+  for ([[maybe_unused]] auto _ : state) {
     OpenLoopPacer pacer(*schedule, base::MonotonicTime{});
     while (auto due = pacer.take_due(base::MonotonicTime{1'000'000'000})) {
       benchmark::DoNotOptimize(due);
@@ -68,7 +68,7 @@ BENCHMARK(pacer_next);
 void frame_encode(benchmark::State& state) {
   std::array<char, 64> buffer{};
   std::uint64_t sequence = 0;
-  for (auto _ : state) {
+  for ([[maybe_unused]] auto _ : state) {
     encode(RequestHeader{.request_bytes = 64, .response_bytes = 64, .sequence = ++sequence},
            buffer.data());
     benchmark::ClobberMemory();
@@ -81,7 +81,7 @@ void frame_parse(benchmark::State& state) {
   std::array<char, 64> buffer{};
   encode(ReplyHeader{.response_bytes = 64, .server_id = 1, .sequence = 7}, buffer.data());
   FrameReader reader;
-  for (auto _ : state) {
+  for ([[maybe_unused]] auto _ : state) {
     reader.reset();
     benchmark::DoNotOptimize(reader.feed(buffer.data(), buffer.size()));
     benchmark::DoNotOptimize(reader.header<ReplyHeader>());
@@ -90,7 +90,7 @@ void frame_parse(benchmark::State& state) {
 BENCHMARK(frame_parse);
 
 void clock_read(benchmark::State& state) {
-  for (auto _ : state) benchmark::DoNotOptimize(base::monotonic_now());
+  for ([[maybe_unused]] auto _ : state) benchmark::DoNotOptimize(base::monotonic_now());
 }
 BENCHMARK(clock_read);
 

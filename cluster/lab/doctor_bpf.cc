@@ -122,7 +122,8 @@ base::Result<base::UniqueFd> load(const Recipe& recipe) {
        .imm = recipe.returns},
       {.code = BPF_JMP | BPF_EXIT, .dst_reg = 0, .src_reg = 0, .off = 0, .imm = 0},
   }};
-  LIBBPF_OPTS(bpf_prog_load_opts, options);
+  bpf_prog_load_opts options{};
+  options.sz = sizeof(options);
   if (recipe.expected) options.expected_attach_type = *recipe.expected;
   if (recipe.type == BPF_PROG_TYPE_TRACING) {
     const int id =

@@ -58,20 +58,22 @@ base::Result<std::string> decode_text(const YamlNode& node) {
     return unexpected_node("text", node);
   }
   if (node.plain && ambiguous(node.text)) {
-    return base::fail(base::ErrorKind::input,
-                      "expected text, got {}, which some YAML readers do not take for text; quote it: "
-                      "\"{}\"",
-                      node.text, node.text);
+    return base::fail(
+        base::ErrorKind::input,
+        "expected text, got {}, which some YAML readers do not take for text; quote it: "
+        "\"{}\"",
+        node.text, node.text);
   }
   return node.text;
 }
 
 base::Result<> check_key(const YamlEntry& entry) {
   if (!entry.key_plain || !ambiguous(entry.key)) return {};
-  return base::fail(base::ErrorKind::input,
-                    "expected a name, got {}, which some YAML readers do not take for text; quote it: "
-                    "\"{}\"",
-                    entry.key.empty() ? "nothing" : entry.key, entry.key);
+  return base::fail(
+      base::ErrorKind::input,
+      "expected a name, got {}, which some YAML readers do not take for text; quote it: "
+      "\"{}\"",
+      entry.key.empty() ? "nothing" : entry.key, entry.key);
 }
 
 base::Result<std::string_view> decode_word(const YamlNode& node, std::string_view expected) {
@@ -90,7 +92,8 @@ base::Result<bool> decode_bool(const YamlNode& node) {
 }
 
 base::Result<Integer> decode_integer(const YamlNode& node) {
-  if (node.kind != YamlNode::Kind::scalar || !node.plain) return unexpected_node("an integer", node);
+  if (node.kind != YamlNode::Kind::scalar || !node.plain)
+    return unexpected_node("an integer", node);
   const std::string_view text = node.text;
   const bool negative = text.starts_with('-');
   const auto magnitude = negative ? text.substr(1) : text;
@@ -109,11 +112,11 @@ base::Result<Integer> decode_integer(const YamlNode& node) {
   }
   for (const auto& [prefix, base] : {std::pair{"0x", 16}, std::pair{"0o", 8}}) {
     if (!magnitude.starts_with(prefix) || magnitude.size() == 2) continue;
-    const auto [rest, problem] = std::from_chars(magnitude.data() + 2, end, integer.magnitude, base);
+    const auto [rest, problem] =
+        std::from_chars(magnitude.data() + 2, end, integer.magnitude, base);
     if (problem != std::errc{} || rest != end) continue;
-    return base::fail(base::ErrorKind::input,
-                      "expected a decimal integer, got {}; write {}{}", text, negative ? "-" : "",
-                      integer.magnitude);
+    return base::fail(base::ErrorKind::input, "expected a decimal integer, got {}; write {}{}",
+                      text, negative ? "-" : "", integer.magnitude);
   }
   return unexpected_node("an integer", node);
 }

@@ -1,5 +1,5 @@
-// `--set PATH=VALUE`: changes to a scenario's tree before it is read, so that an override is held to
-// everything the file is held to.
+// `--set PATH=VALUE`: changes to a scenario's tree before it is read, so that an override is held
+// to everything the file is held to.
 #pragma once
 
 #include <string>
@@ -17,8 +17,8 @@ namespace stackbench {
 // then have grown empty maps.
 [[nodiscard]] base::Result<> apply_override(YamlNode& root, std::string_view text, int origin);
 
-// The path of an override in the spelling of faults: "workloads[0].rate" for "workloads.0.rate=1/s".
-// A name of digits is spelt as an item, whatever it turns out to be.
+// The path of an override in the spelling of faults: "workloads[0].rate" for
+// "workloads.0.rate=1/s". A name of digits is spelt as an item, whatever it turns out to be.
 [[nodiscard]] std::string override_path(std::string_view text);
 
 }  // namespace stackbench

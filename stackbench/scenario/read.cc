@@ -11,7 +11,8 @@ constexpr std::size_t named_at_most = 12;
 
 std::string list_names(const std::vector<std::string_view>& names) {
   const auto shown = std::min(names.size(), named_at_most);
-  auto text = fmt::format("{}", fmt::join(names.begin(), names.begin() + static_cast<std::ptrdiff_t>(shown), ", "));
+  auto text = fmt::format(
+      "{}", fmt::join(names.begin(), names.begin() + static_cast<std::ptrdiff_t>(shown), ", "));
   if (names.size() > shown) text += fmt::format(" and {} more", names.size() - shown);
   return text;
 }
@@ -85,9 +86,9 @@ void check_duplicates(const YamlNode& map, const std::string& path, ReadLog& log
     const auto [first, inserted] = seen.emplace(entry.key, &entry);
     if (inserted) continue;
     const auto& before = first->second->key_place;
-    log.fault(entry.key_place, join_path(path, entry.key),
-              fmt::format("given twice; the first is in line {}, column {}", before.line,
-                          before.column));
+    log.fault(
+        entry.key_place, join_path(path, entry.key),
+        fmt::format("given twice; the first is in line {}, column {}", before.line, before.column));
   }
 }
 

@@ -23,7 +23,8 @@ namespace stackbench {
 // "a[3]".
 [[nodiscard]] std::string index_path(const std::string& path, std::size_t index);
 // `; did you mean "x"?` or, where nothing is near, `; known here: x, y, z`.
-[[nodiscard]] std::string suggest(std::string_view text, const std::vector<std::string_view>& known);
+[[nodiscard]] std::string suggest(std::string_view text,
+                                  const std::vector<std::string_view>& known);
 
 struct ReadFault {
   Place place;
@@ -139,9 +140,8 @@ base::Result<T> read_enum(const YamlNode& node) {
 
 template <typename T>
 base::Result<T> read_string_scalar(const YamlNode& node) {
-  ASSIGN_OR_RETURN(const auto word,
-                   decode_word(node, fmt::format("a value such as {}",
-                                                 base::StringScalar<T>::example)));
+  ASSIGN_OR_RETURN(const auto word, decode_word(node, fmt::format("a value such as {}",
+                                                                  base::StringScalar<T>::example)));
   return base::StringScalar<T>::parse(word);
 }
 

@@ -154,7 +154,8 @@ TEST(Read, RefusesNumbersThatAreNone) {
 TEST(Read, TakesOnlyTrueAndFalseForBooleans) {
   EXPECT_EQ(faults_of("on: yes"), "1:5 on: expected true or false, got \"yes\"");
   EXPECT_EQ(faults_of("on: True"), "1:5 on: expected true or false, got \"True\"");
-  EXPECT_EQ(faults_of("on: \"true\""), "1:5 on: expected true or false, got the quoted text \"true\"");
+  EXPECT_EQ(faults_of("on: \"true\""),
+            "1:5 on: expected true or false, got the quoted text \"true\"");
   EXPECT_EQ(faults_of("on: 1"), "1:5 on: expected true or false, got \"1\"");
 }
 
@@ -162,7 +163,8 @@ TEST(Read, WantsTextQuotedWhereItLooksLikeSomethingElse) {
   EXPECT_EQ(faults_of("text: yes"),
             "1:7 text: expected text, got yes, which some YAML readers do not take for text; quote "
             "it: \"yes\"");
-  for (const auto* text : {"Off", "y", "null ", "12", "-1.5", "1e3", "0x1f", "0o7", ".inf", "1_000"}) {
+  for (const auto* text :
+       {"Off", "y", "null ", "12", "-1.5", "1e3", "0x1f", "0o7", ".inf", "1_000"}) {
     EXPECT_NE(faults_of(fmt::format("text: {}", text)), "") << text;
   }
   for (const auto* text : {"'yes'", "\"12\"", "yesterday", "0xyz", "1.2.3", "e", "v1", "."}) {
@@ -227,7 +229,8 @@ TEST(ReadLog, RemembersPlacesAndFallsBackToWhatEncloses) {
 }
 
 TEST(ReadLog, KnowsWhatAFaultTouches) {
-  const auto log = read("part: {name: a, weight: x}\nlist: [{name: 1}]\nwiat: 3s\nmap: {list-x: {}}").log;
+  const auto log =
+      read("part: {name: a, weight: x}\nlist: [{name: 1}]\nwiat: 3s\nmap: {list-x: {}}").log;
   EXPECT_TRUE(log.faulty("part.weight"));
   EXPECT_TRUE(log.faulty("part"));
   EXPECT_FALSE(log.faulty_itself("part"));

@@ -42,7 +42,8 @@ std::string mend_for_missing(const std::string& path) {
   std::vector<std::string> files;
   std::error_code problem;
   for (const auto& entry : fs::directory_iterator(folder.empty() ? "." : folder, problem)) {
-    if (entry.path().extension() == ".yaml") files.push_back((folder / entry.path().filename()).string());
+    if (entry.path().extension() == ".yaml")
+      files.push_back((folder / entry.path().filename()).string());
   }
   if (const auto near = base::nearest_name(path, {files.begin(), files.end()})) {
     return fmt::format("Did you mean {}?", *near);

@@ -77,15 +77,16 @@ TEST(Reader, ShowsTheLineTheCaretAndTheCount) {
 }
 
 TEST(Reader, NamesAllFaultsAtOnceByPlace) {
-  EXPECT_EQ(message_of("question: yes\n"
-                       "topology:\n"
-                       "  pods: {client: {node: 1}, web: {nod: 2}}\n"
-                       "arms:\n"
-                       "  - {name: direct, dial: pod/wbe}\n"
-                       "workloads:\n"
-                       "  - {kind: tcp_rr, connections: 010}\n"
-                       "blocks: 5\n"),
-            R"(s.yaml:1:11: question: expected text, got yes, which some YAML readers do not take for text; quote it: "yes"
+  EXPECT_EQ(
+      message_of("question: yes\n"
+                 "topology:\n"
+                 "  pods: {client: {node: 1}, web: {nod: 2}}\n"
+                 "arms:\n"
+                 "  - {name: direct, dial: pod/wbe}\n"
+                 "workloads:\n"
+                 "  - {kind: tcp_rr, connections: 010}\n"
+                 "blocks: 5\n"),
+      R"(s.yaml:1:11: question: expected text, got yes, which some YAML readers do not take for text; quote it: "yes"
     1 | question: yes
       |           ^
 s.yaml:3:35: topology.pods.web.nod: unknown field; did you mean "node"?
@@ -141,11 +142,13 @@ TEST(Reader, PlacesSyntaxErrorsLikeAllOthers) {
 }
 
 TEST(Reader, LooksUpNames) {
-  EXPECT_EQ(faults_of(4, "  services: {web: {target: wed}}"),
-            "s.yaml:4:28: topology.services.web.target: unknown group of pods \"wed\"; did you mean "
-            "\"web\"?");
-  EXPECT_EQ(faults_of(10, "  - {name: pod_ip, in: nftables, dial: pod/web}"),
-            "s.yaml:10:24: arms[1].in: unknown environment \"nftables\"; known here: rules, socket");
+  EXPECT_EQ(
+      faults_of(4, "  services: {web: {target: wed}}"),
+      "s.yaml:4:28: topology.services.web.target: unknown group of pods \"wed\"; did you mean "
+      "\"web\"?");
+  EXPECT_EQ(
+      faults_of(10, "  - {name: pod_ip, in: nftables, dial: pod/web}"),
+      "s.yaml:10:24: arms[1].in: unknown environment \"nftables\"; known here: rules, socket");
   EXPECT_EQ(faults_of(10, "  - {name: pod_ip, in: socket, dial: pod/db}"),
             "s.yaml:10:38: arms[1].dial: unknown group of pods \"db\"; known here: client, web");
   EXPECT_EQ(faults_of(11, "  - {name: cluster_ip, in: socket, dial: service/wep}"),
@@ -185,9 +188,10 @@ TEST(Reader, KeepsNamesToWhatReportsAndKubernetesAllow) {
   EXPECT_EQ(faults_of(6, "  direct: {datapath: iptables}"),
             "s.yaml:6:3: environments.direct: this name is kept for arms outside any environment; "
             "give it another");
-  EXPECT_EQ(faults_of(3, "  pods: {client: {node: 1}, web: {}, my_db: {}}"),
-            "s.yaml:3:38: topology.pods.my_db: expected a name of at most 60 characters out of a-z, "
-            "0-9 and -, with no - at either end, got \"my_db\"");
+  EXPECT_EQ(
+      faults_of(3, "  pods: {client: {node: 1}, web: {}, my_db: {}}"),
+      "s.yaml:3:38: topology.pods.my_db: expected a name of at most 60 characters out of a-z, "
+      "0-9 and -, with no - at either end, got \"my_db\"");
   EXPECT_EQ(faults_of(4, "  services: {web: {target: web}, -x: {target: web}}"),
             "s.yaml:4:34: topology.services.-x: expected a name of at most 63 characters out of "
             "a-z, 0-9 and -, with no - at either end, got \"-x\"");
@@ -198,11 +202,12 @@ TEST(Reader, KeepsNamesToWhatReportsAndKubernetesAllow) {
 TEST(Reader, RefusesTopologiesThatCannotStand) {
   EXPECT_EQ(faults_of(3, "  pods: {client: {node: 1}, web: {node: 3}}"),
             "s.yaml:3:41: topology.pods.web.node: there is no node 3: topology.nodes is 2");
-  EXPECT_EQ(faults_of(3, "  pods: {client: {node: 0}, web: {replicas: 101}}"),
-            "s.yaml:3:25: topology.pods.client.node: expected at least 1, got 0. The node it runs "
-            "on, counted from 1.\n"
-            "s.yaml:3:45: topology.pods.web.replicas: expected at most 100, got 101. How many equal "
-            "pods.");
+  EXPECT_EQ(
+      faults_of(3, "  pods: {client: {node: 0}, web: {replicas: 101}}"),
+      "s.yaml:3:25: topology.pods.client.node: expected at least 1, got 0. The node it runs "
+      "on, counted from 1.\n"
+      "s.yaml:3:45: topology.pods.web.replicas: expected at most 100, got 101. How many equal "
+      "pods.");
   EXPECT_EQ(faults_of(4, "  services: {web: {target: web, type: NodePort}}"),
             "s.yaml:4:39: topology.services.web.type: expected one of ClusterIP, got \"NodePort\"");
 }
@@ -232,8 +237,9 @@ TEST(Reader, RefusesEmptyLists) {
             "      |       ^\n"
             "s.yaml:4:12: workloads: expected at least one workload, got none\n"
             "    4 | workloads: []\n      |            ^\n2 errors in s.yaml");
-  EXPECT_EQ(faults_of(1, "question: \"\""),
-            "s.yaml:1:11: question: expected the question this scenario answers, got an empty text");
+  EXPECT_EQ(
+      faults_of(1, "question: \"\""),
+      "s.yaml:1:11: question: expected the question this scenario answers, got an empty text");
 }
 
 TEST(Reader, RefusesWorkloadsThatCannotBeMeasured) {
@@ -259,29 +265,36 @@ TEST(Reader, RefusesWorkloadsThatCannotBeMeasured) {
 }
 
 TEST(Reader, RefusesExpectationsThatCannotBeDecided) {
-  EXPECT_EQ(faults_of(18, "  - {metric: rate, workload: tcp_rr, arm: direct}"),
-            "s.yaml:18:5: expect[0]: expected exactly one of at_most, at_least and within, got none");
-  EXPECT_EQ(faults_of(18, "  - {metric: rate, workload: tcp_rr, arm: direct, at_most: 9/s, at_least: "
-                          "1/s}"),
+  EXPECT_EQ(
+      faults_of(18, "  - {metric: rate, workload: tcp_rr, arm: direct}"),
+      "s.yaml:18:5: expect[0]: expected exactly one of at_most, at_least and within, got none");
+  EXPECT_EQ(faults_of(18,
+                      "  - {metric: rate, workload: tcp_rr, arm: direct, at_most: 9/s, at_least: "
+                      "1/s}"),
             "s.yaml:18:5: expect[0]: expected exactly one of at_most, at_least and within, got "
             "at_most and at_least");
-  EXPECT_EQ(faults_of(18, "  - {metric: rate, workload: tcp_rr, arm: direct, at_most: +5%}"),
-            "s.yaml:18:60: expect[0].at_most: a percentage needs relative_to, the arm it is a share "
-            "of");
+  EXPECT_EQ(
+      faults_of(18, "  - {metric: rate, workload: tcp_rr, arm: direct, at_most: +5%}"),
+      "s.yaml:18:60: expect[0].at_most: a percentage needs relative_to, the arm it is a share "
+      "of");
   EXPECT_EQ(faults_of(18, "  - {metric: rate, workload: tcp_rr, arm: direct, within: 3%}"),
             "s.yaml:18:59: expect[0].within: a percentage needs relative_to, the arm it is a share "
             "of");
-  EXPECT_EQ(faults_of(18, "  - {metric: rate, workload: tcp_rr, arm: direct, relative_to: pod_ip, "
-                          "within: -3%}"),
+  EXPECT_EQ(faults_of(18,
+                      "  - {metric: rate, workload: tcp_rr, arm: direct, relative_to: pod_ip, "
+                      "within: -3%}"),
             "s.yaml:18:80: expect[0].within: expected more than 0% and less than 100%");
-  EXPECT_EQ(faults_of(18, "  - {metric: rate, workload: tcp_rr, arm: direct, relative_to: pod_ip, "
-                          "at_least: -100%}"),
+  EXPECT_EQ(faults_of(18,
+                      "  - {metric: rate, workload: tcp_rr, arm: direct, relative_to: pod_ip, "
+                      "at_least: -100%}"),
             "s.yaml:18:82: expect[0].at_least: expected more than -100%: nothing falls below 0");
-  EXPECT_EQ(faults_of(18, "  - {metric: rate, workload: tcp_rr, arm: direct, relative_to: direct, "
-                          "at_most: 5%}"),
+  EXPECT_EQ(faults_of(18,
+                      "  - {metric: rate, workload: tcp_rr, arm: direct, relative_to: direct, "
+                      "at_most: 5%}"),
             "s.yaml:18:64: expect[0].relative_to: an arm cannot be compared with itself");
-  EXPECT_EQ(faults_of(18, "  - {metric: rate, workload: tcp_rr, arm: direct, relative_to: pod_ip, "
-                          "at_most: 5/s}"),
+  EXPECT_EQ(faults_of(18,
+                      "  - {metric: rate, workload: tcp_rr, arm: direct, relative_to: pod_ip, "
+                      "at_most: 5/s}"),
             "s.yaml:18:64: expect[0].relative_to: at_most is absolute and is compared with no arm; "
             "give a percentage, or leave relative_to out");
   EXPECT_EQ(faults_of(18, "  - {metric: rate, workload: tcp_rr, arm: direct, at_most: 5ms}"),
@@ -321,11 +334,12 @@ TEST(Reader, RefusesMoreThanEightGates) {
     expectations += "  - {metric: rate, workload: tcp_rr, arm: direct, at_least: 100/s}\n";
   }
   expectations.pop_back();
-  EXPECT_EQ(message_of(with_line(18, expectations)),
-            "s.yaml:26:5: expect[8]: expected at most 8 expectations, got 9: each more makes all of "
-            "them harder to decide\n"
-            "   26 |   - {metric: rate, workload: tcp_rr, arm: direct, at_least: 100/s}\n"
-            "      |     ^\n1 error in s.yaml");
+  EXPECT_EQ(
+      message_of(with_line(18, expectations)),
+      "s.yaml:26:5: expect[8]: expected at most 8 expectations, got 9: each more makes all of "
+      "them harder to decide\n"
+      "   26 |   - {metric: rate, workload: tcp_rr, arm: direct, at_least: 100/s}\n"
+      "      |     ^\n1 error in s.yaml");
 }
 
 TEST(Reader, RefusesChecksAndFaultsThatSayNothing) {
@@ -334,8 +348,9 @@ TEST(Reader, RefusesChecksAndFaultsThatSayNothing) {
   EXPECT_EQ(faults_of(19, "faults: [{kind: hook_left_out, environment: rules}]"),
             "s.yaml:19:45: faults[0].environment: hook_left_out leaves out the hooks of "
             "ebpf_socket, and the datapath of \"rules\" is iptables");
-  EXPECT_EQ(faults_of(19, "faults: [{kind: hook_left_out, environment: socket}, {kind: "
-                          "hook_left_out, environment: socket}]"),
+  EXPECT_EQ(faults_of(19,
+                      "faults: [{kind: hook_left_out, environment: socket}, {kind: "
+                      "hook_left_out, environment: socket}]"),
             "s.yaml:19:54: faults[1]: this fault is already listed");
   auto unused = with_line(6, "  rules: {datapath: ebpf_socket}");
   unused.replace(unused.find("faults: []"), 10,
@@ -355,8 +370,8 @@ TEST(Resolve, ComparesAServiceWithItsPodAndThatWithNoDatapath) {
 }
 
 TEST(Resolve, LeavesAnArmWithoutCompanionAlone) {
-  const auto scenario =
-      parse_scenario(with_line(11, "  - {name: cluster_ip, in: rules, dial: service/web}"), "s", {});
+  const auto scenario = parse_scenario(
+      with_line(11, "  - {name: cluster_ip, in: rules, dial: service/web}"), "s", {});
   ASSERT_TRUE(scenario);
   EXPECT_EQ(scenario->arms[2].relative_to, std::nullopt) << "pod_ip is in another environment";
 }
@@ -385,10 +400,10 @@ TEST(Resolve, TakesTheOnlyWorkloadForAnExpectation) {
 }
 
 TEST(Override, ChangesAddsAndReplaces) {
-  const auto scenario = parse_scenario(
-      sound, "s.yaml",
-      {"blocks=20", "workloads.0.rate=5000/s", "family=ipv6", "arms[1].in=rules",
-       "topology.pods.db.replicas=2", "blocks=21", "question='a=b?'"});
+  const auto scenario =
+      parse_scenario(sound, "s.yaml",
+                     {"blocks=20", "workloads.0.rate=5000/s", "family=ipv6", "arms[1].in=rules",
+                      "topology.pods.db.replicas=2", "blocks=21", "question='a=b?'"});
   ASSERT_TRUE(scenario) << scenario.error().message;
   EXPECT_EQ(scenario->blocks, 21) << "the last one counts";
   EXPECT_EQ(scenario->workloads[0].rate, base::RequestRate{5000});
@@ -434,8 +449,9 @@ TEST(Override, SaysWhatIsWrongWithItself) {
             "--set blocks: expected PATH=VALUE such as blocks=20 or workloads.0.rate=5000/s");
   EXPECT_EQ(first("=3"),
             "--set : expected PATH=VALUE such as blocks=20 or workloads.0.rate=5000/s");
-  EXPECT_EQ(first("topology..pods=3"),
-            "--set topology..pods: expected PATH=VALUE such as blocks=20 or workloads.0.rate=5000/s");
+  EXPECT_EQ(
+      first("topology..pods=3"),
+      "--set topology..pods: expected PATH=VALUE such as blocks=20 or workloads.0.rate=5000/s");
   EXPECT_EQ(first("blocks="), "--set blocks: expected a value after \"=\", got nothing");
   EXPECT_EQ(first("workloads.2.rate=1/s"),
             "--set workloads.2.rate: workloads has no item 2: it has 2, counted from 0");

@@ -18,10 +18,9 @@ constexpr double highest_rate = 1e7;
 
 // What arms and environments may be called: they become keys of reports and names of files.
 bool is_word(std::string_view name) {
-  return !name.empty() && name.size() <= longest_name &&
-         std::ranges::all_of(name, [](char c) {
-           return (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') || c == '_';
-         });
+  return !name.empty() && name.size() <= longest_name && std::ranges::all_of(name, [](char c) {
+    return (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') || c == '_';
+  });
 }
 
 void check_label(std::string_view name, std::size_t longest, const std::string& path,
@@ -77,9 +76,10 @@ std::string unknown_name(std::string_view what, std::string_view name,
 
 void check_word(std::string_view name, const std::string& path, const Place& place, ReadLog& log) {
   if (log.faulty_itself(path) || is_word(name)) return;
-  log.fault(place, path,
-            fmt::format("expected a name of at most {} characters out of a-z, 0-9 and _, got \"{}\"",
-                        longest_name, name));
+  log.fault(
+      place, path,
+      fmt::format("expected a name of at most {} characters out of a-z, 0-9 and _, got \"{}\"",
+                  longest_name, name));
 }
 
 void resolve_topology(Scenario& scenario, ReadLog& log) {
@@ -90,8 +90,7 @@ void resolve_topology(Scenario& scenario, ReadLog& log) {
   for (const auto& [name, pod] : topology.pods) {
     const auto path = join_path("topology.pods", name);
     check_label(name, longest_group, path, log);
-    if (pod.node > topology.nodes && !log.faulty(path + ".node") &&
-        !log.faulty("topology.nodes")) {
+    if (pod.node > topology.nodes && !log.faulty(path + ".node") && !log.faulty("topology.nodes")) {
       refuse(log, path + ".node",
              fmt::format("there is no node {}: topology.nodes is {}", pod.node, topology.nodes));
     }
@@ -154,8 +153,9 @@ void resolve(Scenario& scenario, ReadLog& log) {
   for (std::size_t i = 0; i < scenario.checks.size(); ++i) {
     const auto path = index_path("checks", i);
     if (!log.faulty(path) && !checks.insert(scenario.checks[i]).second) {
-      refuse(log, path, fmt::format("\"{}\" is already among the checks",
-                                    base::enum_name(scenario.checks[i])));
+      refuse(
+          log, path,
+          fmt::format("\"{}\" is already among the checks", base::enum_name(scenario.checks[i])));
     }
   }
   resolve_expectations(scenario, log);

@@ -30,7 +30,8 @@ void check_environment(const Scenario& scenario, const ArmSpec& arm, const std::
   }
   const auto environment = scenario.environments.find(*arm.in);
   if (environment == scenario.environments.end()) {
-    refuse(log, path + ".in", unknown_name("environment", *arm.in, names_of(scenario.environments)));
+    refuse(log, path + ".in",
+           unknown_name("environment", *arm.in, names_of(scenario.environments)));
   } else if (service && environment->second.datapath == cluster::DatapathKind::direct &&
              !log.faulty(join_path("environments", *arm.in))) {
     refuse(log, path + ".dial",
@@ -59,9 +60,9 @@ void check_ends(const Scenario& scenario, const ArmSpec& arm, const std::string&
   if (!topology.pods.contains(arm.from)) {
     refuse(log, path + ".from", unknown_name("group of pods", arm.from, names_of(topology.pods)));
   } else if (!log.faulty(path + ".dial") && servers_of(scenario, arm) == arm.from) {
-    refuse(log, path + ".dial",
-           fmt::format("the pods \"{}\" would dial themselves; measure between two groups",
-                       arm.from));
+    refuse(
+        log, path + ".dial",
+        fmt::format("the pods \"{}\" would dial themselves; measure between two groups", arm.from));
   }
 }
 

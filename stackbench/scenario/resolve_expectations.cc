@@ -109,7 +109,8 @@ class ExpectationResolver {
     const auto at = join_path(path, field);
     if (log_.faulty(at)) return;
     if (const auto* percent = std::get_if<base::Percent>(&bound)) {
-      if (percent->fraction <= -1) refuse(log_, at, "expected more than -100%: nothing falls below 0");
+      if (percent->fraction <= -1)
+        refuse(log_, at, "expected more than -100%: nothing falls below 0");
       need_base(expect, path, field);
       return;
     }
@@ -137,7 +138,8 @@ class ExpectationResolver {
   // A percentage is one of something.
   void need_base(const ExpectSpec& expect, const std::string& path, std::string_view field) {
     if (expect.relative_to || log_.faulty(path + ".relative_to")) return;
-    refuse(log_, join_path(path, field), "a percentage needs relative_to, the arm it is a share of");
+    refuse(log_, join_path(path, field),
+           "a percentage needs relative_to, the arm it is a share of");
   }
 
   Scenario& scenario_;
@@ -151,10 +153,11 @@ class ExpectationResolver {
 
 void resolve_expectations(Scenario& scenario, ReadLog& log) {
   if (scenario.expect.size() > gates_at_most) {
-    refuse(log, index_path("expect", gates_at_most),
-           fmt::format("expected at most {} expectations, got {}: each more makes all of them harder "
-                       "to decide",
-                       gates_at_most, scenario.expect.size()));
+    refuse(
+        log, index_path("expect", gates_at_most),
+        fmt::format("expected at most {} expectations, got {}: each more makes all of them harder "
+                    "to decide",
+                    gates_at_most, scenario.expect.size()));
   }
   ExpectationResolver resolver(scenario, log);
   for (std::size_t i = 0; i < std::min(scenario.expect.size(), gates_at_most); ++i) {

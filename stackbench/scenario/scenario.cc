@@ -6,7 +6,9 @@
 namespace stackbench {
 
 bool is_label(std::string_view name) {
-  const auto lower_or_digit = [](char c) { return (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9'); };
+  const auto lower_or_digit = [](char c) {
+    return (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9');
+  };
   return !name.empty() && name.size() <= 63 && lower_or_digit(name.front()) &&
          lower_or_digit(name.back()) &&
          std::ranges::all_of(name, [&](char c) { return c == '-' || lower_or_digit(c); });
@@ -59,8 +61,8 @@ Result<Bound> StringScalar<Bound>::parse(std::string_view text) {
 }
 
 std::string StringScalar<Bound>::format(const Bound& value) {
-  return std::visit(
-      []<typename T>(const T& bound) { return StringScalar<T>::format(bound); }, value);
+  return std::visit([]<typename T>(const T& bound) { return StringScalar<T>::format(bound); },
+                    value);
 }
 
 }  // namespace base

@@ -28,7 +28,8 @@ struct DialTarget {
   bool operator==(const DialTarget&) const = default;
 };
 
-// A bound an expectation holds a metric to: `+5%` (of the base arm) or `250us`, `1000/s` (absolute).
+// A bound an expectation holds a metric to: `+5%` (of the base arm) or `250us`, `1000/s`
+// (absolute).
 using Bound = std::variant<base::Percent, base::Duration, base::RequestRate>;
 
 // A metric of one invocation.
@@ -132,7 +133,8 @@ void describe(Visit& visit, Self& self) {
   visit("blocks", self.blocks,
         {.doc = "Kept blocks; in each every arm runs twice. Below 6 no exact two-sided 95 % "
                 "interval exists.",
-         .at_least = 6, .at_most = 1000});
+         .at_least = 6,
+         .at_most = 1000});
   visit("seed", self.seed, {.doc = "Of the order of arms."});
   visit("checks", self.checks, {.doc = "Claims that are true or false."});
   visit("expect", self.expect, {.doc = "What must hold, judged with its uncertainty."});

@@ -1,9 +1,9 @@
 // The scenarios we ship, the schema we commit, and the way from a scenario to JSON and back.
-#include <gmock/gmock.h>
-#include <gtest/gtest.h>
-
 #include <filesystem>
 #include <fstream>
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
 
 #include "base/file.h"
 #include "base/json.h"
@@ -87,7 +87,8 @@ TEST(DialTarget, ReadsBackWhatItWrites) {
     ASSERT_TRUE(dial) << text;
     EXPECT_EQ(base::StringScalar<DialTarget>::format(*dial), text);
   }
-  for (const auto* text : {"", "web", "pod/", "/web", "node/web", "pod/Web", "pod/-web", "pod/web/x"}) {
+  for (const auto* text :
+       {"", "web", "pod/", "/web", "node/web", "pod/Web", "pod/-web", "pod/web/x"}) {
     EXPECT_FALSE(base::StringScalar<DialTarget>::parse(text)) << text;
   }
 }

@@ -1,11 +1,11 @@
 #include "stackbench/scenario/yaml.h"
 
-#include <fmt/format.h>
-#include <libfyaml.h>
-
 #include <map>
 #include <memory>
 #include <utility>
+
+#include <fmt/format.h>
+#include <libfyaml.h>
 
 #include "base/diagnostics.h"
 
@@ -131,7 +131,8 @@ class Builder {
       return false;
     }
     if (::fy_event_get_tag_token(event_.get()) != nullptr) {
-      fault(into.place, "tags such as !!str have no place here; quote text that looks like a number");
+      fault(into.place,
+            "tags such as !!str have no place here; quote text that looks like a number");
     }
     const auto anchor = text_of(::fy_event_get_anchor_token(event_.get()));
     bool whole = true;
@@ -181,8 +182,8 @@ class Builder {
         fault(key.place, fmt::format("a name of more than {} bytes", max_key_bytes));
         key.text.resize(max_key_bytes);
       }
-      auto& entry = into.entries.emplace_back(
-          YamlEntry{std::move(key.text), key.plain, key.place, {}});
+      auto& entry =
+          into.entries.emplace_back(YamlEntry{std::move(key.text), key.plain, key.place, {}});
       if (!next() || !node(entry.value, depth + 1)) return false;
     }
     return false;
@@ -253,8 +254,8 @@ YamlDocument parse_yaml(std::string_view text, int origin) {
     document.faults.push_back({place, std::move(message)});
   };
   if (text.size() > yaml_size_limit) {
-    fault_at({}, fmt::format("too large: {} bytes, expected at most {}", text.size(),
-                             yaml_size_limit));
+    fault_at({},
+             fmt::format("too large: {} bytes, expected at most {}", text.size(), yaml_size_limit));
     return document;
   }
   if (auto fault = unreadable_byte(text, origin)) {
@@ -286,7 +287,8 @@ YamlDocument parse_yaml(std::string_view text, int origin) {
   // may complain and still go on, of a directive it does not know.
   void* position = nullptr;
   if (const auto* error = ::fy_diag_errors_iterate(diag.get(), &position)) {
-    fault_at({.line = error->line, .column = error->column}, fmt::format("not YAML: {}", error->msg));
+    fault_at({.line = error->line, .column = error->column},
+             fmt::format("not YAML: {}", error->msg));
   } else if (!whole && document.faults.empty()) {
     fault_at({}, "not YAML");
   }

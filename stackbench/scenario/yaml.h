@@ -23,10 +23,10 @@ struct YamlNode {
   enum class Kind { scalar, list, map };
   Kind kind = Kind::scalar;
   Place place{};
-  std::string text{};                // scalars: the text, quotes and escapes resolved
-  bool plain = true;                 // scalars: written without quotes
-  std::vector<YamlNode> items{};     // lists
-  std::vector<YamlEntry> entries;    // maps: in the order of the file, duplicates included
+  std::string text{};              // scalars: the text, quotes and escapes resolved
+  bool plain = true;               // scalars: written without quotes
+  std::vector<YamlNode> items{};   // lists
+  std::vector<YamlEntry> entries;  // maps: in the order of the file, duplicates included
 
   // Whether nothing stands there: an empty value, `~` or `null`.
   [[nodiscard]] bool is_nothing() const;

@@ -43,9 +43,10 @@ std::string fault_of(std::string_view text) {
 }
 
 TEST(Yaml, KnowsThePlaceOfEveryKeyAndValue) {
-  EXPECT_EQ(outline_of("a: 1\nb:\n  - {c: x, d: \"y z\"}\n  - [2, '3']\n"),
-            "{ a@1:1=1@1:4 b@2:1=[ { c@3:6=x@3:9 d@3:12=\"y z\"@3:15}@3:5 [ 2@4:6 \"3\"@4:9]@4:5]@3:3}"
-            "@1:1");
+  EXPECT_EQ(
+      outline_of("a: 1\nb:\n  - {c: x, d: \"y z\"}\n  - [2, '3']\n"),
+      "{ a@1:1=1@1:4 b@2:1=[ { c@3:6=x@3:9 d@3:12=\"y z\"@3:15}@3:5 [ 2@4:6 \"3\"@4:9]@4:5]@3:3}"
+      "@1:1");
 }
 
 TEST(Yaml, CountsColumnsInCharacters) {
@@ -68,8 +69,7 @@ TEST(Yaml, ReadsJsonWithTheSamePlaces) {
 }
 
 TEST(Yaml, ReadsWindowsLineEnds) {
-  EXPECT_EQ(outline_of("a: 1\r\nb:\r\n  c: 2\r\n"),
-            "{ a@1:1=1@1:4 b@2:1={ c@3:3=2@3:6}@3:3}@1:1");
+  EXPECT_EQ(outline_of("a: 1\r\nb:\r\n  c: 2\r\n"), "{ a@1:1=1@1:4 b@2:1={ c@3:3=2@3:6}@3:3}@1:1");
 }
 
 TEST(Yaml, OfNoDocumentHasNoRoot) {
@@ -145,7 +145,8 @@ TEST(Yaml, KeepsOrRefusesEveryCharacterAndWhatFollowsIt) {
     check({std::string{'\xE2', '\x80', static_cast<char>(second)}});  // with line separators
     check({std::string{'\xEF', '\xBF', static_cast<char>(second)}});  // up to U+FFFF
   }
-  for (const auto* special : {"\xEF\xBB\xBF", "\xED\x9F\xBF", "\xEE\x80\x80", "\xF4\x8F\xBF\xBF", "\t"}) {
+  for (const auto* special :
+       {"\xEF\xBB\xBF", "\xED\x9F\xBF", "\xEE\x80\x80", "\xF4\x8F\xBF\xBF", "\t"}) {
     check(special);
   }
 }
@@ -161,8 +162,9 @@ TEST(Yaml, RefusesTagsOddKeysAndSecondDocuments) {
 TEST(Yaml, PrintsNothingWhateverItIsFed) {
   ::testing::internal::CaptureStderr();
   ::testing::internal::CaptureStdout();
-  for (const auto* text : {"a: {", "%FOO bar\n---\na: 1\n", "%YAML 9.9\n---\na: 1\n", "\t- x: [", "a: *",
-                           "a: &", "- - - :\n -", "\"", "'", "a: |9x\n", "? ? ?", "!<", "}", "@", "`"}) {
+  for (const auto* text :
+       {"a: {", "%FOO bar\n---\na: 1\n", "%YAML 9.9\n---\na: 1\n", "\t- x: [", "a: *", "a: &",
+        "- - - :\n -", "\"", "'", "a: |9x\n", "? ? ?", "!<", "}", "@", "`"}) {
     static_cast<void>(parse_yaml(text));
   }
   EXPECT_EQ(::testing::internal::GetCapturedStderr(), "");

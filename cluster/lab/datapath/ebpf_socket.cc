@@ -173,7 +173,9 @@ base::Result<> EbpfSocketDatapath::publish(const ServiceTable& table) {
   auto entries = lay_out(table, buckets);
   while (!entries) entries = lay_out(table, buckets *= 2);
 
-  LIBBPF_OPTS(bpf_map_create_opts, options, .map_flags = BPF_F_INNER_MAP);
+  bpf_map_create_opts options{};
+  options.sz = sizeof(options);
+  options.map_flags = BPF_F_INNER_MAP;
   auto count = static_cast<__u32>(entries->size());
   const base::UniqueFd fresh(::bpf_map_create(BPF_MAP_TYPE_ARRAY, "service_table", sizeof(__u32),
                                               sizeof(SocketTableEntry), count, &options));

@@ -19,7 +19,9 @@ class EmptyProgram {
         {.code = BPF_ALU64 | BPF_MOV | BPF_K, .dst_reg = 0, .src_reg = 0, .off = 0, .imm = 1},
         {.code = BPF_JMP | BPF_EXIT, .dst_reg = 0, .src_reg = 0, .off = 0, .imm = 0},
     }};
-    LIBBPF_OPTS(bpf_prog_load_opts, options, .expected_attach_type = hook);
+    bpf_prog_load_opts options{};
+    options.sz = sizeof(options);
+    options.expected_attach_type = hook;
     EmptyProgram made;
     made.program_.reset(::bpf_prog_load(BPF_PROG_TYPE_CGROUP_SOCK_ADDR, "empty", "GPL",
                                         proceed.data(), proceed.size(), &options));
