@@ -37,7 +37,8 @@ class TemporaryFile {
     const auto slash = path.rfind('/');
     const std::size_t name = slash == std::string::npos ? 0 : slash + 1;
     TemporaryFile file;
-    file.path_ = fmt::format("{}.{}.XXXXXX", path.substr(0, name), path.substr(name));
+    file.path_ = path.substr(0, name) + temporary_prefix(path.substr(name)) +
+                 std::string(temporary_suffix_length, 'X');
     file.fd_.reset(::mkostemp(file.path_.data(), O_CLOEXEC));
     if (!file.fd_) {
       const int code = errno;
@@ -105,6 +106,8 @@ Result<std::string> read_file(const std::string& path, std::size_t limit) {
     }
   }
 }
+
+std::string temporary_prefix(std::string_view file_name) { return fmt::format(".{}.", file_name); }
 
 Result<> write_file(const std::string& path, std::string_view content) {
   struct stat status{};

@@ -21,4 +21,8 @@ namespace base {
 // Errors: missing (its directory), not_permitted, system; each names the path.
 [[nodiscard]] Result<> write_file(const std::string& path, std::string_view content);
 
+// The temporary file of write_file() is named so: this, and then so many characters.
+[[nodiscard]] std::string temporary_prefix(std::string_view file_name);
+inline constexpr std::size_t temporary_suffix_length = 6;
+
 }  // namespace base

@@ -10,7 +10,7 @@
 namespace checks {
 namespace {
 
-using reports::Verdict;
+using base::Verdict;
 
 // A place, as the sentence and the table put it.
 std::string_view in_words(TranslatedAt place) {
@@ -46,23 +46,24 @@ Ports compare_ports(const std::vector<std::uint16_t>& seen, const std::vector<in
   return ports;
 }
 
-struct Finding {
+// The place as far as it is known, and what to make of it.
+struct Place {
   TranslatedAt observed = TranslatedAt::unknown;
   Verdict verdict = Verdict::inconclusive;
   std::string sentence;
 };
 
-Finding inconclusive(std::string sentence) {
+Place inconclusive(std::string sentence) {
   return {TranslatedAt::unknown, Verdict::inconclusive, std::move(sentence)};
 }
 
-Finding failed(TranslatedAt observed, std::string sentence) {
+Place failed(TranslatedAt observed, std::string sentence) {
   return {observed, Verdict::fail, std::move(sentence)};
 }
 
 // What left, by destination and source port, whatever was promised. A verdict of pass here only
 // says that the place is known.
-Finding find_place(TranslatedAt expected, const probes::TranslationCounts& counts,
+Place find_place(TranslatedAt expected, const probes::TranslationCounts& counts,
                    const bench::ClientResult& client) {
   const auto to_service = packets(counts.to_service);
   const auto to_backend = packets(counts.to_backend);
@@ -136,51 +137,47 @@ Finding find_place(TranslatedAt expected, const probes::TranslationCounts& count
           left + " from the client's own ports, none for the Service"};
 }
 
-Finding judge(TranslatedAt expected, const probes::TranslationCounts& counts,
+Place judge(TranslatedAt expected, const probes::TranslationCounts& counts,
               const bench::ClientResult& client) {
-  auto finding = find_place(expected, counts, client);
-  if (finding.verdict != Verdict::pass) return finding;
+  auto place = find_place(expected, counts, client);
+  if (place.verdict != Verdict::pass) return place;
   if (expected == TranslatedAt::unknown) {
-    return {finding.observed, Verdict::inconclusive, finding.sentence + "; nothing was promised"};
+    return {place.observed, Verdict::inconclusive, place.sentence + "; nothing was promised"};
   }
-  if (finding.observed != expected) {
-    return failed(finding.observed, fmt::format("promised: {}; seen: {}. {}", in_words(expected),
-                                                in_words(finding.observed), finding.sentence));
+  if (place.observed != expected) {
+    return failed(place.observed, fmt::format("promised: {}; seen: {}. {}", in_words(expected),
+                                                in_words(place.observed), place.sentence));
   }
   const auto tracked = counts.connection_tracking_entries.value_or(0);
   if (expected == TranslatedAt::socket && tracked > 0) {
-    return failed(finding.observed,
+    return failed(place.observed,
                   fmt::format("{}, but the node tracks {}, where translation at the socket needs "
                               "none",
-                              finding.sentence, base::format_count(tracked, "connection")));
+                              place.sentence, base::format_count(tracked, "connection")));
   }
   // What follows contradicts nothing, but leaves the claim unproven.
   if (client.requests == 0) {
-    return {finding.observed, Verdict::inconclusive, finding.sentence + ", but nothing answered"};
+    return {place.observed, Verdict::inconclusive, place.sentence + ", but nothing answered"};
   }
   if (counts.unparsed > 0) {
-    return {finding.observed, Verdict::inconclusive,
-            fmt::format("{}, but the ports of {} could not be read", finding.sentence,
+    return {place.observed, Verdict::inconclusive,
+            fmt::format("{}, but the ports of {} could not be read", place.sentence,
                         packets(counts.unparsed))};
   }
-  if (expected == TranslatedAt::socket) finding.sentence += ", and no connection is tracked";
-  return finding;
+  if (expected == TranslatedAt::socket) place.sentence += ", and no connection is tracked";
+  return place;
 }
 
 }  // namespace
 
-reports::Check translated_at(std::string_view arm, std::string_view workload, TranslatedAt expected,
-                             const probes::TranslationCounts& counts,
-                             const bench::ClientResult& client) {
-  auto finding = judge(expected, counts, client);
-  return {.name = "translated_at",
-          .arm = std::string(arm),
-          .workload = std::string(workload),
-          .verdict = finding.verdict,
-          .sentence = std::move(finding.sentence),
-          .observed = std::string(in_words(finding.observed)),
+Finding translated_at(TranslatedAt expected, const probes::TranslationCounts& counts,
+                      const bench::ClientResult& client) {
+  auto place = judge(expected, counts, client);
+  return {.verdict = place.verdict,
+          .sentence = std::move(place.sentence),
+          .observed = std::string(in_words(place.observed)),
           .evidence = {{"expected", base::enum_name(expected)},
-                       {"observed", base::enum_name(finding.observed)},
+                       {"observed", base::enum_name(place.observed)},
                        {"counts", base::to_json(counts)},
                        {"client_ports", client.local_ports},
                        {"requests", client.requests},

@@ -11,8 +11,8 @@
 
 #include "base/scalar.h"
 #include "bench/workload.h"
+#include "checks/finding.h"
 #include "probes/translation.h"
-#include "reports/judgement.h"
 
 namespace checks {
 
@@ -30,10 +30,8 @@ enum class TranslatedAt {
 // inconclusive where there was no traffic or it cannot be told apart (no source port to compare,
 // unreadable packets). An arm translated at the socket also must leave no connection tracked.
 // `observed` is the place in two words, the evidence holds every count.
-[[nodiscard]] reports::Check translated_at(std::string_view arm, std::string_view workload,
-                                           TranslatedAt expected,
-                                           const probes::TranslationCounts& counts,
-                                           const bench::ClientResult& client);
+[[nodiscard]] Finding translated_at(TranslatedAt expected, const probes::TranslationCounts& counts,
+                                    const bench::ClientResult& client);
 
 }  // namespace checks
 

@@ -16,7 +16,7 @@ namespace checks {
 namespace {
 
 using base::testing::Transport;
-using reports::Verdict;
+using base::Verdict;
 using ::testing::HasSubstr;
 
 base::Endpoint at(std::string_view text) { return base::Endpoint::parse(text).value(); }
@@ -142,7 +142,7 @@ table inet services {
   }
 
   // Dials `peer` from the pod under the probe and judges what was seen.
-  reports::Check check(const Traffic& traffic, const base::Endpoint& peer, TranslatedAt expected) {
+  Finding check(const Traffic& traffic, const base::Endpoint& peer, TranslatedAt expected) {
     auto probe = attach(traffic);
     EXPECT_TRUE(probe) << base::describe_error(probe.error());
     const auto exchanged = pair_->pod.inside([&] { return exchange(traffic, peer); });
@@ -151,7 +151,7 @@ table inet services {
     shown_ = exchanged->shown;
     const auto counts = pair_->host.inside([&] { return probe->read(); });
     EXPECT_TRUE(counts) << base::describe_error(counts.error());
-    return translated_at("an_arm", traffic.name, expected, counts.value(), exchanged->client);
+    return translated_at(expected, counts.value(), exchanged->client);
   }
 
   std::optional<base::testing::TestPair> pair_;
@@ -263,7 +263,7 @@ TEST_F(TranslatedAtLab, TrafficTranslatedInTwoPlacesIsCaught) {
   std::ranges::copy(unhooked->client.local_ports, std::back_inserter(client.local_ports));
   const auto counts = pair_->host.inside([&] { return probe->read(); });
   must(counts);
-  const auto found = translated_at("an_arm", "tcp_ipv4", TranslatedAt::socket, *counts, client);
+  const auto found = translated_at(TranslatedAt::socket, *counts, client);
   EXPECT_EQ(found.verdict, Verdict::fail);
   EXPECT_THAT(found.sentence, HasSubstr("part of the traffic"));
 }
@@ -273,7 +273,7 @@ TEST_F(TranslatedAtLab, SilenceIsInconclusive) {
   must(probe);
   const auto counts = pair_->host.inside([&] { return probe->read(); });
   must(counts);
-  EXPECT_EQ(translated_at("an_arm", "tcp_ipv4", TranslatedAt::socket, *counts, {}).verdict,
+  EXPECT_EQ(translated_at(TranslatedAt::socket, *counts, {}).verdict,
             Verdict::inconclusive);
 }
 

@@ -6,7 +6,7 @@
 namespace checks {
 namespace {
 
-using reports::Verdict;
+using base::Verdict;
 using ::testing::HasSubstr;
 
 // Evidence of 20 answered requests over two connections.
@@ -33,12 +33,12 @@ probes::TranslationCounts left_for_backends(std::vector<std::uint16_t> ports) {
   return counts;
 }
 
-reports::Check judge(TranslatedAt expected, const probes::TranslationCounts& counts,
+Finding judge(TranslatedAt expected, const probes::TranslationCounts& counts,
                      const bench::ClientResult& client) {
-  return translated_at("an_arm", "tcp_rr", expected, counts, client);
+  return translated_at(expected, counts, client);
 }
 
-std::string observed(const reports::Check& check) {
+std::string observed(const Finding& check) {
   return check.evidence.at("observed").get<std::string>();
 }
 
@@ -227,9 +227,6 @@ TEST(TranslatedAt, PromisesNothingWhereNothingIsPromised) {
 TEST(TranslatedAt, ReportsItsEvidence) {
   const auto check =
       judge(TranslatedAt::socket, left_for_backends({40000, 40001}), client_on({40000, 40001}));
-  EXPECT_EQ(check.name, "translated_at");
-  EXPECT_EQ(check.arm, "an_arm");
-  EXPECT_EQ(check.workload, "tcp_rr");
   EXPECT_EQ(base::dump_json(check.evidence),
             R"({"expected":"socket","observed":"socket","counts":{"packets":52,"to_service":0,)"
             R"("to_backend":52,"to_other":0,"unparsed":0,"service_source_ports":[],)"

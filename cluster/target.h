@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <map>
 #include <string>
 #include <string_view>
@@ -45,7 +46,6 @@ struct EnvironmentHandle {
   DatapathKind datapath = DatapathKind::direct;
   std::vector<PodHandle> pods;
   std::map<std::string, ServiceHandle> services;
-  base::Json facts;  // what the datapath says of itself: tools and versions, rule counts
 };
 
 // The two clocks' readings around a write. The truth lies between: a watcher can act before the
@@ -63,6 +63,9 @@ struct AgentStreams {
   // What it wrote to stderr so far, at most 64 KiB and NULs up to there, for pread(2); empty where
   // a target keeps none.
   base::UniqueFd errors{};
+  // How its process ended, in words: "signal 9 (Killed)"; empty while nobody knows. Empty where a
+  // target cannot tell. Called from the controller's thread, while the environment is up.
+  std::function<std::string()> how_it_ended{};
 };
 
 // An agent with the privilege to capture and to load probes, where a pod's traffic passes.
@@ -95,7 +98,8 @@ class Target {
   virtual base::Result<AgentStreams> agent(std::string_view environment, std::string_view pod) = 0;
   // Starts a privileged agent at a pod's host-side interface. Errors: as agent().
   virtual base::Result<Observer> observe(std::string_view environment, std::string_view pod) = 0;
-  // Versions, kernel, congestion control, MTU: for the report's fingerprint.
+  // Versions, kernel, congestion control, MTU: for the report's fingerprint; under "environments",
+  // by name, what each datapath says of itself now.
   [[nodiscard]] virtual base::Json facts() const = 0;
 };
 

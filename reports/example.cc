@@ -134,7 +134,6 @@ Report start_of_a_report() {
   report.command_line = {"stackbench", "run", "scenarios/kpr.yaml", "--set", "blocks=12"};
   report.started = {.wall = "2025-03-01T12:00:00Z", .monotonic_ns = 999'000'000'000};
   report.machine = machine();
-  report.tools = {{"nft", "1.0.6"}};
   report.environments = {
       {.name = "iptables",
        .datapath = "iptables",

@@ -2,6 +2,7 @@
 // STACKBENCH_WRITE_GOLDEN=1 to write them anew, and read the difference before committing it.
 #pragma once
 
+#include <sstream>
 #include <string>
 
 #include <gtest/gtest.h>
@@ -20,8 +21,22 @@ inline void expect_golden(const std::string& text, const std::string& name) {
   }
   const auto committed = base::read_file(path);
   ASSERT_TRUE(committed) << committed.error().message;
-  EXPECT_EQ(text, *committed) << "differs from " << path
-                              << "; if that is meant, run with STACKBENCH_WRITE_GOLDEN=1";
+  if (text == *committed) return;
+  // Whole files would bury what differs.
+  std::istringstream made_lines(text);
+  std::istringstream committed_lines(*committed);
+  std::string made;
+  std::string expected;
+  int line = 0;
+  do {
+    ++line;
+    if (!std::getline(made_lines, made)) made = "(the end)";
+    if (!std::getline(committed_lines, expected)) expected = "(the end)";
+  } while (made == expected && made != "(the end)");
+  constexpr std::size_t shown = 400;
+  ADD_FAILURE() << path << ":" << line << ": expected\n  " << expected.substr(0, shown)
+                << "\ngot\n  " << made.substr(0, shown)
+                << "\nIf that is meant, run with STACKBENCH_WRITE_GOLDEN=1.";
 }
 
 }  // namespace reports

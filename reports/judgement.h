@@ -8,16 +8,11 @@
 #include "base/describe.h"
 #include "base/json.h"
 #include "base/scalar.h"
+#include "base/verdict.h"
 
 namespace reports {
 
-enum class Verdict {
-  pass,
-  fail,          // the system under test does not do what was claimed; the evidence is here
-  inconclusive,  // the data cannot tell
-  skip,          // a feature is missing, and the sentence says which
-  invalid,       // the machine was too disturbed
-};
+using base::Verdict;
 
 enum class Unit { ns, per_second };
 
@@ -163,16 +158,6 @@ void describe(Visit& visit, Self& self) {
 }
 
 }  // namespace reports
-
-template <>
-struct base::EnumNames<reports::Verdict> {
-  static constexpr std::array names{
-      std::pair{reports::Verdict::pass, std::string_view("pass")},
-      std::pair{reports::Verdict::fail, std::string_view("fail")},
-      std::pair{reports::Verdict::inconclusive, std::string_view("inconclusive")},
-      std::pair{reports::Verdict::skip, std::string_view("skip")},
-      std::pair{reports::Verdict::invalid, std::string_view("invalid")}};
-};
 
 template <>
 struct base::EnumNames<reports::Unit> {

@@ -120,7 +120,7 @@ void describe(Visit& visit, Self& self) {
         {.doc = "Of the offset. No figure smaller than it is shown."});
 }
 
-// What observing cost, by the kernel's run-time statistics.
+// What an eBPF program cost, a probe or a hook of a datapath, by the kernel's run-time statistics.
 struct ProbeOverhead {
   std::string name = {};
   std::uint64_t events = 0;
@@ -130,7 +130,7 @@ struct ProbeOverhead {
 
 template <typename Visit, base::SelfOf<ProbeOverhead> Self>
 void describe(Visit& visit, Self& self) {
-  visit("name", self.name, {.doc = "The probe.", .required = true});
+  visit("name", self.name, {.doc = "The probe, or the hook and its environment.", .required = true});
   visit("events", self.events, {.doc = "Times it ran."});
   visit("ns_per_event", self.ns_per_event, {.doc = "Its own cost each time."});
   visit("lost", self.lost, {.doc = "Events it could not keep."});
@@ -196,7 +196,6 @@ struct Report {
   Stamp started = {};
   Stamp ended = {};
   base::Machine machine = {};
-  std::map<std::string, std::string> tools = {};  // name -> version
   std::vector<EnvironmentRecord> environments = {};
   std::vector<WorkloadRecord> workloads = {};
   std::vector<ArmRecord> arms = {};
@@ -231,7 +230,6 @@ void describe(Visit& visit, Self& self) {
   visit("started", self.started, {.doc = "When."});
   visit("ended", self.ended, {.doc = "When."});
   visit("machine", self.machine, {.doc = "Where: the fingerprint of the controller's machine."});
-  visit("tools", self.tools, {.doc = "Versions of the programs it used."});
   visit("environments", self.environments, {.doc = "The environments."});
   visit("workloads", self.workloads, {.doc = "The workloads."});
   visit("arms", self.arms, {.doc = "The arms."});
@@ -239,7 +237,8 @@ void describe(Visit& visit, Self& self) {
   visit("estimates", self.estimates, {.doc = "Metrics with their uncertainty."});
   visit("expectations", self.expectations, {.doc = "What must hold, judged."});
   visit("checks", self.checks, {.doc = "Claims, judged."});
-  visit("probes", self.probes, {.doc = "What observing cost."});
+  visit("probes", self.probes,
+        {.doc = "What eBPF programs cost, probes and datapaths' hooks, at the checks' low rate."});
   visit("noise", self.noise, {.doc = "How quiet the machine was."});
   visit("errors", self.errors, {.doc = "Our own errors; empty for a complete run."});
   visit("blocks", self.blocks, {.doc = "The blocks in the order of time."});

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <array>
 #include <filesystem>
+#include <optional>
 #include <system_error>
 
 #include <fcntl.h>
@@ -22,6 +23,7 @@ using base::Result;
 constexpr std::size_t write_size = 1u << 20;
 constexpr std::size_t largest_report = std::size_t{1} << 30;
 constexpr std::string_view series_suffix = ".ndjson";
+constexpr std::string_view series_prefix = ".series.";  // of a temporary file
 
 std::string series_directory(const std::string& report_path) { return report_path + ".d"; }
 
@@ -87,7 +89,7 @@ Result<SeriesWriter> SeriesWriter::create(const std::string& report_path) {
   writer.directory_ = series_directory(report_path);
   RETURN_IF_ERROR(make_directories(writer.directory_));
   std::string path =
-      fmt::format("{}/.series.{}.{}", writer.directory_, ::getpid(), base::monotonic_now().ns);
+      fmt::format("{}/{}{}.{}", writer.directory_, series_prefix, ::getpid(), base::monotonic_now().ns);
   writer.fd_.reset(::open(path.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666));
   if (!writer.fd_) return write_error(errno, writer.directory_);
   writer.path_ = std::move(path);
@@ -175,6 +177,32 @@ Result<> save_report(const Report& report, const std::string& path) {
   }
   if (can_have_series(path)) remove_other_series(report, series_directory(path));
   return {};
+}
+
+std::vector<std::string> temporary_files(const std::string& path) {
+  std::vector<std::string> found;
+  const auto collect = [&](const std::filesystem::path& directory, const std::string& prefix,
+                           std::optional<std::size_t> length) {
+    std::error_code problem;
+    for (std::filesystem::directory_iterator entry(directory, problem), end;
+         !problem && entry != end; entry.increment(problem)) {
+      const auto name = entry->path().filename().string();
+      if (name.starts_with(prefix) && (!length || name.size() == *length)) {
+        found.push_back(entry->path().string());
+      }
+    }
+  };
+  collect(series_directory(path), std::string(series_prefix), {});
+  const std::filesystem::path report(path);
+  const auto prefix = base::temporary_prefix(report.filename().string());
+  collect(report.has_parent_path() ? report.parent_path() : ".", prefix,
+          prefix.size() + base::temporary_suffix_length);
+  std::ranges::sort(found);
+  return found;
+}
+
+void remove_empty_series_directory(const std::string& path) {
+  ::rmdir(series_directory(path).c_str());
 }
 
 Result<Report> load_report(const std::string& path) {

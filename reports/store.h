@@ -9,6 +9,7 @@
 
 #include <memory>
 #include <string>
+#include <vector>
 
 #include "base/fd.h"
 #include "base/json.h"
@@ -63,6 +64,12 @@ class SeriesWriter {
 // that it does not name: those of the report it replaced. Errors: not_permitted, system; a full
 // disk says so. After an error the old report is untouched.
 [[nodiscard]] base::Result<> save_report(const Report& report, const std::string& path);
+
+// What writers of this report that were killed left of theirs: the temporary files of series and
+// reports, as paths. Those of a live writer look the same, so the caller must know there is none.
+[[nodiscard]] std::vector<std::string> temporary_files(const std::string& path);
+// Removes <report>.d where nothing is in it.
+void remove_empty_series_directory(const std::string& path);
 
 // Reads one back. Errors: missing, not_permitted, system; input (not JSON, not a report, written by
 // a newer stackbench than this).

@@ -178,7 +178,7 @@ void Renderer::run_notes() {
   }
   for (const auto& probe : report_.probes) {
     std::string line =
-        fmt::format("Probe {}: {} an event, {}.", probe.name, time(probe.ns_per_event),
+        fmt::format("eBPF {}: {} an event, {}.", probe.name, time(probe.ns_per_event),
                     base::format_count(probe.events, "event"));
     if (probe.lost > 0) line += fmt::format(" {} lost.", probe.lost);
     lines.push_back(line);

@@ -9,6 +9,7 @@
 #include "stackbench/report_builder.h"
 #include "stackbench/run_loop.h"
 #include "stackbench/session.h"
+#include "stackbench/unfinished.h"
 
 namespace stackbench {
 namespace {
@@ -50,9 +51,9 @@ base::Result<> check_translation(const Plan& plan, Session& session, ReportBuild
       if (interrupt.requested()) return base::fail(base::ErrorKind::interrupted, "interrupted");
       progress.update(0, 1, fmt::format("checking where {} is translated", plan.arms[arm].name));
       ASSIGN_OR_RETURN(const auto seen, session.observe_translation(arm, workload));
-      report.add_check(checks::translated_at(
-          plan.arms[arm].name, plan.workloads[workload].name,
-          expected_place(plan, plan.arms[arm]), seen.counts, seen.client));
+      report.add_check("translated_at", plan.arms[arm].name, plan.workloads[workload].name,
+                       checks::translated_at(expected_place(plan, plan.arms[arm]), seen.counts,
+                                             seen.client));
       events += seen.counts.run_count.value_or(0);
       time_ns += seen.counts.run_time_ns.value_or(0);
       lost += seen.counts.lost;
@@ -80,6 +81,11 @@ base::Result<reports::Report> run_in_lab(const Plan& plan, const RunRequest& req
   }
   progress.note(fmt::format("{} (about {})", plan.scenario.question,
                             base::format_wait(estimate_duration(plan, load_overheads()).count())));
+  const auto unfinished = UnfinishedReport::note(request.report_file);
+  if (!unfinished) {
+    progress.note(fmt::format("were this run killed, clean would not find its report's parts: {}",
+                              unfinished.error().message));
+  }
   // The series file comes first: a place that cannot be written to is better known now.
   std::optional<reports::SeriesWriter> series;
   if (reports::can_have_series(request.report_file)) {
@@ -96,7 +102,7 @@ base::Result<reports::Report> run_in_lab(const Plan& plan, const RunRequest& req
   Overheads took;
   progress.update(0, 1, "bringing up the lab");
   ASSIGN_OR_RETURN(auto session, Session::open(target, plan, interrupt));
-  RETURN_IF_ERROR(report.add_environments(session, target));
+  RETURN_IF_ERROR(report.add_environments(session));
   took.provision_ns = watch.lap() / static_cast<std::int64_t>(plan.environments.size());
   progress.step_done(fmt::format("{} up", base::format_count(plan.environments.size(), "environment")));
 
@@ -108,6 +114,8 @@ base::Result<reports::Report> run_in_lab(const Plan& plan, const RunRequest& req
         watch.lap() / static_cast<std::int64_t>(plan.arms.size() * plan.workloads.size());
     progress.step_done("checks done");
   }
+
+  report.add_facts(target.facts());
 
   base::NoiseGuard guard(plan.cores.all, {});
   const auto measured = measure_blocks(

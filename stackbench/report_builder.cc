@@ -130,13 +130,11 @@ ReportBuilder::ReportBuilder(const Plan& plan, std::string file, std::vector<std
   }
 }
 
-base::Result<> ReportBuilder::add_environments(const Session& session,
-                                               const cluster::Target& target) {
+base::Result<> ReportBuilder::add_environments(const Session& session) {
   for (const auto& environment : session.environments()) {
     reports::EnvironmentRecord record;
     record.name = environment.name;
     record.datapath = base::enum_name(environment.datapath);
-    record.facts = environment.facts;
     const auto family = plan_->scenario.family;
     for (const auto& pod : environment.pods) {
       record.addresses["pod/" + pod.name] = pod.address(family).to_string();
@@ -146,10 +144,6 @@ base::Result<> ReportBuilder::add_environments(const Session& session,
     }
     report_.environments.push_back(std::move(record));
   }
-  const auto facts = target.facts();
-  for (const auto& [name, value] : facts.items()) {
-    report_.tools[name] = value.is_string() ? value.get<std::string>() : base::dump_json(value);
-  }
   for (std::size_t i = 0; i < plan_->arms.size(); ++i) {
     for (const auto& workload : plan_->workloads) {
       ASSIGN_OR_RETURN(const auto endpoint, session.endpoint(plan_->arms[i], workload.spec.kind));
@@ -157,6 +151,36 @@ base::Result<> ReportBuilder::add_environments(const Session& session,
     }
   }
   return {};
+}
+
+void ReportBuilder::add_facts(base::Json facts) {
+  for (auto& environment : report_.environments) {
+    environment.facts = facts["environments"][environment.name];
+    const auto hooks = environment.facts.find("hooks");
+    if (hooks == environment.facts.end()) continue;
+    for (const auto& [hook, cost] : hooks->items()) {
+      const auto events = cost.at("run_count").get<std::uint64_t>();
+      const auto time_ns = cost.at("run_time_ns").get<std::uint64_t>();
+      if (events == 0) continue;
+      add_probe({.name = fmt::format("{} of {}", hook, environment.name),
+                 .events = events,
+                 .ns_per_event = static_cast<double>(time_ns) / static_cast<double>(events),
+                 .lost = 0});
+    }
+  }
+  facts.erase("environments");
+  report_.target_facts = std::move(facts);
+}
+
+void ReportBuilder::add_check(std::string name, std::string arm, std::string workload,
+                              checks::Finding finding) {
+  report_.checks.push_back({.name = std::move(name),
+                            .arm = std::move(arm),
+                            .workload = std::move(workload),
+                            .verdict = finding.verdict,
+                            .sentence = std::move(finding.sentence),
+                            .observed = std::move(finding.observed),
+                            .evidence = std::move(finding.evidence)});
 }
 
 base::Result<> ReportBuilder::add_block(const Block& block, std::span<const Sample> samples) {

@@ -8,8 +8,9 @@
 #include <utility>
 #include <vector>
 
+#include "base/json.h"
 #include "base/result.h"
-#include "cluster/target.h"
+#include "checks/finding.h"
 #include "reports/record.h"
 #include "reports/store.h"
 #include "stackbench/run_loop.h"
@@ -28,8 +29,11 @@ class ReportBuilder {
   void keep_series(reports::SeriesWriter& series) { series_ = &series; }
 
   // Environments and the addresses arms dial. Errors: as Session::endpoint.
-  base::Result<> add_environments(const Session& session, const cluster::Target& target);
-  void add_check(reports::Check check) { report_.checks.push_back(std::move(check)); }
+  base::Result<> add_environments(const Session& session);
+  // What Target::facts() says. Called after the checks, whose probes have the kernel count what
+  // every eBPF program costs: a datapath's hooks are reported beside the probes.
+  void add_facts(base::Json facts);
+  void add_check(std::string name, std::string arm, std::string workload, checks::Finding finding);
   void add_probe(reports::ProbeOverhead probe) { report_.probes.push_back(std::move(probe)); }
   // A block with its samples, histograms included. Errors: as SeriesWriter::append.
   base::Result<> add_block(const Block& block, std::span<const Sample> samples);

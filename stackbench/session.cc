@@ -55,7 +55,9 @@ base::Result<bench::AgentClient*> Session::agent(std::size_t environment, const 
   ASSIGN_OR_RETURN(auto client, bench::AgentClient::connect(
                                     std::move(streams.to_agent), std::move(streams.from_agent),
                                     fmt::format("agent {} in environment {}", pod, name),
-                                    {.interrupt = interrupt_}));
+                                    {.interrupt = interrupt_,
+                                     .stderr_file = std::move(streams.errors),
+                                     .how_it_ended = std::move(streams.how_it_ended)}));
   return &agents_.emplace(place, std::move(client)).first->second;
 }
 
@@ -71,7 +73,9 @@ base::Result<bench::AgentClient*> Session::observer(std::size_t environment,
                    bench::AgentClient::connect(
                        std::move(observer.streams.to_agent), std::move(observer.streams.from_agent),
                        fmt::format("observer of {} in environment {}", pod, name),
-                       {.interrupt = interrupt_}));
+                       {.interrupt = interrupt_,
+                        .stderr_file = std::move(observer.streams.errors),
+                        .how_it_ended = std::move(observer.streams.how_it_ended)}));
   return &observers_
               .emplace(place, ObserverAgent{std::move(client), std::move(observer.interface)})
               .first->second.client;

@@ -34,6 +34,14 @@ class Folder {
     fs::remove_all(path_, ignored);
   }
   [[nodiscard]] std::string file(std::string_view name) const { return (path_ / name).string(); }
+  // What is in it, at any depth.
+  [[nodiscard]] std::vector<std::string> files() const {
+    std::vector<std::string> files;
+    for (const auto& entry : fs::recursive_directory_iterator(path_)) {
+      files.push_back(fs::relative(entry.path(), path_).string());
+    }
+    return files;
+  }
 
  private:
   fs::path path_;
@@ -194,6 +202,7 @@ TEST_P(Interrupted, KillMinusNineLeavesNothingThatCleanDoesNotRemove) {
               const auto cleaned = base::run({command, "clean"}, {.timeout = patience});
               ASSERT_TRUE(cleaned) << base::describe_error(cleaned.error());
               EXPECT_EQ(cleaned->status.code, 0) << cleaned->err;
+              EXPECT_EQ(folder.files(), std::vector<std::string>{"it.yaml"});
             }),
             "");
   const auto again = base::run({command, "clean"}, {.timeout = patience});

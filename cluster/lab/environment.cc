@@ -26,6 +26,8 @@ using base::UniqueFd;
 
 // How much of an agent's stderr is kept.
 constexpr off_t errors_kept = 64 << 10;
+// How long after its streams an agent's process may take to end.
+constexpr base::Duration end_follows_streams = std::chrono::milliseconds(200);
 
 MakeDatapath maker_of(const EnvironmentPlan& plan) {
   const bool hook_left_out =
@@ -184,9 +186,7 @@ Result<> Environment::apply_plan() {
 }
 
 Result<> Environment::sync() {
-  RETURN_IF_ERROR(datapath_->sync(store_.service_table()));
-  handle_.facts = datapath_->facts();
-  return {};
+  return datapath_->sync(store_.service_table());
 }
 
 int Environment::netns(std::string_view place) const {
@@ -223,10 +223,6 @@ Result<const PodHandle*> Environment::find_pod(std::string_view pod) const {
 }
 
 Result<AgentStreams> Environment::start_agent(const Place& place, const std::string& executable) {
-  // Those that ended since are reaped here.
-  std::erase_if(agents_, [](base::Process& agent) {
-    return agent.wait(std::chrono::nanoseconds(0)).has_value();
-  });
   AgentStreams streams;
   ASSIGN_OR_RETURN(streams.errors, bounded_file());
   ASSIGN_OR_RETURN(auto process,
@@ -237,8 +233,17 @@ Result<AgentStreams> Environment::start_agent(const Place& place, const std::str
                                   place));
   streams.to_agent = std::move(process.in);
   streams.from_agent = std::move(process.out);
+  streams.how_it_ended = [this, pid = process.pid()] { return how_it_ended(pid); };
   agents_.push_back(std::move(process));
   return streams;
+}
+
+std::string Environment::how_it_ended(pid_t pid) {
+  const auto agent = std::ranges::find(agents_, pid, &base::Process::pid);
+  if (agent == agents_.end()) return {};
+  // Its streams close before its process is gone.
+  const auto status = agent->wait(end_follows_streams);
+  return status ? status->to_string() : std::string();
 }
 
 Result<AgentStreams> Environment::agent(std::string_view pod, const std::string& executable) {

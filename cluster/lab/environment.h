@@ -49,6 +49,8 @@ class Environment {
   base::Result<WriteStamps> remove(std::string_view kind, std::string_view name);
   base::Result<AgentStreams> agent(std::string_view pod, const std::string& executable);
   base::Result<Observer> observe(std::string_view pod, const std::string& executable);
+  // What the datapath says of itself now: counts and costs grow with its use.
+  [[nodiscard]] base::Json facts() const { return datapath_->facts(); }
 
  private:
   Environment(const Sandbox& sandbox, const EnvironmentPlan& plan)
@@ -60,6 +62,7 @@ class Environment {
   base::Result<> apply_plan();
   base::Result<> sync();
   base::Result<AgentStreams> start_agent(const Place& place, const std::string& executable);
+  std::string how_it_ended(pid_t pid);
 
   const Sandbox& sandbox_;
   EnvironmentPlan plan_;
@@ -70,7 +73,7 @@ class Environment {
   std::string observer_cgroup_;
   ObjectStore store_;
   std::unique_ptr<Datapath> datapath_;
-  std::vector<base::Process> agents_;
+  std::vector<base::Process> agents_;  // those that ended included: each is asked how
 };
 
 }  // namespace cluster

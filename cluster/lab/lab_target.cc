@@ -126,7 +126,7 @@ base::Json LabTarget::facts() const {
     facts["nf_conntrack_max"] = *most;
   }
   for (const auto& [name, environment] : environments_) {
-    facts["environments"][name] = environment->handle().facts;
+    facts["environments"][name] = environment->facts();
   }
   return facts;
 }

@@ -271,6 +271,7 @@ TEST_F(LabAgent, RunsInItsPodAndSpeaksOverPipes) {
   streams.to_agent.reset();
   char rest = 0;
   EXPECT_EQ(::read(streams.from_agent.get(), &rest, 1), 0);
+  EXPECT_EQ(streams.how_it_ended(), "exit code 0");
   EXPECT_TRUE(with_agent.teardown());
 }
 

@@ -2,6 +2,7 @@
 #include "cluster/lab/clean.h"
 
 #include "stackbench/commands/command.h"
+#include "stackbench/unfinished.h"
 
 namespace stackbench {
 
@@ -9,7 +10,9 @@ Action declare_clean(CLI::App& app) {
   auto dry_run = std::make_shared<bool>(false);
   app.add_flag("--dry-run", *dry_run, "Only say what would be removed");
   return [dry_run](const Context&) -> base::Result<int> {
-    ASSIGN_OR_RETURN(const auto found, cluster::clean_lab(*dry_run));
+    ASSIGN_OR_RETURN(auto found, cluster::clean_lab(*dry_run));
+    ASSIGN_OR_RETURN(const auto parts, clean_unfinished_reports(*dry_run));
+    found.insert(found.end(), parts.begin(), parts.end());
     if (found.empty()) return print("Nothing to clean: no interrupted run left anything.\n");
     std::string text;
     for (const auto& line : found) {

@@ -40,11 +40,14 @@ Action declare_run(CLI::App& app) {
       ->type_name("TARGET");
   app.add_option("--out", arguments->out, "Where the JSON report goes (default: results/)")
       ->type_name("FILE");
-  app.add_flag("--strict", arguments->strict, "20 blocks: narrower intervals, fewer inconclusive");
+  app.add_flag("--strict", arguments->strict, "At least 20 blocks: narrower intervals, fewer inconclusive");
   return [arguments](const Context& context) -> base::Result<int> {
     auto overrides = arguments->scenario.overrides;
-    if (arguments->strict) overrides.push_back(fmt::format("blocks={}", strict_blocks));
-    ASSIGN_OR_RETURN(const auto scenario, load_scenario(arguments->scenario.file, overrides));
+    ASSIGN_OR_RETURN(auto scenario, load_scenario(arguments->scenario.file, overrides));
+    if (arguments->strict && scenario.blocks < strict_blocks) {
+      overrides.push_back(fmt::format("blocks={}", strict_blocks));
+      ASSIGN_OR_RETURN(scenario, load_scenario(arguments->scenario.file, overrides));
+    }
     ASSIGN_OR_RETURN(const auto cores, usable_cores());
     ASSIGN_OR_RETURN(const auto plan, make_plan(scenario, cores));
     const RunRequest request{
