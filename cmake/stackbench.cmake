@@ -22,22 +22,38 @@ function(stackbench_executable name)
   target_link_libraries(${name} PRIVATE stackbench_options ${arg_USES})
 endfunction()
 
-# stackbench_test(name SOURCES a_test.cc ... USES target ...): unit tests; no root, no network, no
-# sleep. One ctest entry per executable, labelled `unit`.
-function(stackbench_test name)
+# What `bootstrap test sanitizers` builds: the unit tests, and those of them with threads.
+add_custom_target(unit_tests)
+add_custom_target(thread_tests)
+
+function(stackbench_test_executable name)
   cmake_parse_arguments(PARSE_ARGV 1 arg "" "" "SOURCES;USES")
   add_executable(${name} ${arg_SOURCES})
   target_link_libraries(${name} PRIVATE stackbench_options ${arg_USES} GTest::gmock GTest::gtest_main)
   target_compile_definitions(${name} PRIVATE STACKBENCH_SOURCE_DIR="${CMAKE_SOURCE_DIR}")
   set_target_properties(${name} PROPERTIES RUNTIME_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR}/tests)
   add_test(NAME ${name} COMMAND ${name} WORKING_DIRECTORY ${CMAKE_SOURCE_DIR})
-  set_tests_properties(${name} PROPERTIES LABELS unit TIMEOUT 120)
+endfunction()
+
+# stackbench_test(name [THREADS] SOURCES a_test.cc ... USES target ...): unit tests; no root, no
+# network, no sleep. One ctest entry per executable, labelled `unit`; THREADS: what it tests has
+# threads, and `threads` is a second label.
+function(stackbench_test name)
+  cmake_parse_arguments(PARSE_ARGV 1 arg "THREADS" "" "SOURCES;USES")
+  stackbench_test_executable(${name} SOURCES ${arg_SOURCES} USES ${arg_USES})
+  add_dependencies(unit_tests ${name})
+  set(labels unit)
+  if(arg_THREADS)
+    list(APPEND labels threads)
+    add_dependencies(thread_tests ${name})
+  endif()
+  set_tests_properties(${name} PROPERTIES LABELS "${labels}" TIMEOUT 120)
 endfunction()
 
 # stackbench_lab_test(name SOURCES ... USES ...): tests in real namespaces; need root, labelled
 # `lab`, one at a time because they pin cores and watch the host.
 function(stackbench_lab_test name)
-  stackbench_test(${name} ${ARGN})
+  stackbench_test_executable(${name} ${ARGN})
   target_compile_definitions(${name} PRIVATE STACKBENCH_BINARY_DIR="${CMAKE_BINARY_DIR}/bin")
   set_tests_properties(${name} PROPERTIES LABELS lab RESOURCE_LOCK machine TIMEOUT 300)
 endfunction()
@@ -45,8 +61,12 @@ endfunction()
 # stackbench_fuzzer(name SOURCES x_fuzzer.cc and every source it needs, from the root of the tree
 # LIBRARIES -lfmt ...): a libFuzzer target built by clang-19 whatever compiles the rest, run briefly
 # as a unit test on its committed corpus (tests/corpus/<name>). What it finds lands in the build tree.
+# Sanitizer builds have none: a fuzzer has its own sanitizers in any.
 find_program(STACKBENCH_CLANGXX clang++-19 REQUIRED)
 function(stackbench_fuzzer name)
+  if(STACKBENCH_FLAGS MATCHES "-fsanitize")
+    return()
+  endif()
   cmake_parse_arguments(PARSE_ARGV 1 arg "" "" "SOURCES;LIBRARIES")
   set(binary ${CMAKE_BINARY_DIR}/tests/${name})
   set(corpus ${CMAKE_SOURCE_DIR}/tests/corpus/${name})
