@@ -15,8 +15,8 @@
 namespace checks {
 namespace {
 
-using base::testing::Transport;
 using base::Verdict;
+using base::testing::Transport;
 using ::testing::HasSubstr;
 
 base::Endpoint at(std::string_view text) { return base::Endpoint::parse(text).value(); }
@@ -114,7 +114,7 @@ table inet services {
     node.cgroup = cgroup_->path();
     std::vector<cluster::DatapathNode> nodes;
     nodes.push_back(std::move(node));
-    auto datapath = cluster::make_ebpf_socket_datapath(std::move(nodes));
+    auto datapath = cluster::make_ebpf_socket_datapath(nodes);
     ASSERT_TRUE(datapath) << base::describe_error(datapath.error());
     datapath_ = std::move(*datapath);
     cluster::ServiceTable table;
@@ -136,8 +136,8 @@ table inet services {
                                                .service = {traffic.service},
                                                .backends = {traffic.backend},
                                                .protocol = traffic.transport == Transport::tcp
-                                                               ? probes::Protocol::TCP
-                                                               : probes::Protocol::UDP});
+                                                               ? base::Protocol::TCP
+                                                               : base::Protocol::UDP});
     });
   }
 
@@ -273,8 +273,7 @@ TEST_F(TranslatedAtLab, SilenceIsInconclusive) {
   must(probe);
   const auto counts = pair_->host.inside([&] { return probe->read(); });
   must(counts);
-  EXPECT_EQ(translated_at(TranslatedAt::socket, *counts, {}).verdict,
-            Verdict::inconclusive);
+  EXPECT_EQ(translated_at(TranslatedAt::socket, *counts, {}).verdict, Verdict::inconclusive);
 }
 
 // A program at the same interface rewrites the packets as soon as they are in; what the pod sent is

@@ -125,7 +125,7 @@ base::Result<base::UniqueFd> load(const Recipe& recipe) {
   bpf_prog_load_opts options{};
   options.sz = sizeof(options);
   if (recipe.expected) options.expected_attach_type = *recipe.expected;
-  if (recipe.type == BPF_PROG_TYPE_TRACING) {
+  if (recipe.type == BPF_PROG_TYPE_TRACING && recipe.expected) {
     const int id =
         ::libbpf_find_vmlinux_btf_id(std::string(recipe.target).c_str(), *recipe.expected);
     if (id < 0)
@@ -164,6 +164,7 @@ base::Result<> attach_tracepoint(const char* name, int program) {
 
 std::vector<BpfTrial> bpf_trials() {
   std::vector<BpfTrial> trials;
+  trials.reserve(recipes.size());
   for (const auto& recipe : recipes) {
     trials.push_back(
         {.name = std::string(recipe.name), .needed_by = std::string(recipe.needed_by)});

@@ -95,8 +95,8 @@ Environment::~Environment() {
 
 Result<> Environment::build(const CgroupTree& cgroups) {
   RETURN_IF_ERROR(make_namespaces());
-  ASSIGN_OR_RETURN(auto nodes, make_nodes(cgroups));
-  ASSIGN_OR_RETURN(datapath_, maker_of(plan_)(std::move(nodes)));
+  ASSIGN_OR_RETURN(const auto nodes, make_nodes(cgroups));
+  ASSIGN_OR_RETURN(datapath_, maker_of(plan_)(nodes));
   handle_.name = plan_.name;
   handle_.datapath = plan_.datapath;
   for (const auto& pod : layout_.pods) handle_.pods.push_back(pod.handle);
@@ -106,6 +106,7 @@ Result<> Environment::build(const CgroupTree& cgroups) {
 Result<> Environment::make_namespaces() {
   const auto plans = wire(plan_.name, layout_);
   std::vector<std::string> names;
+  names.reserve(plans.size());
   for (const auto& plan : plans) names.push_back(plan.name);
   ASSIGN_OR_RETURN(auto made, sandbox_.make_netns(names));
   for (auto& netns : made) {
@@ -185,9 +186,7 @@ Result<> Environment::apply_plan() {
   return sync();
 }
 
-Result<> Environment::sync() {
-  return datapath_->sync(store_.service_table());
-}
+Result<> Environment::sync() { return datapath_->sync(store_.service_table()); }
 
 int Environment::netns(std::string_view place) const {
   const auto found = namespaces_.find(place);

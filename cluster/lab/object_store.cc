@@ -230,6 +230,8 @@ const kube::Service* ObjectStore::find_service(std::string_view name,
 ServiceTable ObjectStore::service_table() const {
   std::vector<kube::Service> services;
   std::vector<kube::EndpointSlice> slices;
+  services.reserve(services_.size());
+  slices.reserve(slices_.size());
   for (const auto& [key, service] : services_) services.push_back(service);
   for (const auto& [key, slice] : slices_) slices.push_back(slice);
   return make_service_table(services, slices);

@@ -94,8 +94,10 @@ class Datapath {
 };
 
 // Every datapath is made by a function of this shape, declared in its own header:
-//   base::Result<std::unique_ptr<Datapath>> make_<kind>_datapath(std::vector<DatapathNode> nodes);
+//   base::Result<std::unique_ptr<Datapath>> make_<kind>_datapath(const std::vector<DatapathNode>&
+//   nodes);
 // It prepares the nodes for an empty table. Errors: as sync().
-using MakeDatapath = base::Result<std::unique_ptr<Datapath>> (*)(std::vector<DatapathNode> nodes);
+using MakeDatapath =
+    base::Result<std::unique_ptr<Datapath>> (*)(const std::vector<DatapathNode>& nodes);
 
 }  // namespace cluster

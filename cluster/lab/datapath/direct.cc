@@ -11,7 +11,7 @@ class DirectDatapath : public Datapath {
 
 }  // namespace
 
-base::Result<std::unique_ptr<Datapath>> make_direct_datapath(std::vector<DatapathNode>) {
+base::Result<std::unique_ptr<Datapath>> make_direct_datapath(const std::vector<DatapathNode>&) {
   return std::make_unique<DirectDatapath>();
 }
 

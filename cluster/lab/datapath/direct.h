@@ -13,6 +13,6 @@ namespace cluster {
 
 // Never fails; it has the shape of the others.
 [[nodiscard]] base::Result<std::unique_ptr<Datapath>> make_direct_datapath(
-    std::vector<DatapathNode> nodes);
+    const std::vector<DatapathNode>& nodes);
 
 }  // namespace cluster

@@ -194,7 +194,7 @@ base::Result<> EbpfSocketDatapath::publish(const ServiceTable& table) {
     return base::system_error(errno, "ebpf_socket: publish a table");
   }
   // Only now: whoever sees the new number started after the swap and so sees the new table.
-  std::atomic_ref<__u32>(const_cast<__u32&>(skeleton_->bss->generation)).fetch_add(1);
+  std::atomic_ref(skeleton_->bss->generation).fetch_add(1);
   return {};
 }
 
@@ -219,7 +219,8 @@ base::Json EbpfSocketDatapath::facts() const {
 
 }  // namespace
 
-base::Result<std::unique_ptr<Datapath>> make_ebpf_socket_datapath(std::vector<DatapathNode> nodes) {
+base::Result<std::unique_ptr<Datapath>> make_ebpf_socket_datapath(
+    const std::vector<DatapathNode>& nodes) {
   return EbpfSocketDatapath::make(nodes);
 }
 

@@ -79,7 +79,7 @@ namespace cluster {
 // is not in a cgroup2 hierarchy), not_permitted, system. sync() also: input (two entries for one
 // address, port and protocol; a backend of the other address family).
 [[nodiscard]] base::Result<std::unique_ptr<Datapath>> make_ebpf_socket_datapath(
-    std::vector<DatapathNode> nodes);
+    const std::vector<DatapathNode>& nodes);
 
 }  // namespace cluster
 

@@ -9,7 +9,7 @@
 #include <fcntl.h>
 #include <sys/wait.h>
 
-#include "cluster/lab/datapath/ebpf_socket_fixture.h"
+#include "cluster/lab/datapath/testing/ebpf_socket_fixture.h"
 
 namespace cluster {
 namespace {

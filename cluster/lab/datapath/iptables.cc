@@ -26,23 +26,27 @@ struct TableText {
   }
 };
 
-// The jumps from the kernel's chains, kube-proxy's iptablesJumpChains.
 constexpr std::string_view filter_start =
     ":INPUT ACCEPT [0:0]\n"
     ":FORWARD ACCEPT [0:0]\n"
     ":OUTPUT ACCEPT [0:0]\n"
+    ":KUBE-FIREWALL - [0:0]\n"
     ":KUBE-SERVICES - [0:0]\n"
     ":KUBE-EXTERNAL-SERVICES - [0:0]\n"
     ":KUBE-FORWARD - [0:0]\n"
     ":KUBE-NODEPORTS - [0:0]\n"
     ":KUBE-PROXY-FIREWALL - [0:0]\n";
 
+// The jumps from the kernel's chains, kube-proxy's iptablesJumpChains and, before them,
+// iptablesKubeletJumpChains. kube-proxy puts each jump first, so they stand here in reverse order
+// of its lists.
 constexpr std::string_view filter_jumps =
+    "-A INPUT -j KUBE-FIREWALL\n"
+    "-A INPUT -m conntrack --ctstate NEW -m comment --comment "
+    "\"kubernetes load balancer firewall\" -j KUBE-PROXY-FIREWALL\n"
     "-A INPUT -m comment --comment \"kubernetes health check service ports\" -j KUBE-NODEPORTS\n"
     "-A INPUT -m conntrack --ctstate NEW -m comment --comment "
     "\"kubernetes externally-visible service portals\" -j KUBE-EXTERNAL-SERVICES\n"
-    "-A INPUT -m conntrack --ctstate NEW -m comment --comment "
-    "\"kubernetes load balancer firewall\" -j KUBE-PROXY-FIREWALL\n"
     "-A FORWARD -m conntrack --ctstate NEW -m comment --comment "
     "\"kubernetes load balancer firewall\" -j KUBE-PROXY-FIREWALL\n"
     "-A FORWARD -m comment --comment \"kubernetes forwarding rules\" -j KUBE-FORWARD\n"
@@ -50,6 +54,7 @@ constexpr std::string_view filter_jumps =
     "\"kubernetes service portals\" -j KUBE-SERVICES\n"
     "-A FORWARD -m conntrack --ctstate NEW -m comment --comment "
     "\"kubernetes externally-visible service portals\" -j KUBE-EXTERNAL-SERVICES\n"
+    "-A OUTPUT -j KUBE-FIREWALL\n"
     "-A OUTPUT -m conntrack --ctstate NEW -m comment --comment "
     "\"kubernetes load balancer firewall\" -j KUBE-PROXY-FIREWALL\n"
     "-A OUTPUT -m conntrack --ctstate NEW -m comment --comment "
@@ -59,6 +64,12 @@ constexpr std::string_view filter_jumps =
     "-m mark --mark 0x4000/0x4000 -j ACCEPT\n"
     "-A KUBE-FORWARD -m comment --comment \"kubernetes forwarding conntrack rule\" "
     "-m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT\n";
+
+// NodePorts at 127.0.0.1 need route_localnet, which lets neighbours reach what listens on loopback;
+// this closes it again. IPv6 has no such setting, so there the chain is empty.
+constexpr std::string_view localnet_firewall =
+    "-A KUBE-FIREWALL -m comment --comment \"block incoming localnet connections\" "
+    "-d 127.0.0.0/8 ! -s 127.0.0.0/8 -m conntrack ! --ctstate RELATED,ESTABLISHED,DNAT -j DROP\n";
 
 constexpr std::string_view nat_start =
     ":PREROUTING ACCEPT [0:0]\n"
@@ -80,9 +91,13 @@ constexpr std::string_view nat_jumps =
     "\"kubernetes service traffic requiring SNAT\" -j MASQUERADE --random-fully\n"
     "-A KUBE-MARK-MASQ -j MARK --or-mark 0x4000\n";
 
-constexpr std::string_view nat_end =
-    "-A KUBE-SERVICES -m comment --comment \"kubernetes service nodeports; NOTE: this must be the "
-    "last rule in this chain\" -m addrtype --dst-type LOCAL -j KUBE-NODEPORTS\n";
+// The end of KUBE-SERVICES. NodePorts never work at ::1, so IPv6 leaves it out.
+std::string nodeports_jump(AddressFamily family) {
+  return fmt::format(
+      "-A KUBE-SERVICES -m comment --comment \"kubernetes service nodeports; NOTE: this must be "
+      "the last rule in this chain\" -m addrtype --dst-type LOCAL{} -j KUBE-NODEPORTS\n",
+      family == AddressFamily::ipv6 ? " ! -d ::1/128" : "");
+}
 
 // One Service port with backends: the way from KUBE-SERVICES to a translated destination.
 void add_service(TableText& nat, const ServiceEntry& entry, std::string_view cluster_cidr) {
@@ -142,6 +157,7 @@ class IptablesDatapath : public Datapath {
     if (open != std::string::npos && close != std::string::npos) {
       facts["backend"] = version_.substr(open + 1, close - open - 1);
     }
+    facts["service_order"] = "by name";
     facts["rules_per_node"] = sync_.count_lines("-A ");
     return facts;
   }
@@ -156,6 +172,7 @@ class IptablesDatapath : public Datapath {
 std::string iptables_rules(const ServiceTable& table, AddressFamily family,
                            std::string_view cluster_cidr) {
   TableText filter{.chains = std::string(filter_start), .rules = std::string(filter_jumps)};
+  if (family == AddressFamily::ipv4) filter.rules += localnet_firewall;
   TableText nat{.chains = std::string(nat_start), .rules = std::string(nat_jumps)};
   for (const auto& entry : table.entries) {
     if (entry.cluster.address.family != family) continue;
@@ -171,14 +188,14 @@ std::string iptables_rules(const ServiceTable& table, AddressFamily family,
         entry.cluster.address.host_prefix(), entry.cluster.port);
   }
   return fmt::format("*filter\n{}{}COMMIT\n*nat\n{}{}{}COMMIT\n", filter.chains, filter.rules,
-                     nat.chains, nat.rules, nat_end);
+                     nat.chains, nat.rules, nodeports_jump(family));
 }
 
-Result<std::unique_ptr<Datapath>> make_iptables_datapath(std::vector<DatapathNode> nodes) {
+Result<std::unique_ptr<Datapath>> make_iptables_datapath(const std::vector<DatapathNode>& nodes) {
   if (nodes.empty()) return base::fail(base::ErrorKind::input, "a datapath without nodes");
   ASSIGN_OR_RETURN(std::string version, nodes.front().run({"iptables", "--version"}, ""));
   while (!version.empty() && version.back() == '\n') version.pop_back();
-  auto datapath = std::make_unique<IptablesDatapath>(std::move(nodes), std::move(version));
+  auto datapath = std::make_unique<IptablesDatapath>(nodes, std::move(version));
   RETURN_IF_ERROR(datapath->sync({}));
   return datapath;
 }

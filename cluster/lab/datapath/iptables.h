@@ -6,7 +6,10 @@
 // where the kernel only notes it (tcp_v4_err, sk_err_soft), and the SYN sent again meets it anew.
 //
 // Where it differs: kube-proxy shares its tables with others and restores with --noflush; a lab's
-// node has no others, so a sync replaces both tables whole, one transaction each.
+// node has no others, so a sync replaces both tables whole, one transaction each. kube-proxy walks
+// a Go map, so a Service's place in KUBE-SERVICES, and with it how many rules its first packet
+// passes, is random per node and sync. Here Services stand by name, so that a run can be repeated:
+// among many, one that is named early is found sooner than the average (facts(): service_order).
 #pragma once
 
 #include <memory>
@@ -22,7 +25,7 @@ namespace cluster {
 // Runs iptables-restore and ip6tables-restore as the machine provides them (nft-backed or legacy:
 // facts() says which). Errors: as Datapath::sync().
 [[nodiscard]] base::Result<std::unique_ptr<Datapath>> make_iptables_datapath(
-    std::vector<DatapathNode> nodes);
+    const std::vector<DatapathNode>& nodes);
 
 // The input of iptables-restore (or ip6tables-restore): both tables, whole. Entries of the other
 // family are passed over. `cluster_cidr` is where pods are: others are masqueraded.

@@ -6,6 +6,7 @@
 
 #include <fmt/format.h>
 
+#include "cluster/lab/addresses.h"
 #include "cluster/lab/datapath/kube_proxy_names.h"
 #include "cluster/lab/datapath/rule_sync.h"
 
@@ -15,7 +16,8 @@ namespace {
 using base::AddressFamily;
 using base::Result;
 
-// The chains that do not depend on Services, with @ip for `ip` or `ip6`.
+// The chains that do not depend on Services, with @ip for `ip` or `ip6` and @service-cidr for where
+// ClusterIPs are.
 constexpr std::string_view fixed_chains = R"(
   chain reject-chain {
     reject
@@ -39,6 +41,7 @@ constexpr std::string_view fixed_chains = R"(
   }
   chain cluster-ips-check {
     @ip daddr @cluster-ips reject comment "Reject traffic to invalid ports of ClusterIPs"
+    @ip daddr { @service-cidr } drop comment "Drop traffic to unallocated ClusterIPs"
   }
   chain services {
     @ip daddr . meta l4proto . th dport vmap @service-ips
@@ -132,8 +135,8 @@ class NftablesDatapath : public Datapath {
   Result<> sync(const ServiceTable& table) override {
     return sync_.sync(table, [&](const DatapathNode& node) -> std::vector<RuleSync::Load> {
       return {{{"nft", "-f", "-"},
-               nftables_rules(table, AddressFamily::ipv4, node.cluster_cidr_ipv4) +
-                   nftables_rules(table, AddressFamily::ipv6, node.cluster_cidr_ipv6)}};
+               nftables_rules(table, AddressFamily::ipv4, node.cluster_cidr_ipv4, node.ipv4) +
+                   nftables_rules(table, AddressFamily::ipv6, node.cluster_cidr_ipv6, node.ipv6)}};
     });
   }
 
@@ -151,11 +154,13 @@ class NftablesDatapath : public Datapath {
 }  // namespace
 
 std::string nftables_rules(const ServiceTable& table, AddressFamily family,
-                           std::string_view cluster_cidr) {
+                           std::string_view cluster_cidr, const base::IpAddress& node_address) {
   const bool ipv4 = family == AddressFamily::ipv4;
   const std::string_view ip = ipv4 ? "ip" : "ip6";
   const std::string address = ipv4 ? "ipv4_addr" : "ipv6_addr";
   const std::string service_key = address + " . inet_proto . inet_service : verdict";
+  const std::string_view service_cidr =
+      ipv4 ? addresses::service_cidr_ipv4 : addresses::service_cidr_ipv6;
   const std::string node_port_key = "inet_proto . inet_service : verdict";
 
   std::string chains;
@@ -177,20 +182,22 @@ std::string nftables_rules(const ServiceTable& table, AddressFamily family,
   return fmt::format("add table {0} kube-proxy\ndelete table {0} kube-proxy\n", ip) +
          fmt::format("table {} kube-proxy {{\n  comment \"rules for kube-proxy\"\n", ip) +
          collection("set", "cluster-ips", address, cluster_ips) +
-         collection("set", "nodeport-ips", address, {}) +
+         collection("set", "nodeport-ips", address, {node_address.to_string()}) +
          collection("map", "no-endpoint-services", service_key, no_endpoints) +
          collection("map", "no-endpoint-nodeports", node_port_key, {}) +
          collection("map", "firewall-ips", service_key, {}) +
          collection("map", "service-ips", service_key, service_ips) +
          collection("map", "service-nodeports", node_port_key, {}) +
-         replace_all(std::string(fixed_chains), "@ip ", std::string(ip) + " ") + chains + "}\n";
+         replace_all(replace_all(std::string(fixed_chains), "@ip ", std::string(ip) + " "),
+                     "@service-cidr", service_cidr) +
+         chains + "}\n";
 }
 
-Result<std::unique_ptr<Datapath>> make_nftables_datapath(std::vector<DatapathNode> nodes) {
+Result<std::unique_ptr<Datapath>> make_nftables_datapath(const std::vector<DatapathNode>& nodes) {
   if (nodes.empty()) return base::fail(base::ErrorKind::input, "a datapath without nodes");
   ASSIGN_OR_RETURN(std::string version, nodes.front().run({"nft", "--version"}, ""));
   while (!version.empty() && version.back() == '\n') version.pop_back();
-  auto datapath = std::make_unique<NftablesDatapath>(std::move(nodes), std::move(version));
+  auto datapath = std::make_unique<NftablesDatapath>(nodes, std::move(version));
   RETURN_IF_ERROR(datapath->sync({}));
   return datapath;
 }

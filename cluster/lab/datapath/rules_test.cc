@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include "base/file.h"
+#include "cluster/lab/addresses.h"
 #include "cluster/lab/datapath/direct.h"
 #include "cluster/lab/datapath/iptables.h"
 #include "cluster/lab/datapath/kube_proxy_names.h"
@@ -24,7 +25,7 @@ base::Endpoint at(std::string_view text) {
 }
 
 ServiceEntry entry(std::string service, std::string port_name, Protocol protocol,
-                   std::string_view cluster, std::vector<std::string_view> backends,
+                   std::string_view cluster, const std::vector<std::string_view>& backends,
                    std::string in_namespace = "default") {
   ServiceEntry made{.service = std::move(service),
                     .port_name = std::move(port_name),
@@ -100,17 +101,66 @@ TEST(IptablesRules, GiveEveryBackendTheSameChance) {
   EXPECT_THAT(rules, HasSubstr("10.244.2.4:7001\" -j KUBE-SEP-"));
 }
 
+// kube-proxy puts each jump first, so the order is its lists' reversed.
+TEST(IptablesRules, JumpFromInputInKubeProxysOrder) {
+  for (const auto family : {AddressFamily::ipv4, AddressFamily::ipv6}) {
+    const auto rules = iptables_rules({}, family, "10.244.0.0/16");
+    std::vector<std::string> jumps;
+    for (std::size_t at = rules.find("-A INPUT "); at != std::string::npos;
+         at = rules.find("-A INPUT ", at + 1)) {
+      const auto line = rules.substr(at, rules.find('\n', at) - at);
+      jumps.push_back(line.substr(line.rfind(' ') + 1));
+    }
+    EXPECT_THAT(jumps, ElementsAre("KUBE-FIREWALL", "KUBE-PROXY-FIREWALL", "KUBE-NODEPORTS",
+                                   "KUBE-EXTERNAL-SERVICES"));
+    EXPECT_LT(rules.find("-A OUTPUT -j KUBE-FIREWALL\n"), rules.find("-A OUTPUT -m"));
+  }
+}
+
+TEST(IptablesRules, TreatLoopbackAsEachFamilyNeeds) {
+  const auto ipv4 = iptables_rules({}, AddressFamily::ipv4, "10.244.0.0/16");
+  const auto ipv6 = iptables_rules({}, AddressFamily::ipv6, "fd00:10:244::/48");
+  EXPECT_THAT(ipv4, HasSubstr("-A KUBE-FIREWALL "));
+  EXPECT_THAT(ipv6, Not(HasSubstr("-A KUBE-FIREWALL ")));
+  EXPECT_THAT(ipv4, HasSubstr("--dst-type LOCAL -j KUBE-NODEPORTS\n"));
+  EXPECT_THAT(ipv6, HasSubstr("--dst-type LOCAL ! -d ::1/128 -j KUBE-NODEPORTS\n"));
+}
+
 TEST(NftablesRules, AreTheCommittedText) {
-  EXPECT_EQ(nftables_rules(example(), AddressFamily::ipv4, "10.244.0.0/16"),
-            golden("nftables_ipv4.txt"));
-  EXPECT_EQ(nftables_rules(example(), AddressFamily::ipv6, "fd00:10:244::/48"),
-            golden("nftables_ipv6.txt"));
+  EXPECT_EQ(
+      nftables_rules(example(), AddressFamily::ipv4, "10.244.0.0/16", addresses::node_ipv4(1)),
+      golden("nftables_ipv4.txt"));
+  EXPECT_EQ(
+      nftables_rules(example(), AddressFamily::ipv6, "fd00:10:244::/48", addresses::node_ipv6(1)),
+      golden("nftables_ipv6.txt"));
 }
 
 TEST(NftablesRules, OfNoServicesTranslateNothing) {
-  const auto rules = nftables_rules({}, AddressFamily::ipv4, "10.244.0.0/16");
+  const auto rules =
+      nftables_rules({}, AddressFamily::ipv4, "10.244.0.0/16", addresses::node_ipv4(1));
   EXPECT_THAT(rules, Not(HasSubstr("dnat to")));
-  EXPECT_THAT(rules, Not(HasSubstr("elements")));
+  EXPECT_THAT(rules, Not(HasSubstr("verdict\n    elements")));
+  EXPECT_THAT(rules, HasSubstr("set cluster-ips {\n    type ipv4_addr\n  }"));
+}
+
+// The order makes a port that a Service does not offer an error and an address of nobody a silence.
+TEST(NftablesRules, DropWhatIsSentToAnUnallocatedClusterIp) {
+  EXPECT_THAT(nftables_rules({}, AddressFamily::ipv4, "10.244.0.0/16", addresses::node_ipv4(1)),
+              HasSubstr("ip daddr @cluster-ips reject comment \"Reject traffic to invalid ports of "
+                        "ClusterIPs\"\n    ip daddr { 10.96.0.0/16 } drop "));
+  EXPECT_THAT(
+      nftables_rules({}, AddressFamily::ipv6, "fd00:10:244::/48", addresses::node_ipv6(1)),
+      HasSubstr("ip6 daddr @cluster-ips reject comment \"Reject traffic to invalid ports of "
+                "ClusterIPs\"\n    ip6 daddr { fd00:10:96::/112 } drop "));
+}
+
+TEST(NftablesRules, HoldTheNodesOwnAddressForNodePorts) {
+  EXPECT_THAT(nftables_rules({}, AddressFamily::ipv4, "10.244.0.0/16", addresses::node_ipv4(2)),
+              HasSubstr("set nodeport-ips {\n    type ipv4_addr\n    elements = {\n      "
+                        "172.18.0.3\n    }"));
+  EXPECT_THAT(nftables_rules({}, AddressFamily::ipv6, "fd00:10:244::/48", addresses::node_ipv6(2)),
+              HasSubstr("set nodeport-ips {\n    type ipv6_addr\n    elements = {\n      "
+                        "fd00:172:18::3\n    }"));
 }
 
 // A node whose programs only take notes; "fail" makes the next one fail.
@@ -120,6 +170,8 @@ struct FakeNode {
 
   DatapathNode node() {
     return {.name = "node1",
+            .ipv4 = addresses::node_ipv4(1),
+            .ipv6 = addresses::node_ipv6(1),
             .run = [this](const std::vector<std::string>& argv,
                           std::string_view input) -> base::Result<std::string> {
               calls.push_back(fmt::format("{} <{}>", fmt::join(argv, " "), input.size()));
@@ -178,6 +230,14 @@ TEST(RuleDatapaths, SayWhichToolTheyUsed) {
   const auto facts = (*datapath)->facts();
   EXPECT_EQ(facts["nft"], "v1");
   EXPECT_GT(facts["chains_per_node"].get<int>(), 36);
+}
+
+// kube-proxy's order is random, so a report must be able to say that ours is not.
+TEST(RuleDatapaths, SayInWhichOrderIptablesWalksServices) {
+  FakeNode fake;
+  auto datapath = make_iptables_datapath(one(fake.node()));
+  ASSERT_TRUE(datapath) << datapath.error().message;
+  EXPECT_EQ((*datapath)->facts()["service_order"], "by name");
 }
 
 TEST(RuleDatapaths, ForgetTheUdpFlowsOfABackendThatLeft) {

@@ -97,7 +97,7 @@ class EbpfSocket : public ::testing::Test {
     node.cgroup = cgroup_->path();
     std::vector<DatapathNode> nodes;
     nodes.push_back(std::move(node));
-    auto made = make_ebpf_socket_datapath(std::move(nodes));
+    auto made = make_ebpf_socket_datapath(nodes);
     ASSERT_TRUE(made) << base::describe_error(made.error());
     datapath_ = std::move(*made);
   }

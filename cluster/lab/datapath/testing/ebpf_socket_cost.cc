@@ -1,4 +1,5 @@
-// What the hooks of ebpf_socket cost, by the kernel's own count.
+// What the hooks of ebpf_socket cost, by the kernel's own count. Timing, so not one of the tests:
+// bench/peers/compare runs it and holds what it prints against the goal.
 #include <algorithm>
 #include <map>
 
@@ -6,7 +7,7 @@
 #include <fcntl.h>
 
 #include "base/bpf/bpf.h"
-#include "cluster/lab/datapath/ebpf_socket_fixture.h"
+#include "cluster/lab/datapath/testing/ebpf_socket_fixture.h"
 
 namespace cluster {
 namespace {
@@ -51,10 +52,11 @@ double per_run(const base::ProgramCost& before, const base::ProgramCost& after) 
          static_cast<double>(after.run_count - before.run_count);
 }
 
-// measurement.md, row 13. The statistics bill a preempted program for the time it did not run, so
-// the cheapest of a few rounds is the program's cost and the dearer ones are the machine's; and
-// they cost clock reads of their own, which an empty program at the same hook shows.
-TEST_F(EbpfSocket, AHookCostsAtMostTwoHundredNanosecondsPerEvent) {
+// Prints {"connect4": nanoseconds an event, ...}. The statistics bill a preempted program for the
+// time it did not run, so the cheapest of twenty rounds is the program's cost and the dearer ones
+// are the machine's; and they cost clock reads of their own, which an empty program at the same
+// hook shows and which are taken off.
+TEST_F(EbpfSocket, HookCost) {
   sync(table_of(3));
   const auto statistics = base::enable_program_statistics();
   ASSERT_TRUE(statistics) << base::describe_error(statistics.error());
@@ -99,17 +101,10 @@ TEST_F(EbpfSocket, AHookCostsAtMostTwoHundredNanosecondsPerEvent) {
       keep_least(floor, per_run(floors[hook], program.cost()));
     }
   };
-  const auto own = [&](const std::string& hook) { return cheapest[hook] - floor[hook]; };
-  for (int rounds = 0; rounds < 20; ++rounds) {
-    round();
-    if (std::ranges::all_of(empty, [&](const auto& one) { return own(one.first) <= 200; })) break;
-  }
-  for (const auto& [hook, program] : empty) {
-    RecordProperty(hook + "_ns", fmt::format("{:.0f}", cheapest[hook]));
-    RecordProperty(hook + "_of_which_statistics_ns", fmt::format("{:.0f}", floor[hook]));
-    EXPECT_LE(own(hook), 200) << hook;
-    EXPECT_GT(own(hook), 0) << hook;
-  }
+  for (int rounds = 0; rounds < 20; ++rounds) round();
+  auto costs = base::Json::object();
+  for (const auto& [hook, program] : empty) costs[hook] = cheapest[hook] - floor[hook];
+  fmt::print("{}\n", base::dump_json(costs));
 }
 
 }  // namespace
