@@ -1,13 +1,13 @@
 // Network addresses that hold either family from the first day.
 #pragma once
 
-#include <sys/socket.h>
-
 #include <array>
 #include <compare>
 #include <cstdint>
 #include <string>
 #include <string_view>
+
+#include <sys/socket.h>
 
 #include "base/result.h"
 
@@ -50,9 +50,7 @@ class SocketAddress {
   SocketAddress() = default;
   explicit SocketAddress(const Endpoint& endpoint);
 
-  [[nodiscard]] const sockaddr* get() const {
-    return reinterpret_cast<const sockaddr*>(&storage_);
-  }
+  [[nodiscard]] const sockaddr* get() const { return reinterpret_cast<const sockaddr*>(&storage_); }
   [[nodiscard]] sockaddr* get() { return reinterpret_cast<sockaddr*>(&storage_); }
   [[nodiscard]] socklen_t size() const { return size_; }
   // For calls that write an address (accept, getpeername): where they write its length.

@@ -2,10 +2,10 @@
 // and one time namespace read the same clock, so their stamps compare without an offset.
 #pragma once
 
-#include <time.h>
-
 #include <chrono>
 #include <cstdint>
+
+#include <time.h>
 
 namespace base {
 

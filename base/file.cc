@@ -107,7 +107,9 @@ Result<std::string> read_file(const std::string& path, std::size_t limit) {
   }
 }
 
-std::string temporary_prefix(std::string_view file_name) { return fmt::format(".{}.", file_name); }
+std::string temporary_prefix(std::string_view file_name) {
+  return fmt::format(".{}.stackbench-", file_name);
+}
 
 Result<> write_file(const std::string& path, std::string_view content) {
   struct stat status{};

@@ -4,9 +4,10 @@
 
 #include <cmath>
 #include <limits>
-#include <nlohmann/json.hpp>
 #include <string>
 #include <string_view>
+
+#include <nlohmann/json.hpp>
 
 #include "base/describe.h"
 #include "base/result.h"
@@ -115,7 +116,7 @@ struct SchemaWriter {
 
 template <typename T>
 Json to_json(const T& value) {
-  if constexpr (std::same_as<T, Json>) {
+  if constexpr (std::same_as<T, Json> || std::same_as<T, std::string> || std::integral<T>) {
     return value;
   } else if constexpr (HasJsonCodec<T>) {
     return value.to_json();
@@ -135,8 +136,6 @@ Json to_json(const T& value) {
     return StringScalar<T>::format(value);
   } else if constexpr (std::floating_point<T>) {
     return std::isfinite(value) ? Json(value) : Json();
-  } else if constexpr (std::is_arithmetic_v<T> || std::same_as<T, std::string>) {
-    return value;
   } else {
     static_assert(Described<const T>, "describe() this type, see base/describe.h");
     Json object = Json::object();
@@ -160,8 +159,8 @@ Result<T> from_json(const Json& json, const std::string& path) {
     if (!json.is_array()) return json_detail::wrong_type(path, "an array", json);
     T array;
     for (std::size_t i = 0; i < json.size(); ++i) {
-      ASSIGN_OR_RETURN(auto element, from_json<typename T::value_type>(
-                                         json[i], fmt::format("{}[{}]", path, i)));
+      ASSIGN_OR_RETURN(auto element,
+                       from_json<typename T::value_type>(json[i], fmt::format("{}[{}]", path, i)));
       array.push_back(std::move(element));
     }
     return array;
@@ -169,8 +168,8 @@ Result<T> from_json(const Json& json, const std::string& path) {
     if (!json.is_object()) return json_detail::wrong_type(path, "an object", json);
     T map;
     for (const auto& [key, element] : json.items()) {
-      ASSIGN_OR_RETURN(auto value, from_json<typename T::mapped_type>(
-                                       element, json_detail::join(path, key)));
+      ASSIGN_OR_RETURN(auto value,
+                       from_json<typename T::mapped_type>(element, json_detail::join(path, key)));
       map.emplace(key, std::move(value));
     }
     return map;
@@ -180,8 +179,8 @@ Result<T> from_json(const Json& json, const std::string& path) {
         return *value;
       }
     }
-    return json_detail::wrong_type(
-        path, fmt::format("one of {}", fmt::join(enum_names<T>(), ", ")), json);
+    return json_detail::wrong_type(path, fmt::format("one of {}", fmt::join(enum_names<T>(), ", ")),
+                                   json);
   } else if constexpr (IsStringScalar<T>) {
     if (!json.is_string()) {
       return json_detail::wrong_type(
@@ -201,11 +200,11 @@ Result<T> from_json(const Json& json, const std::string& path) {
       const auto value = json.template get<std::int64_t>();
       if (std::in_range<T>(value)) return static_cast<T>(value);
     }
-    return json_detail::wrong_type(path,
-                                   fmt::format("an integer between {} and {}",
-                                               std::numeric_limits<T>::min(),
-                                               std::numeric_limits<T>::max()),
-                                   json);
+    return json_detail::wrong_type(
+        path,
+        fmt::format("an integer between {} and {}", std::numeric_limits<T>::min(),
+                    std::numeric_limits<T>::max()),
+        json);
   } else if constexpr (std::floating_point<T>) {
     if (json.is_null()) return std::numeric_limits<T>::quiet_NaN();
     if (!json.is_number()) return json_detail::wrong_type(path, "a number", json);
@@ -235,8 +234,7 @@ Json json_schema() {
   } else if constexpr (IsVector<T>::value) {
     return {{"type", "array"}, {"items", json_schema<typename T::value_type>()}};
   } else if constexpr (IsMap<T>::value) {
-    return {{"type", "object"},
-            {"additionalProperties", json_schema<typename T::mapped_type>()}};
+    return {{"type", "object"}, {"additionalProperties", json_schema<typename T::mapped_type>()}};
   } else if constexpr (IsNamedEnum<T>) {
     Json names = Json::array();
     for (const auto name : enum_names<T>()) names.push_back(std::string(name));

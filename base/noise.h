@@ -70,8 +70,8 @@ struct NoiseCounters {
                                                 const std::string& root = "/");
 
 // From where a block counts as disturbed. The defaults tolerate an ordinary shared virtual machine:
-// on one with 2 CPUs, over blocks of 8 probes, the worse CPU lost about 2 % in the median and 7-16 %
-// in nine blocks of ten, with a longest gap of 0.15 ms and 1-2 ms; in a bad quarter of an hour
+// on one with 2 CPUs, over blocks of 8 probes, the worse CPU lost about 2 % in the median and 7-16
+// % in nine blocks of ten, with a longest gap of 0.15 ms and 1-2 ms; in a bad quarter of an hour
 // half of all 3 ms probes lost 4 %, and one in four 18 %, with gaps up to 11 ms.
 struct NoiseLimits {
   std::int64_t gap_threshold_ns = 50'000;  // a shorter gap is a timer tick or an interrupt

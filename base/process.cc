@@ -269,8 +269,21 @@ Result<std::string> find_program(std::string_view name) {
     }
     start = end + 1;
   }
-  return fail_with_mend(ErrorKind::missing, fmt::format("{}: not found in PATH", name),
-                        "Install it, or add its directory to PATH.");
+  // Debian's packages of the tools that are not called like them.
+  constexpr std::array packages{
+      std::pair<std::string_view, std::string_view>{"nft", "nftables"},
+      std::pair<std::string_view, std::string_view>{"iptables-restore", "iptables"},
+      std::pair<std::string_view, std::string_view>{"ip6tables-restore", "iptables"},
+      std::pair<std::string_view, std::string_view>{"ip", "iproute2"},
+      std::pair<std::string_view, std::string_view>{"tc", "iproute2"}};
+  const auto package =
+      std::ranges::find(packages, name, &std::pair<std::string_view, std::string_view>::first);
+  return fail_with_mend(
+      ErrorKind::missing, fmt::format("{}: not found in PATH", name),
+      package == packages.end()
+          ? "Install it, or add its directory to PATH."
+          : fmt::format("Install it (apt-get install {}), or add its directory to PATH.",
+                        package->second));
 }
 
 Result<Process> Process::spawn(const SpawnOptions& options) {

@@ -4,12 +4,12 @@
 // beyond the room that noticed it.
 #pragma once
 
-#include <fmt/format.h>
-
 #include <cerrno>
 #include <expected>
 #include <string>
 #include <utility>
+
+#include <fmt/format.h>
 
 namespace base {
 
@@ -65,8 +65,8 @@ template <typename... Args>
 template <typename... Args>
 [[nodiscard]] std::unexpected<Error> in_context(Error error, fmt::format_string<Args...> format,
                                                 Args&&... args) {
-  error.message = fmt::format("{}: {}", fmt::format(format, std::forward<Args>(args)...),
-                              error.message);
+  error.message =
+      fmt::format("{}: {}", fmt::format(format, std::forward<Args>(args)...), error.message);
   return std::unexpected(std::move(error));
 }
 
@@ -76,18 +76,18 @@ template <typename... Args>
 #define SB_CONCAT(a, b) SB_CONCAT_INNER(a, b)
 
 // RETURN_IF_ERROR(expression): returns the error of a Result<...> expression to our caller.
-#define RETURN_IF_ERROR(...)                                   \
-  do {                                                         \
-    if (auto sb_result = (__VA_ARGS__); !sb_result) {          \
-      return std::unexpected(std::move(sb_result).error());    \
-    }                                                          \
+#define RETURN_IF_ERROR(...)                                \
+  do {                                                      \
+    if (auto sb_result = (__VA_ARGS__); !sb_result) {       \
+      return std::unexpected(std::move(sb_result).error()); \
+    }                                                       \
   } while (false)
 
 // ASSIGN_OR_RETURN(auto value, expression): declares or assigns from a Result, or returns its
 // error to our caller.
 #define ASSIGN_OR_RETURN(declaration, ...) \
   ASSIGN_OR_RETURN_INNER(SB_CONCAT(sb_result_, __COUNTER__), declaration, __VA_ARGS__)
-#define ASSIGN_OR_RETURN_INNER(result, declaration, ...)                 \
-  auto result = (__VA_ARGS__);                                           \
-  if (!result) return std::unexpected(std::move(result).error());        \
+#define ASSIGN_OR_RETURN_INNER(result, declaration, ...)          \
+  auto result = (__VA_ARGS__);                                    \
+  if (!result) return std::unexpected(std::move(result).error()); \
   declaration = std::move(*result)

@@ -35,10 +35,10 @@ struct Percent {
 };
 
 // Specialised below for every type spelt as one string. A specialisation has:
-//   static Result<T> parse(std::string_view)  the error is the bare sentence `expected ..., got "x"`
-//   static std::string format(const T&)       the inverse: parse(format(x)) == x
-//   static constexpr std::string_view pattern a regular expression (JSON Schema, ECMA 262)
-//   static constexpr std::string_view example `30s or 250ms`
+//   static Result<T> parse(std::string_view)  the error is the bare sentence `expected ..., got
+//   "x"` static std::string format(const T&)       the inverse: parse(format(x)) == x static
+//   constexpr std::string_view pattern a regular expression (JSON Schema, ECMA 262) static
+//   constexpr std::string_view example `30s or 250ms`
 template <typename T>
 struct StringScalar;
 
@@ -132,6 +132,7 @@ constexpr std::optional<E> enum_from_name(std::string_view text) {
 template <IsNamedEnum E>
 std::vector<std::string_view> enum_names() {
   std::vector<std::string_view> all;
+  all.reserve(EnumNames<E>::names.size());
   for (const auto& [enumerator, name] : EnumNames<E>::names) all.push_back(name);
   return all;
 }

@@ -64,7 +64,7 @@ Place failed(TranslatedAt observed, std::string sentence) {
 // What left, by destination and source port, whatever was promised. A verdict of pass here only
 // says that the place is known.
 Place find_place(TranslatedAt expected, const probes::TranslationCounts& counts,
-                   const bench::ClientResult& client) {
+                 const bench::ClientResult& client) {
   const auto to_service = packets(counts.to_service);
   const auto to_backend = packets(counts.to_backend);
   if (counts.to_service == 0 && counts.to_backend == 0) {
@@ -138,7 +138,7 @@ Place find_place(TranslatedAt expected, const probes::TranslationCounts& counts,
 }
 
 Place judge(TranslatedAt expected, const probes::TranslationCounts& counts,
-              const bench::ClientResult& client) {
+            const bench::ClientResult& client) {
   auto place = find_place(expected, counts, client);
   if (place.verdict != Verdict::pass) return place;
   if (expected == TranslatedAt::unknown) {
@@ -146,7 +146,7 @@ Place judge(TranslatedAt expected, const probes::TranslationCounts& counts,
   }
   if (place.observed != expected) {
     return failed(place.observed, fmt::format("promised: {}; seen: {}. {}", in_words(expected),
-                                                in_words(place.observed), place.sentence));
+                                              in_words(place.observed), place.sentence));
   }
   const auto tracked = counts.connection_tracking_entries.value_or(0);
   if (expected == TranslatedAt::socket && tracked > 0) {
@@ -158,6 +158,11 @@ Place judge(TranslatedAt expected, const probes::TranslationCounts& counts,
   // What follows contradicts nothing, but leaves the claim unproven.
   if (client.requests == 0) {
     return {place.observed, Verdict::inconclusive, place.sentence + ", but nothing answered"};
+  }
+  if (const auto failures = client.errors.total(); failures > 0) {
+    return {place.observed, Verdict::inconclusive,
+            fmt::format("{}, but {} of it failed, and where that went cannot be told",
+                        place.sentence, base::format_count(failures, "request"))};
   }
   if (counts.unparsed > 0) {
     return {place.observed, Verdict::inconclusive,

@@ -28,8 +28,8 @@ enum class TranslatedAt {
 // the datapath promises; `counts` was taken over exactly the traffic of `client`. Never fails to
 // judge: pass only where the evidence leaves no other reading, fail where it contradicts the claim,
 // inconclusive where there was no traffic or it cannot be told apart (no source port to compare,
-// unreadable packets). An arm translated at the socket also must leave no connection tracked.
-// `observed` is the place in two words, the evidence holds every count.
+// unreadable packets, requests that failed). An arm translated at the socket also must leave no
+// connection tracked. `observed` is the place in two words, the evidence holds every count.
 [[nodiscard]] Finding translated_at(TranslatedAt expected, const probes::TranslationCounts& counts,
                                     const bench::ClientResult& client);
 

@@ -34,7 +34,7 @@ probes::TranslationCounts left_for_backends(std::vector<std::uint16_t> ports) {
 }
 
 Finding judge(TranslatedAt expected, const probes::TranslationCounts& counts,
-                     const bench::ClientResult& client) {
+              const bench::ClientResult& client) {
   return translated_at(expected, counts, client);
 }
 
@@ -216,6 +216,14 @@ TEST(TranslatedAt, DoesNotPassOverPacketsItCouldNotRead) {
   const auto check = judge(TranslatedAt::socket, counts, client_on({40000}));
   EXPECT_EQ(check.verdict, Verdict::inconclusive);
   EXPECT_THAT(check.sentence, HasSubstr("the ports of 1 packet could not be read"));
+}
+
+TEST(TranslatedAt, CannotTellWherePartOfTheTrafficFailed) {
+  auto client = client_on({40000, 40001});
+  client.errors.timed_out = 15;
+  const auto check = judge(TranslatedAt::socket, left_for_backends({40000, 40001}), client);
+  EXPECT_EQ(check.verdict, Verdict::inconclusive);
+  EXPECT_THAT(check.sentence, HasSubstr("but 15 requests of it failed"));
 }
 
 TEST(TranslatedAt, PromisesNothingWhereNothingIsPromised) {

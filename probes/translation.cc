@@ -160,7 +160,7 @@ base::Result<TranslationProbe> TranslationProbe::attach(const TranslationJob& jo
   TranslationProbe probe;
   ASSIGN_OR_RETURN(probe.skeleton_, base::open_skeleton<translation_bpf>("translation probe"));
   auto& skeleton = *probe.skeleton_;
-  skeleton.rodata->job_protocol = job.protocol == Protocol::TCP ? IPPROTO_TCP : IPPROTO_UDP;
+  skeleton.rodata->job_protocol = job.protocol == base::Protocol::TCP ? IPPROTO_TCP : IPPROTO_UDP;
   for (const auto* endpoints : {&job.service, &job.backends}) {
     for (const auto& endpoint : *endpoints) {
       skeleton.rodata->job_ports[endpoint.port >> 6] |= std::uint64_t{1} << (endpoint.port & 63);

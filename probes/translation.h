@@ -45,6 +45,7 @@ struct TranslationCounters {
 #include "base/bpf/bpf.h"
 #include "base/describe.h"
 #include "base/fd.h"
+#include "base/protocol.h"
 #include "base/result.h"
 #include "base/scalar.h"
 
@@ -52,15 +53,12 @@ struct translation_bpf;  // libbpf's skeleton
 
 namespace probes {
 
-// Spelt as Kubernetes spells it, like cluster::Protocol (this room cannot include that one).
-enum class Protocol { TCP, UDP };
-
 // What to count, and where.
 struct TranslationJob {
   std::string interface;                 // the pod's host-side interface, in our network namespace
   std::vector<base::Endpoint> service;   // the Service's endpoints: address and Service port
   std::vector<base::Endpoint> backends;  // the pods behind it: address and target port
-  Protocol protocol = Protocol::TCP;
+  base::Protocol protocol = base::Protocol::TCP;
 };
 
 template <typename Visit, base::SelfOf<TranslationJob> Self>
@@ -147,11 +145,5 @@ class TranslationProbe {
 };
 
 }  // namespace probes
-
-template <>
-struct base::EnumNames<probes::Protocol> {
-  static constexpr std::array names{std::pair{probes::Protocol::TCP, std::string_view("TCP")},
-                                    std::pair{probes::Protocol::UDP, std::string_view("UDP")}};
-};
 
 #endif  // __cplusplus

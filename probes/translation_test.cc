@@ -88,7 +88,7 @@ class Translation : public ::testing::Test {
     return wire;
   }
 
-  void attach(Protocol protocol = Protocol::TCP) {
+  void attach(base::Protocol protocol = base::Protocol::TCP) {
     auto probe = pair_->host.inside([&] {
       return TranslationProbe::attach({.interface = "host0",
                                        .service = {service4, service6},
@@ -110,9 +110,9 @@ class Translation : public ::testing::Test {
 
   // The counts once everything sent so far has passed: a last packet to a backend from a port that
   // no test uses closes the line, and is not counted.
-  TranslationCounts settled(Protocol protocol = Protocol::TCP) const {
+  TranslationCounts settled(base::Protocol protocol = base::Protocol::TCP) const {
     constexpr std::uint16_t closing_port = 9;
-    send(protocol == Protocol::TCP
+    send(protocol == base::Protocol::TCP
              ? ipv4(backend4.address, IPPROTO_TCP, tcp(closing_port, backend4.port, syn))
              : ipv4(backend4.address, IPPROTO_UDP, udp(closing_port, backend4.port)));
     TranslationCounts counts;
@@ -175,12 +175,12 @@ TEST_F(Translation, NotesSourcePortsOfConnectionAttemptsOnly) {
 }
 
 TEST_F(Translation, CountsTheProtocolOfItsJobAlone) {
-  attach(Protocol::UDP);
+  attach(base::Protocol::UDP);
   send(ipv4(service4.address, IPPROTO_UDP, udp(40001, service4.port)));
   send(ipv6(backend6.address, IPPROTO_UDP, udp(40002, backend6.port)));
   send(ipv4(service4.address, IPPROTO_TCP, tcp(40003, service4.port, syn)));
   send(ipv6(backend6.address, IPPROTO_TCP, tcp(40004, backend6.port, syn)));
-  const auto counts = settled(Protocol::UDP);
+  const auto counts = settled(base::Protocol::UDP);
   EXPECT_EQ(counts.to_service, 1U);
   EXPECT_EQ(counts.to_backend, 1U);
   EXPECT_THAT(counts.service_source_ports, ElementsAre(40001));
@@ -295,17 +295,19 @@ TEST_F(Translation, RefusesJobsItCannotDo) {
     EXPECT_FALSE(probe);
     return probe ? base::Error{} : probe.error();
   };
-  const auto elsewhere = kind_of(
-      {.interface = "pod0", .service = {service4}, .backends = {}, .protocol = Protocol::TCP});
+  const auto elsewhere = kind_of({.interface = "pod0",
+                                  .service = {service4},
+                                  .backends = {},
+                                  .protocol = base::Protocol::TCP});
   EXPECT_EQ(elsewhere.kind, base::ErrorKind::input);
   EXPECT_EQ(elsewhere.message, "translation probe: no interface pod0 here");
-  const auto none =
-      kind_of({.interface = "host0", .service = {}, .backends = {}, .protocol = Protocol::TCP});
+  const auto none = kind_of(
+      {.interface = "host0", .service = {}, .backends = {}, .protocol = base::Protocol::TCP});
   EXPECT_EQ(none.message, "translation probe at host0: no endpoints to count");
   const auto both = kind_of({.interface = "host0",
                              .service = {service4},
                              .backends = {backend4, service4},
-                             .protocol = Protocol::TCP});
+                             .protocol = base::Protocol::TCP});
   EXPECT_EQ(both.message,
             "translation probe at host0: 10.96.0.10:8001 is both Service and backend");
 }

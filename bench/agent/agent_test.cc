@@ -74,7 +74,7 @@ TEST_F(AgentTest, GreetsAndDoesEveryJob) {
   EXPECT_EQ(server->endpoints, server_job().listen);
   EXPECT_GT(server->worker_pid, 0);
   const auto observer = client().start_observer(
-      {.interface = "lo", .service = {}, .backends = {}, .protocol = probes::Protocol::TCP});
+      {.interface = "lo", .service = {}, .backends = {}, .protocol = base::Protocol::TCP});
   ASSERT_TRUE(observer) << observer.error().message;
   expect_alive();
   EXPECT_EQ(client().stop_observer(observer->id).value().to_service, 2U);

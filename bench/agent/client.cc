@@ -41,8 +41,8 @@ struct Job {
 
 bool ended(const Job& job) { return job.result || job.error; }
 
-// The end of what the agent wrote to stderr, without the newline at its end. A file of fixed size is
-// full of NULs behind it.
+// The end of what the agent wrote to stderr, without the newline at its end. A file of fixed size
+// is full of NULs behind it.
 std::string last_words(const base::UniqueFd& file) {
   constexpr std::size_t longest = 2000;
   constexpr std::size_t most_read = std::size_t{64} << 10;
@@ -50,8 +50,8 @@ std::string last_words(const base::UniqueFd& file) {
   if (!file || ::fstat(file.get(), &status) < 0 || !S_ISREG(status.st_mode)) return {};
   const auto size = static_cast<std::size_t>(status.st_size);
   std::string words(std::min(size, most_read), '\0');
-  const ssize_t count = ::pread(file.get(), words.data(), words.size(),
-                                static_cast<off_t>(size - words.size()));
+  const ssize_t count =
+      ::pread(file.get(), words.data(), words.size(), static_cast<off_t>(size - words.size()));
   words.resize(count > 0 ? static_cast<std::size_t>(count) : 0);
   words.resize(std::min(words.find('\0'), words.size()));
   while (!words.empty() && words.back() == '\n') words.pop_back();
