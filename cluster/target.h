@@ -90,7 +90,8 @@ class Target {
   // Writes a Kubernetes object (Service, EndpointSlice) into an environment; it is implemented
   // before this returns. Errors: input (unknown environment, malformed object), missing (a kind
   // this target does not know: the caller's skip), system.
-  virtual base::Result<WriteStamps> apply(std::string_view environment, const base::Json& object) = 0;
+  virtual base::Result<WriteStamps> apply(std::string_view environment,
+                                          const base::Json& object) = 0;
   // Deletes by kind and name. Errors: as apply; an object that is not there is no error.
   virtual base::Result<WriteStamps> remove(std::string_view environment, std::string_view kind,
                                            std::string_view name) = 0;

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "base/describe.h"
+#include "base/protocol.h"
 #include "base/scalar.h"
 
 namespace cluster {
@@ -37,8 +38,7 @@ struct PodSpec {
 template <typename Visit, base::SelfOf<PodSpec> Self>
 void describe(Visit& visit, Self& self) {
   visit("node", self.node, {.doc = "The node it runs on, counted from 1.", .at_least = 1});
-  visit("replicas", self.replicas,
-        {.doc = "How many equal pods.", .at_least = 1, .at_most = 100});
+  visit("replicas", self.replicas, {.doc = "How many equal pods.", .at_least = 1, .at_most = 100});
 }
 
 struct ServiceSpec {
@@ -69,7 +69,7 @@ void describe(Visit& visit, Self& self) {
   visit("services", self.services, {.doc = "Services, by name."});
 }
 
-enum class Protocol { TCP, UDP };
+using base::Protocol;
 
 // A port every Service of an environment offers: one per workload kind in the scenario.
 struct ServicePort {
@@ -113,10 +113,4 @@ template <>
 struct base::EnumNames<cluster::FaultKind> {
   static constexpr std::array names{
       std::pair{cluster::FaultKind::hook_left_out, std::string_view("hook_left_out")}};
-};
-
-template <>
-struct base::EnumNames<cluster::Protocol> {
-  static constexpr std::array names{std::pair{cluster::Protocol::TCP, std::string_view("TCP")},
-                                    std::pair{cluster::Protocol::UDP, std::string_view("UDP")}};
 };

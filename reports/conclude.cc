@@ -145,11 +145,11 @@ Conclusion conclude(const Report& report) {
   if (!figures_valid) {
     return {
         Verdict::invalid, 4,
-        fmt::format(
-            "{} of {} were disturbed, more than a quarter: repeat on a quieter machine.",
-            report.noise.disturbed,
-            base::format_count(
-                static_cast<std::uint64_t>(report.noise.kept + report.noise.disturbed), "block"))};
+        fmt::format("{} of {} were disturbed, more than a quarter: repeat on a quieter machine.",
+                    report.noise.disturbed,
+                    base::format_count(static_cast<std::uint64_t>(report.noise.kept) +
+                                           static_cast<std::uint64_t>(report.noise.disturbed),
+                                       "block"))};
   }
   if (both(Verdict::invalid) > 0) {
     return {Verdict::invalid, 4, names_with(report, Verdict::invalid) + "."};

@@ -34,7 +34,7 @@ Difference difference(std::string base_arm, double percent) {
 }
 
 void add_estimates(Report& report, const std::string& arm, const std::string& workload, double p50,
-                   std::optional<Difference> against) {
+                   const std::optional<Difference>& against) {
   const auto add = [&](std::string metric, Unit unit, double value) -> Estimate& {
     return report.estimates.emplace_back(Estimate{.arm = arm,
                                                   .workload = workload,
@@ -165,8 +165,12 @@ Report start_of_a_report() {
                   .environment = "ebpf_socket",
                   .dial = "service/web",
                   .base_arm = "iptables_pod_ip"}};
-  report.plan = {
-      .order_seed = 1, .blocks = 12, .client_cpu = 0, .server_cpu = 1, .controller_cpu = 1};
+  report.plan = {.order_seed = 1,
+                 .blocks = 12,
+                 .client_cpu = 0,
+                 .server_cpu = 1,
+                 .controller_cpu = 1,
+                 .expected_ns = 96'000'000'000};
   return report;
 }
 

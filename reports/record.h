@@ -103,6 +103,7 @@ struct PlanRecord {
   std::optional<int> client_cpu = {};
   std::optional<int> server_cpu = {};
   std::optional<int> controller_cpu = {};
+  std::int64_t expected_ns = 0;      // how long it was to take; 0: nobody said
   std::int64_t clock_offset_ns = 0;  // client to controller; 0 where both read one clock
   std::int64_t clock_uncertainty_ns = 0;
 };
@@ -114,6 +115,7 @@ void describe(Visit& visit, Self& self) {
   visit("client_cpu", self.client_cpu, {.doc = "The client's core."});
   visit("server_cpu", self.server_cpu, {.doc = "The server's core."});
   visit("controller_cpu", self.controller_cpu, {.doc = "The controller's core."});
+  visit("expected_ns", self.expected_ns, {.doc = "How long the run was to take; 0: unknown."});
   visit("clock_offset_ns", self.clock_offset_ns,
         {.doc = "Client's clock minus ours; 0 in one boot and time namespace."});
   visit("clock_uncertainty_ns", self.clock_uncertainty_ns,
@@ -130,7 +132,8 @@ struct ProbeOverhead {
 
 template <typename Visit, base::SelfOf<ProbeOverhead> Self>
 void describe(Visit& visit, Self& self) {
-  visit("name", self.name, {.doc = "The probe, or the hook and its environment.", .required = true});
+  visit("name", self.name,
+        {.doc = "The probe, or the hook and its environment.", .required = true});
   visit("events", self.events, {.doc = "Times it ran."});
   visit("ns_per_event", self.ns_per_event, {.doc = "Its own cost each time."});
   visit("lost", self.lost, {.doc = "Events it could not keep."});

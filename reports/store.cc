@@ -88,8 +88,8 @@ Result<SeriesWriter> SeriesWriter::create(const std::string& report_path) {
   SeriesWriter writer;
   writer.directory_ = series_directory(report_path);
   RETURN_IF_ERROR(make_directories(writer.directory_));
-  std::string path =
-      fmt::format("{}/{}{}.{}", writer.directory_, series_prefix, ::getpid(), base::monotonic_now().ns);
+  std::string path = fmt::format("{}/{}{}.{}", writer.directory_, series_prefix, ::getpid(),
+                                 base::monotonic_now().ns);
   writer.fd_.reset(::open(path.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666));
   if (!writer.fd_) return write_error(errno, writer.directory_);
   writer.path_ = std::move(path);
@@ -179,7 +179,7 @@ Result<> save_report(const Report& report, const std::string& path) {
   return {};
 }
 
-std::vector<std::string> temporary_files(const std::string& path) {
+std::vector<std::string> temporary_files(const std::string& path, pid_t writer) {
   std::vector<std::string> found;
   const auto collect = [&](const std::filesystem::path& directory, const std::string& prefix,
                            std::optional<std::size_t> length) {
@@ -192,7 +192,7 @@ std::vector<std::string> temporary_files(const std::string& path) {
       }
     }
   };
-  collect(series_directory(path), std::string(series_prefix), {});
+  collect(series_directory(path), fmt::format("{}{}.", series_prefix, writer), {});
   const std::filesystem::path report(path);
   const auto prefix = base::temporary_prefix(report.filename().string());
   collect(report.has_parent_path() ? report.parent_path() : ".", prefix,

@@ -11,6 +11,8 @@
 #include <string>
 #include <vector>
 
+#include <sys/types.h>
+
 #include "base/fd.h"
 #include "base/json.h"
 #include "base/result.h"
@@ -65,9 +67,10 @@ class SeriesWriter {
 // disk says so. After an error the old report is untouched.
 [[nodiscard]] base::Result<> save_report(const Report& report, const std::string& path);
 
-// What writers of this report that were killed left of theirs: the temporary files of series and
-// reports, as paths. Those of a live writer look the same, so the caller must know there is none.
-[[nodiscard]] std::vector<std::string> temporary_files(const std::string& path);
+// What a writer of this report that was killed left of its own: the temporary files of its series,
+// by its process id, and of any writer of the report, as paths. A report's own look alike whoever
+// writes, so the caller must know that nobody does.
+[[nodiscard]] std::vector<std::string> temporary_files(const std::string& path, pid_t writer);
 // Removes <report>.d where nothing is in it.
 void remove_empty_series_directory(const std::string& path);
 

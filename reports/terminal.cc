@@ -166,6 +166,12 @@ void Renderer::run_notes() {
         lines.push_back(fmt::format("Block {} dropped: {}.", block.index, *block.reason));
       }
     }
+    if (report_.complete && report_.plan.expected_ns > 0) {
+      lines.push_back(
+          fmt::format("Took {}, planned {}.",
+                      base::format_wait(report_.ended.monotonic_ns - report_.started.monotonic_ns),
+                      base::format_wait(report_.plan.expected_ns)));
+    }
     std::string clock = "one clock for client and controller";
     if (report_.plan.clock_uncertainty_ns > 0) {
       clock = fmt::format("client's clock offset {} +- {}",

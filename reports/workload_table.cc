@@ -168,12 +168,12 @@ WorkloadTable Builder::build() {
   });
   if (!measured) return {};
 
-  const auto metric = [&](std::string title, int importance, std::string name) {
+  const auto metric = [&](std::string title, int importance, const std::string& name) {
     return column(std::move(title), Align::right, importance, [this, name](const ArmRecord& arm) {
       return Cell{value(estimate(arm.name, name))};
     });
   };
-  const auto against = [&](std::string title, int importance, std::string name) {
+  const auto against = [&](std::string title, int importance, const std::string& name) {
     return column(std::move(title), Align::left, importance, [this, name](const ArmRecord& arm) {
       return Cell{difference(estimate(arm.name, name))};
     });

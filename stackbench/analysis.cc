@@ -1,6 +1,7 @@
 #include "stackbench/analysis.h"
 
 #include <algorithm>
+#include <cassert>
 #include <cmath>
 
 namespace stackbench {
@@ -40,9 +41,15 @@ Framed frame(const ExpectSpec& expectation, std::vector<double> differences) {
   if (expectation.at_most) {
     return {std::move(differences), base::stats::Band::at_most(bound_log(*expectation.at_most))};
   }
+  // The reader lets exactly one of the three through.
+  assert(expectation.at_least);
   for (auto& difference : differences) difference = -difference;
-  return {std::move(differences), base::stats::Band::at_most(-bound_log(*expectation.at_least)),
-          true};
+  return {std::move(differences),
+          base::stats::Band::at_most(-bound_log(expectation.at_least.value())), true};
+}
+
+bool is_latency(Metric metric) {
+  return metric != Metric::rate && metric != Metric::cpu_per_request;
 }
 
 // A logarithm as people read it: a percentage of the base arm, or the value itself.
@@ -68,22 +75,23 @@ void conclude(JudgedExpectation& judged, const ExpectSpec& expectation) {
   }
   switch (judged.judgement.verdict) {
     case Verdict::pass:
-      judged.verdict = "pass";
+      judged.verdict = base::Verdict::pass;
       judged.sentence = fmt::format("holds: {} over {} blocks", found, judged.judgement.blocks);
       return;
     case Verdict::regression:
     case Verdict::improvement:
-      judged.verdict = "fail";
+      judged.verdict = base::Verdict::fail;
       judged.sentence =
           fmt::format("does not hold: {} over {} blocks", found, judged.judgement.blocks);
       return;
     case Verdict::inconclusive:
-      judged.verdict = "inconclusive";
+      judged.verdict = base::Verdict::inconclusive;
       judged.sentence =
           fmt::format("cannot tell: {} over {} blocks", found, judged.judgement.blocks);
       if (judged.judgement.detectable) {
-        judged.sentence += fmt::format("; this run could have seen {:+.1f} %",
-                                       100 * std::expm1(*judged.judgement.detectable));
+        judged.sentence += fmt::format(
+            "; this run could have seen {}",
+            readable(sign * *judged.judgement.detectable, relative, expectation.metric));
       }
       if (judged.judgement.blocks_needed) {
         judged.sentence +=
@@ -124,6 +132,8 @@ void summarise(Sample& sample) {
     keep(Metric::connect_p50, percentile(client.connect, 0.5));
   }
   keep(Metric::rate, client.rate_per_second);
+  // A spinner burns its core whatever a request costs: its CPU is its latency, said twice.
+  if (client.wait == bench::WaitStrategy::spin) return;
   const auto client_cpu = client_cpu_per_request(sample);
   const auto server_cpu = server_cpu_per_request(sample);
   if (client_cpu && server_cpu) keep(Metric::cpu_per_request, *client_cpu + *server_cpu);
@@ -202,6 +212,13 @@ base::Result<std::vector<JudgedExpectation>> judge_expectations(
       while (plan.workloads[workload].spec.kind != *expectation.workload) ++workload;
     }
     judged[i].text = describe_expectation(expectation, plan.workloads[workload].name);
+    if (plan.cores.oversubscribed() && is_latency(expectation.metric)) {
+      judged[i].sentence = fmt::format(
+          "cannot tell: client and server share CPU {}, so latency is mostly the "
+          "scheduler's; give the run two cores",
+          plan.cores.client);
+      continue;
+    }
     const auto arm =
         block_logs(samples, kept_blocks, arm_named(expectation.arm), workload, expectation.metric);
     auto differences = arm.logs;
@@ -211,7 +228,6 @@ base::Result<std::vector<JudgedExpectation>> judge_expectations(
                           expectation.metric));
     }
     if (differences.empty()) {
-      judged[i].verdict = "inconclusive";
       judged[i].sentence = "cannot tell: no kept block has this metric for both arms";
       continue;
     }

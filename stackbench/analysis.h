@@ -11,6 +11,7 @@
 
 #include "base/stats/hodges_lehmann.h"
 #include "base/stats/judge.h"
+#include "base/verdict.h"
 #include "bench/workload.h"
 #include "stackbench/plan.h"
 
@@ -20,7 +21,7 @@ namespace stackbench {
 struct Sample {
   std::size_t arm = 0;
   std::size_t workload = 0;
-  int block = 0;  // 0 is the warm-up block; kept ones and disturbed ones count on from 1
+  int block = 0;     // 0 is the warm-up block; kept ones and disturbed ones count on from 1
   int position = 0;  // in its block's order for this workload
   bench::ClientResult client;
   std::vector<bench::ServerResult> servers;
@@ -61,10 +62,10 @@ struct BlockLogs {
 struct JudgedExpectation {
   std::string text;  // "latency.p50 of ebpf_cluster_ip at most +5% of ebpf_pod_ip (tcp_rr)"
   base::stats::Judgement judgement;
-  bool judged = false;        // false: no data, `sentence` says why
-  bool higher_is_tested = false;  // the sign was turned (at_least)
-  std::string verdict;        // pass, fail or inconclusive
-  std::string sentence;       // the finding, with its numbers
+  bool judged = false;                                  // false: no data, `sentence` says why
+  bool higher_is_tested = false;                        // the sign was turned (at_least)
+  base::Verdict verdict = base::Verdict::inconclusive;  // or pass, or fail
+  std::string sentence;                                 // the finding, with its numbers
 };
 
 // Judges every expectation of the plan as one family. Errors: input (an expectation that the

@@ -1,8 +1,9 @@
 #include "stackbench/analysis.h"
 
-#include <gtest/gtest.h>
-
 #include <cmath>
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
 
 namespace stackbench {
 namespace {
@@ -14,6 +15,7 @@ Plan two_arm_plan() {
   plan.arms.resize(2);
   plan.arms[0].name = "base";
   plan.arms[1].name = "head";
+  plan.cores = {.client = 0, .server = 1};
   return plan;
 }
 
@@ -38,7 +40,8 @@ std::vector<Sample> run_of(int blocks, double ratio, double jitter) {
     const double shake = 1 + jitter * (block % 2 == 0 ? 1 : -1) * (1 + 0.1 * block);
     for (int pass = 0; pass < 2; ++pass) {
       samples.push_back(sample_of(0, block, static_cast<std::uint64_t>(20000 * drift)));
-      samples.push_back(sample_of(1, block, static_cast<std::uint64_t>(20000 * drift * ratio * shake)));
+      samples.push_back(
+          sample_of(1, block, static_cast<std::uint64_t>(20000 * drift * ratio * shake)));
     }
   }
   return samples;
@@ -63,7 +66,17 @@ std::string verdict_of(const ExpectSpec& expectation, const std::vector<Sample>&
   auto plan = two_arm_plan();
   plan.scenario.expect = {expectation};
   const auto judged = judge_expectations(plan, samples, blocks_to(blocks));
-  return judged ? judged->front().verdict : base::describe_error(judged.error());
+  return judged ? std::string(base::enum_name(judged->front().verdict))
+                : base::describe_error(judged.error());
+}
+
+std::string sentence_of(const ExpectSpec& expectation, const std::vector<Sample>& samples,
+                        Cores cores = {.client = 0, .server = 1}) {
+  auto plan = two_arm_plan();
+  plan.scenario.expect = {expectation};
+  plan.cores = cores;
+  const auto judged = judge_expectations(plan, samples, blocks_to(12));
+  return judged ? judged->front().sentence : base::describe_error(judged.error());
 }
 
 TEST(BlockLogs, ABlocksValueIsTheMeanOfItsTwoLogarithms) {
@@ -89,9 +102,8 @@ TEST(BlockLogs, APercentileWithoutEnoughSamplesBehindItIsNoValue) {
 TEST(PairedDifferences, DriftOfTheMachineCancels) {
   const auto samples = run_of(12, 1.10, 0);
   const auto kept = blocks_to(12);
-  const auto differences =
-      paired_differences(block_logs(samples, kept, 1, 0, Metric::latency_p50),
-                         block_logs(samples, kept, 0, 0, Metric::latency_p50));
+  const auto differences = paired_differences(block_logs(samples, kept, 1, 0, Metric::latency_p50),
+                                              block_logs(samples, kept, 0, 0, Metric::latency_p50));
   ASSERT_EQ(differences.size(), 12u);
   for (const double difference : differences) EXPECT_NEAR(difference, std::log(1.10), 2e-3);
 }
@@ -134,6 +146,28 @@ TEST(JudgeExpectations, AnAbsoluteBoundIsHeldAgainstTheValueItself) {
   EXPECT_EQ(verdict_of(bounded, run_of(12, 1.00, 0), 12), "fail");
 }
 
+TEST(JudgeExpectations, WhatItCouldHaveSeenIsInTheUnitAndDirectionOfTheBound) {
+  ExpectSpec bounded;
+  bounded.arm = "base";
+  bounded.at_most = Bound(base::Duration(std::chrono::microseconds(33)));
+  EXPECT_THAT(sentence_of(bounded, run_of(12, 1.00, 0.05)),
+              ::testing::ContainsRegex("could have seen [3-9][0-9][.][0-9]+ us"));
+  ExpectSpec fast;
+  fast.arm = "head";
+  fast.relative_to = "base";
+  fast.metric = Metric::rate;
+  fast.at_least = base::Percent{-0.05};
+  EXPECT_THAT(sentence_of(fast, run_of(12, 1.05, 0.05)),
+              ::testing::ContainsRegex("could have seen -[0-9.]+ %"));
+}
+
+TEST(JudgeExpectations, LatencyOnASharedCoreDoesNotGate) {
+  EXPECT_EQ(
+      sentence_of(at_most(0.03), run_of(12, 1.10, 0.005), {.client = 3, .server = 3}),
+      "cannot tell: client and server share CPU 3, so latency is mostly the scheduler's; give "
+      "the run two cores");
+}
+
 TEST(JudgeExpectations, NoDataIsInconclusiveNeverAPass) {
   EXPECT_EQ(verdict_of(at_most(0.03), {}, 12), "inconclusive");
 }
@@ -144,7 +178,7 @@ TEST(JudgeExpectations, TheSentenceNamesEstimateIntervalAndBlocks) {
   const auto judged = judge_expectations(plan, run_of(12, 1.10, 0), blocks_to(12));
   ASSERT_TRUE(judged);
   EXPECT_EQ(judged->front().text, "latency.p50 of head (tcp_rr) at most +3% of base");
-  EXPECT_TRUE(judged->front().sentence.starts_with("does not hold: +10.0 % [+")) 
+  EXPECT_TRUE(judged->front().sentence.starts_with("does not hold: +10.0 % [+"))
       << judged->front().sentence;
   EXPECT_TRUE(judged->front().sentence.ends_with(" over 12 blocks")) << judged->front().sentence;
 }
@@ -154,8 +188,11 @@ TEST(CpuPerRequest, AddsClientAndServersEachPerItsOwnRequests) {
   sample.client.requests = 100;
   sample.client.cpu_user_ns = 100'000;
   sample.client.cpu_system_ns = 200'000;
-  sample.servers = {{.requests = 150, .connections = 1, .bad_requests = 0,
-                     .cpu_user_ns = 150'000, .cpu_system_ns = 150'000}};
+  sample.servers = {{.requests = 150,
+                     .connections = 1,
+                     .bad_requests = 0,
+                     .cpu_user_ns = 150'000,
+                     .cpu_system_ns = 150'000}};
   summarise(sample);
   EXPECT_DOUBLE_EQ(sample.values.at(Metric::cpu_per_request), 3000 + 2000);
 

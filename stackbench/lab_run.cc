@@ -51,20 +51,19 @@ base::Result<> check_translation(const Plan& plan, Session& session, ReportBuild
       if (interrupt.requested()) return base::fail(base::ErrorKind::interrupted, "interrupted");
       progress.update(0, 1, fmt::format("checking where {} is translated", plan.arms[arm].name));
       ASSIGN_OR_RETURN(const auto seen, session.observe_translation(arm, workload));
-      report.add_check("translated_at", plan.arms[arm].name, plan.workloads[workload].name,
-                       checks::translated_at(expected_place(plan, plan.arms[arm]), seen.counts,
-                                             seen.client));
+      report.add_check(
+          "translated_at", plan.arms[arm].name, plan.workloads[workload].name,
+          checks::translated_at(expected_place(plan, plan.arms[arm]), seen.counts, seen.client));
       events += seen.counts.run_count.value_or(0);
       time_ns += seen.counts.run_time_ns.value_or(0);
       lost += seen.counts.lost;
     }
   }
-  report.add_probe({.name = "translation",
-                    .events = events,
-                    .ns_per_event = events > 0 ? static_cast<double>(time_ns) /
-                                                     static_cast<double>(events)
-                                               : 0,
-                    .lost = lost});
+  report.add_probe(
+      {.name = "translation",
+       .events = events,
+       .ns_per_event = events > 0 ? static_cast<double>(time_ns) / static_cast<double>(events) : 0,
+       .lost = lost});
   return {};
 }
 
@@ -104,7 +103,8 @@ base::Result<reports::Report> run_in_lab(const Plan& plan, const RunRequest& req
   ASSIGN_OR_RETURN(auto session, Session::open(target, plan, interrupt));
   RETURN_IF_ERROR(report.add_environments(session));
   took.provision_ns = watch.lap() / static_cast<std::int64_t>(plan.environments.size());
-  progress.step_done(fmt::format("{} up", base::format_count(plan.environments.size(), "environment")));
+  progress.step_done(
+      fmt::format("{} up", base::format_count(plan.environments.size(), "environment")));
 
   const bool checked = !plan.scenario.checks.empty();
   took.check_ns = 0;
@@ -117,7 +117,7 @@ base::Result<reports::Report> run_in_lab(const Plan& plan, const RunRequest& req
 
   report.add_facts(target.facts());
 
-  base::NoiseGuard guard(plan.cores.all, {});
+  base::NoiseGuard guard({plan.cores.client, plan.cores.server}, {});
   const auto measured = measure_blocks(
       plan,
       [&](std::size_t arm, std::size_t workload, std::uint64_t seed) {
@@ -152,8 +152,8 @@ base::Result<reports::Report> run_in_lab(const Plan& plan, const RunRequest& req
   took.finish_ns = watch.lap();
   if (!measured->interrupted) {
     if (const auto saved = save_overheads(took); !saved) {
-      progress.note(fmt::format("the next plan will not know how long this took: {}",
-                                saved.error().message));
+      progress.note(
+          fmt::format("the next plan will not know how long this took: {}", saved.error().message));
     }
   }
   return record;

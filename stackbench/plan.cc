@@ -1,13 +1,13 @@
 #include "stackbench/plan.h"
 
-#include <sched.h>
-
 #include <algorithm>
 #include <cstdlib>
 #include <filesystem>
 #include <numeric>
 #include <random>
 #include <utility>
+
+#include <sched.h>
 
 #include "base/file.h"
 
@@ -58,8 +58,7 @@ base::Result<std::vector<int>> usable_cores() {
 
 base::Result<Plan> make_plan(const Scenario& scenario, const std::vector<int>& cores) {
   Plan plan{.scenario = scenario, .environments = {}, .arms = {}, .workloads = {}, .cores = {}};
-  plan.cores = {.client = cores.front(), .server = cores.size() > 1 ? cores[1] : cores.front(),
-                .all = cores};
+  plan.cores = {.client = cores.front(), .server = cores.size() > 1 ? cores[1] : cores.front()};
 
   const auto add_environment = [&](const std::string& name, cluster::DatapathKind datapath) {
     cluster::EnvironmentPlan environment{.name = name,
@@ -80,13 +79,13 @@ base::Result<Plan> make_plan(const Scenario& scenario, const std::vector<int>& c
           "Give the environment another name.");
     }
     // An environment that no arm enters would cost time and tell nothing.
-    if (std::ranges::find(scenario.arms, std::optional(name), &ArmSpec::in) != scenario.arms.end()) {
+    if (std::ranges::find(scenario.arms, std::optional(name), &ArmSpec::in) !=
+        scenario.arms.end()) {
       add_environment(name, environment.datapath);
     }
   }
   const auto environment_index = [&](const std::string& name) {
-    const auto found =
-        std::ranges::find(plan.environments, name, &cluster::EnvironmentPlan::name);
+    const auto found = std::ranges::find(plan.environments, name, &cluster::EnvironmentPlan::name);
     return static_cast<std::size_t>(found - plan.environments.begin());
   };
 
@@ -102,15 +101,17 @@ base::Result<Plan> make_plan(const Scenario& scenario, const std::vector<int>& c
                        .servers = {},
                        .base = {}};
     if (arm.dial.kind == DialTarget::Kind::service) {
-      planned.servers = pods_of(scenario.topology, scenario.topology.services.at(arm.dial.name).target);
+      planned.servers =
+          pods_of(scenario.topology, scenario.topology.services.at(arm.dial.name).target);
     } else {
       planned.servers = {first_pod(arm.dial.name)};
     }
     plan.arms.push_back(std::move(planned));
   }
   for (std::size_t i = 0; i < plan.arms.size(); ++i) {
-    if (!scenario.arms[i].relative_to) continue;
-    const auto base = std::ranges::find(plan.arms, *scenario.arms[i].relative_to, &PlannedArm::name);
+    const auto& relative_to = scenario.arms[i].relative_to;
+    if (!relative_to) continue;
+    const auto base = std::ranges::find(plan.arms, *relative_to, &PlannedArm::name);
     if (base != plan.arms.end()) {
       plan.arms[i].base = static_cast<std::size_t>(base - plan.arms.begin());
     }
@@ -145,8 +146,8 @@ std::vector<std::size_t> arm_order(std::size_t arms, std::uint64_t seed, int blo
 base::Duration block_duration(const Plan& plan, const Overheads& overheads) {
   base::Duration one_pass{0};
   for (const auto& workload : plan.workloads) {
-    one_pass += workload.spec.warm_up + workload.spec.duration +
-                base::Duration(overheads.invocation_ns);
+    one_pass +=
+        workload.spec.warm_up + workload.spec.duration + base::Duration(overheads.invocation_ns);
   }
   return one_pass * passes_per_block * static_cast<std::int64_t>(plan.arms.size());
 }
@@ -193,8 +194,8 @@ base::Result<> save_overheads(const Overheads& measured) {
     mixed.provision_ns = half(before.provision_ns, measured.provision_ns);
     mixed.invocation_ns = half(before.invocation_ns, measured.invocation_ns);
     mixed.finish_ns = half(before.finish_ns, measured.finish_ns);
-    mixed.check_ns = measured.check_ns > 0 ? half(before.check_ns, measured.check_ns)
-                                           : before.check_ns;
+    mixed.check_ns =
+        measured.check_ns > 0 ? half(before.check_ns, measured.check_ns) : before.check_ns;
   } else if (measured.check_ns <= 0) {
     mixed.check_ns = before.check_ns;
   }

@@ -18,9 +18,9 @@ struct PlannedArm {
   std::string name;
   std::size_t environment = 0;  // index into Plan::environments
   DialTarget dial;
-  std::string from;                 // the client's pod: the first of its group
+  std::string from;                  // the client's pod: the first of its group
   std::vector<std::string> servers;  // the pods that may answer
-  std::optional<std::size_t> base;  // the arm it is compared with
+  std::optional<std::size_t> base;   // the arm it is compared with
 };
 
 struct PlannedWorkload {
@@ -32,7 +32,6 @@ struct PlannedWorkload {
 struct Cores {
   int client = 0;
   int server = 0;
-  std::vector<int> all;  // every core we may use, for the gap probe
   [[nodiscard]] bool oversubscribed() const { return client == server; }
 };
 
@@ -85,10 +84,10 @@ void describe(Visit& visit, Self& self) {
 // Of one block.
 [[nodiscard]] base::Duration block_duration(const Plan& plan, const Overheads& overheads);
 
-// How the servers of a workload wait, whatever arm they serve: the choice must not differ between an
-// arm that dials one pod and one whose Service has several, or the difference would measure it. A
-// server may spin only where a single one can be busy at a time, with one connection that is kept;
-// elsewhere several would share their core and a reply would wait for the scheduler.
+// How the servers of a workload wait, whatever arm they serve: the choice must not differ between
+// an arm that dials one pod and one whose Service has several, or the difference would measure it.
+// A server may spin only where a single one can be busy at a time, with one connection that is
+// kept; elsewhere several would share their core and a reply would wait for the scheduler.
 [[nodiscard]] bench::WaitStrategy server_wait(const bench::WorkloadSpec& workload);
 
 // Where state that outlives a run is kept: XDG_STATE_HOME/stackbench, or ~/.local/state/stackbench.

@@ -1,9 +1,9 @@
 #include "stackbench/plan.h"
 
-#include <gtest/gtest.h>
-
 #include <algorithm>
 #include <set>
+
+#include <gtest/gtest.h>
 
 namespace stackbench {
 namespace {
@@ -111,7 +111,8 @@ TEST(EstimateDuration, AddsUpWhatARunConsistsOf) {
                             .finish_ns = 500'000'000,
                             .runs = 1};
   // 2 environments, 10 blocks of 3 arms twice at 300 ms, 3 checks, the end.
-  EXPECT_EQ(estimate_duration(*plan, overheads), std::chrono::milliseconds(2000 + 18000 + 300 + 500));
+  EXPECT_EQ(estimate_duration(*plan, overheads),
+            std::chrono::milliseconds(2000 + 18000 + 300 + 500));
 }
 
 }  // namespace

@@ -1,9 +1,9 @@
 #include "stackbench/report_builder.h"
 
-#include <fmt/chrono.h>
-
 #include <cmath>
 #include <ctime>
+
+#include <fmt/chrono.h>
 
 #include "reports/conclude.h"
 
@@ -14,21 +14,22 @@ constexpr double level = 0.95;
 
 reports::Stamp stamp_now() {
   const auto now = std::chrono::floor<std::chrono::seconds>(std::chrono::system_clock::now());
-  return {fmt::format("{:%Y-%m-%dT%H:%M:%SZ}", fmt::gmtime(std::chrono::system_clock::to_time_t(now))),
-          base::monotonic_now().ns};
+  return {
+      fmt::format("{:%Y-%m-%dT%H:%M:%SZ}", fmt::gmtime(std::chrono::system_clock::to_time_t(now))),
+      base::monotonic_now().ns};
 }
 
 // "closed loop, 1 connection, client spin, servers block, 300ms"
 std::string summary_of(const bench::WorkloadSpec& spec) {
   using Time = base::StringScalar<base::Duration>;
-  return fmt::format(
-      "{}, {} connection{}, client {}, servers {}, {}",
-      spec.rate ? fmt::format("open loop at {}", base::StringScalar<base::RequestRate>::format(*spec.rate))
-                : std::string("closed loop"),
-      spec.connections, spec.connections == 1 ? "" : "s",
-      spec.wait ? base::enum_name(*spec.wait) : std::string_view("default wait"),
-      base::enum_name(server_wait(spec)),
-      Time::format(spec.duration));
+  return fmt::format("{}, {} connection{}, client {}, servers {}, {}",
+                     spec.rate
+                         ? fmt::format("open loop at {}",
+                                       base::StringScalar<base::RequestRate>::format(*spec.rate))
+                         : std::string("closed loop"),
+                     spec.connections, spec.connections == 1 ? "" : "s",
+                     spec.wait ? base::enum_name(*spec.wait) : std::string_view("default wait"),
+                     base::enum_name(server_wait(spec)), Time::format(spec.duration));
 }
 
 std::map<std::string, std::uint64_t> classes_of(const bench::TrafficErrors& errors) {
@@ -62,7 +63,7 @@ reports::Expectation record_of(const ExpectSpec& spec, const JudgedExpectation& 
                               .workload = std::move(workload),
                               .arm = spec.arm,
                               .relative_to = spec.relative_to,
-                              .verdict = *base::enum_from_name<reports::Verdict>(judged.verdict),
+                              .verdict = judged.verdict,
                               .sentence = judged.sentence};
   if (!judged.judged) return record;
   auto effect = judged.judgement.effect;
@@ -92,7 +93,11 @@ reports::Expectation record_of(const ExpectSpec& spec, const JudgedExpectation& 
   };
   record.p = claim(raw);
   record.p_adjusted = claim(adjusted);
-  if (judged.judgement.detectable) record.detectable_percent = as_percent(*judged.judgement.detectable);
+  // Of an absolute bound there is nothing to be a percentage of; the sentence has the value.
+  if (judged.judgement.detectable && spec.relative_to) {
+    const double sign = judged.higher_is_tested ? -1 : 1;
+    record.detectable_percent = as_percent(sign * *judged.judgement.detectable);
+  }
   record.blocks_needed = judged.judgement.blocks_needed;
   return record;
 }
@@ -114,6 +119,7 @@ ReportBuilder::ReportBuilder(const Plan& plan, std::string file, std::vector<std
                   .client_cpu = plan.cores.client,
                   .server_cpu = plan.cores.server,
                   .controller_cpu = {},
+                  .expected_ns = estimate_duration(plan, load_overheads()).count(),
                   .clock_offset_ns = 0,
                   .clock_uncertainty_ns = 0};
   for (const auto& workload : plan.workloads) {
@@ -184,9 +190,9 @@ void ReportBuilder::add_check(std::string name, std::string arm, std::string wor
 }
 
 base::Result<> ReportBuilder::add_block(const Block& block, std::span<const Sample> samples) {
-  const auto state = block.index == 0  ? reports::BlockState::warm_up
-                     : block.kept      ? reports::BlockState::kept
-                                       : reports::BlockState::disturbed;
+  const auto state = block.index == 0 ? reports::BlockState::warm_up
+                     : block.kept     ? reports::BlockState::kept
+                                      : reports::BlockState::disturbed;
   reports::Block record{.index = block.index,
                         .state = state,
                         .reason = block.disturbed,
@@ -304,6 +310,13 @@ base::Result<reports::Report> ReportBuilder::finish(const Measurements& measured
   }
   for (auto& [where, histogram] : merged_) report_.histograms.push_back(std::move(histogram));
   report_.noise = reports::summarise_noise(report_.blocks, limits);
+  if (report_.noise.invalid) {
+    // The estimates stay to be seen; nothing is concluded from them.
+    for (auto& expectation : report_.expectations) {
+      expectation.verdict = reports::Verdict::invalid;
+      expectation.sentence = "not judged, the machine was too disturbed; " + expectation.sentence;
+    }
+  }
   report_.complete = complete;
   report_.ended = stamp_now();
   report_.conclusion = reports::conclude(report_);

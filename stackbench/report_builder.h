@@ -38,14 +38,16 @@ class ReportBuilder {
   // A block with its samples, histograms included. Errors: as SeriesWriter::append.
   base::Result<> add_block(const Block& block, std::span<const Sample> samples);
   // What ended the run early.
-  void add_error(const base::Error& error) { report_.errors.push_back(reports::trouble_from(error)); }
+  void add_error(const base::Error& error) {
+    report_.errors.push_back(reports::trouble_from(error));
+  }
   void set_signal(int signal) { report_.signal = signal; }
   void add_series_file(reports::SeriesFile file) { report_.series.push_back(std::move(file)); }
 
   // Estimates, expectations, noise and the conclusion, from all that was added. `complete`: the run
   // got to its end. Errors: as judge_expectations.
-  base::Result<reports::Report> finish(const Measurements& measured, const base::NoiseLimits& limits,
-                                       bool complete) &&;
+  base::Result<reports::Report> finish(const Measurements& measured,
+                                       const base::NoiseLimits& limits, bool complete) &&;
 
  private:
   void add_estimates(const Measurements& measured);

@@ -28,8 +28,8 @@ std::vector<int> Measurements::kept_blocks() const {
 }
 
 int Measurements::dropped_blocks() const {
-  return static_cast<int>(
-      std::ranges::count_if(blocks, [](const Block& block) { return block.disturbed.has_value(); }));
+  return static_cast<int>(std::ranges::count_if(
+      blocks, [](const Block& block) { return block.disturbed.has_value(); }));
 }
 
 bool Measurements::invalid() const {
@@ -57,7 +57,8 @@ base::Result<Measurements> measure_blocks(const Plan& plan, const Invoke& invoke
       block.order.push_back(arm_order(arms, plan.scenario.seed, index, workload));
       for (std::size_t position = 0; position < block.order.back().size(); ++position) {
         const auto arm = block.order.back()[position];
-        progress.update(done++, per_block * static_cast<std::size_t>(wanted + 1 + run.dropped_blocks()),
+        progress.update(done++,
+                        per_block * static_cast<std::size_t>(wanted + 1 + run.dropped_blocks()),
                         fmt::format("block {} of {}: {} {}", kept + (index > 0 ? 1 : 0), wanted,
                                     plan.arms[arm].name, plan.workloads[workload].name));
         RETURN_IF_ERROR(guard.probe());
@@ -89,8 +90,8 @@ base::Result<Measurements> measure_blocks(const Plan& plan, const Invoke& invoke
     if (warm_up) {
       progress.step_done("warm-up block");
     } else if (block.disturbed) {
-      progress.note(fmt::format("block dropped, another is measured in its place: {}",
-                                *block.disturbed));
+      progress.note(
+          fmt::format("block dropped, another is measured in its place: {}", *block.disturbed));
     } else {
       progress.step_done(fmt::format("block {} of {}", kept, wanted));
     }

@@ -30,8 +30,8 @@ struct Block {
 struct Measurements {
   std::vector<Sample> samples;  // of every whole block, dropped and warm-up ones too
   std::vector<Block> blocks;
-  bool interrupted = false;  // the user stopped it: what is here was measured before
-  base::Duration traffic_time{0};  // spent in invocations, their own durations included
+  bool interrupted = false;         // the user stopped it: what is here was measured before
+  base::Duration traffic_time{0};   // spent in invocations, their own durations included
   base::Duration overhead_time{0};  // of that, beside warm-up and duration
   [[nodiscard]] std::vector<int> kept_blocks() const;
   [[nodiscard]] int dropped_blocks() const;
@@ -40,12 +40,13 @@ struct Measurements {
 };
 
 // What one invocation does; Session::invoke, or a test's.
-using Invoke = std::function<base::Result<Sample>(std::size_t arm, std::size_t workload,
-                                                  std::uint64_t seed)>;
+using Invoke =
+    std::function<base::Result<Sample>(std::size_t arm, std::size_t workload, std::uint64_t seed)>;
 
 // Takes each block as it ends, with its samples; afterwards their histograms are let go, since a
 // run's worth of them would fill the memory.
-using BlockSink = std::function<base::Result<>(const Block& block, std::span<const Sample> samples)>;
+using BlockSink =
+    std::function<base::Result<>(const Block& block, std::span<const Sample> samples)>;
 
 // Runs blocks until the plan's number is kept, or half as many again were tried. Blocks until then.
 // Errors: the first of an invocation or the sink, but for interrupted, which ends the run early

@@ -1,9 +1,9 @@
 #include "stackbench/run_loop.h"
 
-#include <gtest/gtest.h>
-
 #include <map>
 #include <set>
+
+#include <gtest/gtest.h>
 
 namespace stackbench {
 namespace {
@@ -15,8 +15,8 @@ class FakeMachine {
   explicit FakeMachine(std::set<int> disturbed) : disturbed_(std::move(disturbed)) {}
 
   base::NoiseSources sources() {
-    return {.gaps = [this](const std::vector<int>& cpus, base::Duration span, base::Duration)
-                -> base::Result<std::vector<base::GapReading>> {
+    return {.gaps = [this](const std::vector<int>& cpus, base::Duration span,
+                           base::Duration) -> base::Result<std::vector<base::GapReading>> {
               std::vector<base::GapReading> readings;
               for (const int cpu : cpus) {
                 const std::int64_t lost = disturbed_.contains(block_) ? span.count() / 2 : 0;
@@ -24,11 +24,12 @@ class FakeMachine {
               }
               return readings;
             },
-            .counters = [this](const std::vector<int>&) {
-              // Read at the start and at the end of each block.
-              if (reads_++ % 2 == 0) ++block_;
-              return base::NoiseCounters{};
-            }};
+            .counters =
+                [this](const std::vector<int>&) {
+                  // Read at the start and at the end of each block.
+                  if (reads_++ % 2 == 0) ++block_;
+                  return base::NoiseCounters{};
+                }};
   }
 
  private:
@@ -100,11 +101,13 @@ TEST(MeasureBlocks, GivesUpAfterHalfAsManyAgainAndCallsTheRunInvalid) {
 
 TEST(MeasureBlocks, AFailedInvocationEndsTheRunWithItsError) {
   int calls = 0;
-  const auto run = measure(plan_of(6), {}, [&](std::size_t arm, std::size_t workload,
-                                               std::uint64_t seed) -> base::Result<Sample> {
-    if (++calls == 5) return base::fail(base::ErrorKind::workload, "connect: Connection refused");
-    return quiet_invoke(arm, workload, seed);
-  });
+  const auto run = measure(
+      plan_of(6), {},
+      [&](std::size_t arm, std::size_t workload, std::uint64_t seed) -> base::Result<Sample> {
+        if (++calls == 5)
+          return base::fail(base::ErrorKind::workload, "connect: Connection refused");
+        return quiet_invoke(arm, workload, seed);
+      });
   ASSERT_FALSE(run);
   EXPECT_EQ(run.error().message, "connect: Connection refused");
   EXPECT_EQ(calls, 5);
@@ -113,11 +116,12 @@ TEST(MeasureBlocks, AFailedInvocationEndsTheRunWithItsError) {
 TEST(MeasureBlocks, EveryInvocationHasASeedOfItsOwnAndTheSameInTheNextRun) {
   const auto seeds_of = [] {
     std::set<std::uint64_t> seeds;
-    const auto run = measure(plan_of(6), {}, [&](std::size_t arm, std::size_t workload,
-                                                 std::uint64_t seed) -> base::Result<Sample> {
-      seeds.insert(seed);
-      return quiet_invoke(arm, workload, seed);
-    });
+    const auto run = measure(
+        plan_of(6), {},
+        [&](std::size_t arm, std::size_t workload, std::uint64_t seed) -> base::Result<Sample> {
+          seeds.insert(seed);
+          return quiet_invoke(arm, workload, seed);
+        });
     EXPECT_TRUE(run);
     return seeds;
   };

@@ -18,9 +18,8 @@ base::Result<Session> Session::open(cluster::Target& target, const Plan& plan,
   Session session(target, plan, interrupt);
   for (const auto& environment : plan.environments) {
     if (interrupt.requested()) return base::fail(base::ErrorKind::interrupted, "interrupted");
-    auto handle = target.provision(environment);
-    if (!handle) return base::in_context(std::move(handle).error(), "environment {}", environment.name);
-    session.environments_.push_back(std::move(*handle));
+    ASSIGN_OR_RETURN(auto handle, target.provision(environment));
+    session.environments_.push_back(std::move(handle));
   }
   return session;
 }
@@ -76,8 +75,7 @@ base::Result<bench::AgentClient*> Session::observer(std::size_t environment,
                        {.interrupt = interrupt_,
                         .stderr_file = std::move(observer.streams.errors),
                         .how_it_ended = std::move(observer.streams.how_it_ended)}));
-  return &observers_
-              .emplace(place, ObserverAgent{std::move(client), std::move(observer.interface)})
+  return &observers_.emplace(place, ObserverAgent{std::move(client), std::move(observer.interface)})
               .first->second.client;
 }
 
@@ -143,8 +141,7 @@ base::Result<Sample> Session::exchange(const PlannedArm& arm, const bench::Workl
 }
 
 base::Result<Sample> Session::invoke(std::size_t arm, std::size_t workload, std::uint64_t seed) {
-  ASSIGN_OR_RETURN(auto sample,
-                   exchange(plan_->arms[arm], plan_->workloads[workload].spec, seed));
+  ASSIGN_OR_RETURN(auto sample, exchange(plan_->arms[arm], plan_->workloads[workload].spec, seed));
   sample.arm = arm;
   sample.workload = workload;
   return sample;

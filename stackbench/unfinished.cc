@@ -1,6 +1,8 @@
 #include "stackbench/unfinished.h"
 
+#include <charconv>
 #include <filesystem>
+#include <set>
 
 #include <fcntl.h>
 #include <sys/file.h>
@@ -23,6 +25,14 @@ UniqueFd lock_if_dead(const fs::path& note) {
   UniqueFd fd(::open(note.c_str(), O_RDONLY | O_CLOEXEC));
   if (fd && ::flock(fd.get(), LOCK_EX | LOCK_NB) < 0) fd.reset();
   return fd;
+}
+
+// The process id a note's name begins with; 0, which is no process's, for any other name.
+pid_t writer_of(const fs::path& note) {
+  const auto name = note.filename().string();
+  pid_t pid = 0;
+  std::from_chars(name.data(), name.data() + name.size(), pid);
+  return pid;
 }
 
 Result<std::string> notes_directory() {
@@ -76,11 +86,27 @@ Result<std::vector<std::string>> clean_unfinished_reports(bool dry_run) {
   if (problem && problem != std::errc::no_such_file_or_directory) {
     return base::system_error(problem.value(), "{}", *directory);
   }
+  struct Dead {
+    fs::path note;
+    std::string report;
+    UniqueFd lock;
+  };
+  std::vector<Dead> all_dead;
+  std::set<std::string> written_now;
   for (const auto& note : notes) {
-    const auto lock = lock_if_dead(note);
-    if (!lock) continue;
-    ASSIGN_OR_RETURN(const auto report, base::read_file(note.string()));
-    for (const auto& file : reports::temporary_files(report)) {
+    auto lock = lock_if_dead(note);
+    auto report = base::read_file(note.string());
+    if (!report) continue;  // its run has just ended
+    if (lock) {
+      all_dead.push_back({note, std::move(*report), std::move(lock)});
+    } else {
+      written_now.insert(std::move(*report));
+    }
+  }
+  for (const auto& [note, report, lock] : all_dead) {
+    // Left alone until nobody writes there: a report's temporary files look alike.
+    if (written_now.contains(report)) continue;
+    for (const auto& file : reports::temporary_files(report, writer_of(note))) {
       found.push_back(fmt::format("unfinished part of a report: {}", file));
       if (!dry_run && ::unlink(file.c_str()) < 0 && errno != ENOENT) {
         return base::system_error(errno, "remove {}", file);

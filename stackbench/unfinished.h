@@ -31,8 +31,8 @@ class UnfinishedReport {
   base::UniqueFd lock_;  // flock(2) on the note; empty once moved from
 };
 
-// Removes the temporary files of runs that are gone, and their notes, unless `dry_run`. Returns what
-// was found, a sentence each; a note that had nothing to tell is removed without a word. Files
+// Removes the temporary files of runs that are gone, and their notes, unless `dry_run`. Returns
+// what was found, a sentence each; a note that had nothing to tell is removed without a word. Files
 // under their final names stay: they are whole. Errors: not_permitted, system.
 [[nodiscard]] base::Result<std::vector<std::string>> clean_unfinished_reports(bool dry_run);
 

@@ -1,13 +1,13 @@
 #include "stackbench/unfinished.h"
 
-#include <gtest/gtest.h>
-#include <sys/wait.h>
-#include <unistd.h>
-
 #include <csignal>
 #include <cstdlib>
 #include <filesystem>
 #include <fstream>
+
+#include <gtest/gtest.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 #include "base/json.h"
 #include "reports/store.h"
@@ -48,7 +48,7 @@ class Unfinished : public ::testing::Test {
       auto unfinished = UnfinishedReport::note(report());
       auto series = reports::SeriesWriter::create(report());
       if (!unfinished || !series || !series->append({{"row", 1}})) ::_exit(1);
-      std::ofstream(folder_ / "results" / ".run.json.a1B2c3") << "half a rep";
+      std::ofstream(folder_ / "results" / ".run.json.stackbench-a1B2c3") << "half a rep";
       ::raise(SIGKILL);
     }
     int status = 0;
@@ -76,7 +76,7 @@ TEST_F(Unfinished, ARunThatWasKilledIsFoundAndItsPartsAreRemoved) {
 
 TEST_F(Unfinished, AReportThatIsThereStaysAsItWas) {
   std::ofstream(report()) << "the old report";
-  std::ofstream(folder_ / "results" / ".run.json.bak") << "somebody's own";
+  std::ofstream(folder_ / "results" / ".run.json.backup") << "somebody's own";
   killed_run();
   ASSERT_TRUE(clean_unfinished_reports(false));
   std::string text;
@@ -94,6 +94,21 @@ TEST_F(Unfinished, ARunThatIsAliveIsLeftAlone) {
   ASSERT_TRUE(found);
   EXPECT_TRUE(found->empty());
   EXPECT_EQ(files().size(), 2u);
+}
+
+TEST_F(Unfinished, ARunThatIsAliveIsLeftAloneWhereADeadOneWroteBefore) {
+  killed_run();
+  {
+    const auto unfinished = UnfinishedReport::note(report());
+    ASSERT_TRUE(unfinished);
+    auto series = reports::SeriesWriter::create(report());
+    ASSERT_TRUE(series);
+    ASSERT_TRUE(clean_unfinished_reports(false)->empty());
+    EXPECT_EQ(files().size(), 4u);
+    ASSERT_TRUE(series->append({{"row", 1}}));
+    EXPECT_TRUE(series->finish());
+  }
+  EXPECT_EQ(clean_unfinished_reports(false)->size(), 2u);
 }
 
 TEST_F(Unfinished, ARunThatEndsTakesItsNoteAlong) {

@@ -1,10 +1,10 @@
 // The command as a user meets it, without root and without traffic: whole messages and exit codes.
-#include <gtest/gtest.h>
-#include <unistd.h>
-
 #include <cstdlib>
 #include <filesystem>
 #include <fstream>
+
+#include <gtest/gtest.h>
+#include <unistd.h>
 
 #include "base/file.h"
 #include "base/json.h"
@@ -89,16 +89,22 @@ TEST(Command, AFileThatIsNotThereIsOneClearError) {
 TEST(Command, ARunWithoutRootSaysSoBeforeAnythingElse) {
   const auto outcome = stackbench({"run", "scenarios/smoke.yaml"}, true);
   EXPECT_EQ(outcome.code, 2);
-  EXPECT_EQ(outcome.err,
-            "stackbench: the lab needs root: it makes network namespaces, cgroups and eBPF programs\n"
-            "  Run the same command as root, for example with sudo.\n");
+  EXPECT_EQ(
+      outcome.err,
+      "stackbench: the lab needs root: it makes network namespaces, cgroups and eBPF programs\n"
+      "  Run the same command as root, for example with sudo.\n");
 }
 
 TEST(Command, WhatNeedsNoRootWorksWithoutIt) {
   for (const std::vector<std::string>& words :
-       {std::vector<std::string>{"plan", "scenarios/kpr.yaml"}, {"list"}, {"schema", "scenario"},
-        {"schema", "report"}, {"validate", "scenarios/kpr.yaml", "scenarios/smoke.yaml"},
-        {"--help"}, {"run", "--help"}, {"--version"}}) {
+       {std::vector<std::string>{"plan", "scenarios/kpr.yaml"},
+        {"list"},
+        {"schema", "scenario"},
+        {"schema", "report"},
+        {"validate", "scenarios/kpr.yaml", "scenarios/smoke.yaml"},
+        {"--help"},
+        {"run", "--help"},
+        {"--version"}}) {
     const auto outcome = stackbench(words, true);
     EXPECT_EQ(outcome.code, 0) << words[0] << ": " << outcome.err;
     EXPECT_NE(outcome.out, "") << words[0];
@@ -144,8 +150,9 @@ TEST(Command, EveryFaultOfAFileComesAtOnce) {
 }
 
 TEST(Command, OutputThatCannotBeWrittenIsAnError) {
-  const auto outcome = base::run({"/bin/sh", "-c", STACKBENCH_BINARY_DIR "/stackbench list >/dev/full"},
-                                 {.directory = STACKBENCH_SOURCE_DIR});
+  const auto outcome =
+      base::run({"/bin/sh", "-c", STACKBENCH_BINARY_DIR "/stackbench list >/dev/full"},
+                {.directory = STACKBENCH_SOURCE_DIR});
   ASSERT_TRUE(outcome);
   EXPECT_EQ(outcome->status.code, 2);
   EXPECT_EQ(outcome->err, "stackbench: write to standard output: No space left on device\n");

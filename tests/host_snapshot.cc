@@ -32,10 +32,13 @@ Lines lines_of(const std::string& text) {
   return lines;
 }
 
+constexpr std::string_view unread_mark = "cannot be read: ";
+
+Lines unread_lines(std::string_view reason) { return {fmt::format("{}{}", unread_mark, reason)}; }
+
 Lines output_lines(const std::vector<std::string>& argv) {
-  const auto result = base::run(argv);
-  if (!result) return {result.error().message};
-  return lines_of(result->out);
+  const auto output = base::run_for_output(argv);
+  return output ? lines_of(*output) : unread_lines(output.error().message);
 }
 
 // Lifetimes of addresses and routes run down, statistics run up.
@@ -54,10 +57,11 @@ void drop_ticking(base::Json& json) {
 
 // One line for each element of the array a tool prints.
 Lines json_lines(const std::vector<std::string>& argv) {
-  const auto result = base::run(argv);
-  if (!result) return {result.error().message};
-  auto json = base::parse_json(result->out);
-  if (!json) return lines_of(result->out);
+  const auto output = base::run_for_output(argv);
+  if (!output) return unread_lines(output.error().message);
+  if (output->find_first_not_of(" \n") == std::string::npos) return {};
+  auto json = base::parse_json(*output);
+  if (!json) return unread_lines(json.error().message);
   drop_ticking(*json);
   if (!json->is_array()) return {base::dump_json(*json)};
   Lines lines;
@@ -150,6 +154,16 @@ HostSnapshot HostSnapshot::take() {
   };
   for (auto& [name, lines] : sections) std::sort(lines.begin(), lines.end());
   return HostSnapshot(std::move(sections));
+}
+
+std::vector<std::string> HostSnapshot::unread() const {
+  std::vector<std::string> all;
+  for (const auto& [name, lines] : sections_) {
+    for (const auto& line : lines) {
+      if (line.starts_with(unread_mark)) all.push_back(fmt::format("{} {}", name, line));
+    }
+  }
+  return all;
 }
 
 std::string HostSnapshot::difference(const HostSnapshot& later) const {

@@ -13,12 +13,16 @@ namespace tests {
 
 class HostSnapshot {
  public:
-  // Looks at the host now; takes about 0.2 s. A tool that is missing is a section that says so.
+  // Looks at the host now; takes about 0.2 s. A tool that is missing or refuses is a section that
+  // says so, see unread().
   static HostSnapshot take();
 
   // What changed from this to `later`, by section, lines that went with `-` and lines that came
   // with `+`; empty when nothing did.
   [[nodiscard]] std::string difference(const HostSnapshot& later) const;
+
+  // The sections a tool could not show, with the reason: what changes there goes unseen.
+  [[nodiscard]] std::vector<std::string> unread() const;
 
   // For tests of this class: sections from text.
   explicit HostSnapshot(std::map<std::string, std::vector<std::string>> sections)

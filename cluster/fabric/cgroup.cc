@@ -101,7 +101,7 @@ Result<> remove_directories(const std::string& path) {
   Result<> outcome;
   if (const auto below = subdirectories(path)) {
     for (const auto& name : *below) {
-      auto removed = remove_directories(path + "/" + name);
+      auto removed = remove_directories(fmt::format("{}/{}", path, name));
       if (!removed && outcome) outcome = std::move(removed);
     }
   }
@@ -230,7 +230,7 @@ Result<std::vector<std::string>> abandoned_trees(const std::string& cgroup2) {
   for (const auto& name : names) {
     const auto owner = RunId::parse(name);
     if (!owner) continue;
-    std::string path = cgroup2 + "/" + name;
+    const auto path = fmt::format("{}/{}", cgroup2, name);
     const auto ticks = start_ticks_of(owner->pid);
     bool locked = is_locked(path);
     while (locked && ticks != owner->start_ticks && std::chrono::steady_clock::now() < deadline) {

@@ -4,6 +4,7 @@
 #include <array>
 #include <cerrno>
 #include <climits>
+#include <cstdio>
 #include <cstring>
 #include <tuple>
 
@@ -61,8 +62,8 @@ int mount_sys() {
   for (const char* directory : below) {
     std::array<char, 64> from{};
     std::array<char, 64> to{};
-    ::strcat(::strcpy(from.data(), "/run/host-sys"), directory);
-    ::strcat(::strcpy(to.data(), "/sys"), directory);
+    ::snprintf(from.data(), from.size(), "/run/host-sys%s", directory);
+    ::snprintf(to.data(), to.size(), "/sys%s", directory);
     if (::mount(from.data(), to.data(), nullptr, MS_BIND | MS_REC, nullptr) < 0 &&
         errno != ENOENT) {
       return errno;

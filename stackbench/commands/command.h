@@ -1,11 +1,12 @@
 // The subcommand table: one entry a command, one file a command.
 #pragma once
 
-#include <CLI/CLI.hpp>
 #include <functional>
 #include <string>
 #include <string_view>
 #include <vector>
+
+#include <CLI/CLI.hpp>
 
 #include "base/interrupt.h"
 #include "base/result.h"

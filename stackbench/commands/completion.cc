@@ -66,9 +66,9 @@ std::string fish_script(const CLI::App& app) {
                           sub->get_name(), fish_quoted(sub->get_description()));
     for (const auto* option : sub->get_options()) {
       for (const auto& name : option->get_lnames()) {
-        script += fmt::format(
-            "complete -c stackbench -n '__fish_seen_subcommand_from {}' -l {} -d {}\n",
-            sub->get_name(), name, fish_quoted(option->get_description()));
+        script +=
+            fmt::format("complete -c stackbench -n '__fish_seen_subcommand_from {}' -l {} -d {}\n",
+                        sub->get_name(), name, fish_quoted(option->get_description()));
       }
     }
   }

@@ -1,9 +1,9 @@
 // `stackbench doctor`: what this machine can and cannot do, and what to install.
 #include "cluster/lab/doctor.h"
 
-#include <unistd.h>
-
 #include <algorithm>
+
+#include <unistd.h>
 
 #include "base/json.h"
 #include "base/terminal.h"

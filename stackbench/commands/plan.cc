@@ -20,17 +20,17 @@ std::string plan_text(const Plan& plan, const Overheads& overheads) {
   }
   text += "Arms\n";
   for (const auto& arm : plan.arms) {
-    text += fmt::format("  {:<26} {} dials {} in {}{}\n", arm.name, arm.from,
-                        base::StringScalar<DialTarget>::format(arm.dial),
-                        plan.environments[arm.environment].name,
-                        arm.base ? fmt::format(", compared with {}", plan.arms[*arm.base].name) : "");
+    text += fmt::format(
+        "  {:<26} {} dials {} in {}{}\n", arm.name, arm.from,
+        base::StringScalar<DialTarget>::format(arm.dial), plan.environments[arm.environment].name,
+        arm.base ? fmt::format(", compared with {}", plan.arms[*arm.base].name) : "");
   }
   text += "Workloads\n";
   for (const auto& workload : plan.workloads) {
     using Time = base::StringScalar<base::Duration>;
     text += fmt::format("  {:<16} {} loop, {} after {} of warm-up\n", workload.name,
-                        workload.spec.rate ? "open" : "closed", Time::format(workload.spec.duration),
-                        Time::format(workload.spec.warm_up));
+                        workload.spec.rate ? "open" : "closed",
+                        Time::format(workload.spec.duration), Time::format(workload.spec.warm_up));
   }
   const auto wait = [](base::Duration span) { return base::format_wait(span.count()); };
   text += fmt::format(
@@ -41,9 +41,10 @@ std::string plan_text(const Plan& plan, const Overheads& overheads) {
           (static_cast<std::size_t>(plan.scenario.blocks) + 1),
       wait(block_duration(plan, overheads)), plan.cores.client, plan.cores.server,
       plan.cores.oversubscribed() ? " (one core for both: latency is oversubscribed)" : "");
-  text += fmt::format("All in all about {}{}; disturbed blocks are replaced, up to half as many again.\n",
-                      wait(estimate_duration(plan, overheads)),
-                      overheads.runs == 0 ? " (a guess: nothing ran here yet)" : "");
+  text += fmt::format(
+      "All in all about {}{}; disturbed blocks are replaced, up to half as many again.\n",
+      wait(estimate_duration(plan, overheads)),
+      overheads.runs == 0 ? " (a guess: nothing ran here yet)" : "");
   return text;
 }
 

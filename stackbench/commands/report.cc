@@ -14,8 +14,7 @@ Action declare_report(CLI::App& app) {
   app.add_option("file", *file, "A report that run wrote")->required()->type_name("FILE");
   return [file](const Context&) -> base::Result<int> {
     ASSIGN_OR_RETURN(const auto report, reports::load_report(*file));
-    return print(
-        reports::render_terminal(report, base::detect_terminal(STDOUT_FILENO), *file));
+    return print(reports::render_terminal(report, base::detect_terminal(STDOUT_FILENO), *file));
   };
 }
 

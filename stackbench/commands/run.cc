@@ -1,9 +1,9 @@
 // `stackbench run`: a scenario's question, answered.
-#include <fmt/chrono.h>
-#include <unistd.h>
-
 #include <ctime>
 #include <filesystem>
+
+#include <fmt/chrono.h>
+#include <unistd.h>
 
 #include "base/terminal.h"
 #include "reports/terminal.h"
@@ -40,7 +40,8 @@ Action declare_run(CLI::App& app) {
       ->type_name("TARGET");
   app.add_option("--out", arguments->out, "Where the JSON report goes (default: results/)")
       ->type_name("FILE");
-  app.add_flag("--strict", arguments->strict, "At least 20 blocks: narrower intervals, fewer inconclusive");
+  app.add_flag("--strict", arguments->strict,
+               "At least 20 blocks: narrower intervals, fewer inconclusive");
   return [arguments](const Context& context) -> base::Result<int> {
     auto overrides = arguments->scenario.overrides;
     ASSIGN_OR_RETURN(auto scenario, load_scenario(arguments->scenario.file, overrides));
@@ -50,12 +51,12 @@ Action declare_run(CLI::App& app) {
     }
     ASSIGN_OR_RETURN(const auto cores, usable_cores());
     ASSIGN_OR_RETURN(const auto plan, make_plan(scenario, cores));
-    const RunRequest request{
-        .scenario_file = arguments->scenario.file,
-        .overrides = overrides,
-        .command_line = context.command_line,
-        .report_file =
-            arguments->out.empty() ? default_report_file(arguments->scenario.file) : arguments->out};
+    const RunRequest request{.scenario_file = arguments->scenario.file,
+                             .overrides = overrides,
+                             .command_line = context.command_line,
+                             .report_file = arguments->out.empty()
+                                                ? default_report_file(arguments->scenario.file)
+                                                : arguments->out};
 
     base::Progress progress(base::detect_terminal(STDERR_FILENO), [](std::string_view text) {
       std::fwrite(text.data(), 1, text.size(), stderr);

@@ -1,7 +1,8 @@
 // `stackbench schema`: the JSON Schemas, made from the structs themselves.
+#include "stackbench/scenario/schema.h"
+
 #include "reports/record.h"
 #include "stackbench/commands/command.h"
-#include "stackbench/scenario/schema.h"
 
 namespace stackbench {
 

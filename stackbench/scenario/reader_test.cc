@@ -2,6 +2,7 @@
 // sound scenario, so that a message is of that change alone.
 #include "stackbench/scenario/reader.h"
 
+#include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
 #include "base/json.h"
@@ -310,6 +311,18 @@ TEST(Reader, RefusesExpectationsThatCannotBeDecided) {
             "\"5\"");
   EXPECT_EQ(faults_of(18, "  - {metric: connect.p50, workload: tcp_rr, arm: direct, at_most: 1ms}"),
             "s.yaml:18:14: expect[0].metric: tcp_rr has no connects to time: only tcp_crr has");
+}
+
+TEST(Reader, RefusesCpuPerRequestOfAWorkloadThatSpins) {
+  const auto text =
+      with_line(18, "  - {metric: cpu_per_request, workload: tcp_rr, arm: direct, at_most: 9us}");
+  EXPECT_TRUE(parse_scenario(text, "s.yaml", {}));
+  const auto spinning = parse_scenario(text, "s.yaml", {"workloads.0.wait=spin"});
+  ASSERT_FALSE(spinning);
+  EXPECT_THAT(
+      spinning.error().message,
+      ::testing::HasSubstr("s.yaml:18:14: expect[0].metric: a workload that spins burns its core "
+                           "whatever a request costs; give it wait: block"));
 }
 
 TEST(Reader, WantsToKnowWhichWorkloadAnExpectationIsAbout) {

@@ -26,6 +26,7 @@ void resolve_expectations(Scenario& scenario, ReadLog& log);
 template <typename Map>
 [[nodiscard]] std::vector<std::string_view> names_of(const Map& map) {
   std::vector<std::string_view> names;
+  names.reserve(map.size());
   for (const auto& [name, value] : map) names.push_back(name);
   return names;
 }

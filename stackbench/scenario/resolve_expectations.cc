@@ -35,6 +35,16 @@ class ExpectationResolver {
              fmt::format("{} has no connects to time: only tcp_crr has",
                          base::enum_name(*expect.workload)));
     }
+    if (expect.metric == Metric::cpu_per_request && expect.workload &&
+        !log_.faulty(path + ".metric") && !log_.faulty(path + ".workload")) {
+      const auto workload =
+          std::ranges::find(scenario_.workloads, *expect.workload, &bench::WorkloadSpec::kind);
+      if (workload != scenario_.workloads.end() && workload->wait == bench::WaitStrategy::spin) {
+        refuse(
+            log_, path + ".metric",
+            "a workload that spins burns its core whatever a request costs; give it wait: block");
+      }
+    }
     check_bounds(expect, path);
   }
 

@@ -11,8 +11,8 @@
 #include "base/json.h"
 #include "stackbench/scenario/reader.h"
 
-// libfyaml 0.7.12 itself loses 2 KiB on some broken documents (a flow collection the input ends in);
-// whatever we lose is still told.
+// libfyaml 0.7.12 itself loses 2 KiB on some broken documents (a flow collection the input ends
+// in); whatever we lose is still told.
 extern "C" const char* __lsan_default_suppressions() { return "leak:libfyaml.so\n"; }
 
 namespace {
