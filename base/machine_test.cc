@@ -66,7 +66,7 @@ TEST(Machine, IsReadFromProcAndSys) {
       .cpu_model = "Some CPU @ 2.00GHz",
       .cpus = 4,
       .smt = true,
-      .memory_bytes = 2048 * 1024,
+      .memory_bytes = std::uint64_t{2048} * 1024,
       .clocksource = "tsc",
       .virtualisation = "kvm",
       .cpu_governor = "performance",

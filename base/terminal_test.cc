@@ -8,7 +8,7 @@
 namespace base {
 namespace {
 
-Environment with(std::map<std::string, std::string> variables) {
+Environment with(const std::map<std::string, std::string>& variables) {
   return [variables](const char* name) -> std::optional<std::string> {
     const auto found = variables.find(name);
     if (found == variables.end()) return std::nullopt;

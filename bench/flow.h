@@ -8,6 +8,7 @@
 #include "base/clock.h"
 #include "base/fd.h"
 #include "bench/frame.h"
+#include "bench/server_choice.h"
 
 namespace bench {
 
@@ -19,6 +20,7 @@ struct Flow {
     resting,     // a closed loop's, for a moment after a failure
   };
 
+  const ServerChoice::Server* server = nullptr;  // of the current connection
   base::UniqueFd fd;
   State state = State::idle;
   bool established = false;

@@ -47,7 +47,7 @@ class FlowLoop {
         keep_(connections == Connections::kept),
         open_loop_(spec_.rate.has_value()),
         stop_fd_(stop_fd),
-        server_(job.server),
+        choice_(job.servers, job.seed),
         meter_(job, wait),
         flows_(static_cast<std::size_t>(spec_.connections)),
         idle_(flows_.size()),
@@ -247,11 +247,13 @@ class FlowLoop {
   void connect(Flow& flow, base::MonotonicTime now) {
     set_state(flow, Flow::State::connecting);
     flow.deadline = now + spec_.timeout;
-    auto fd = tcp_socket(job_.server, SOCK_NONBLOCK);
+    flow.server = &choice_.next();
+    auto fd = tcp_socket(flow.server->endpoint, SOCK_NONBLOCK);
     if (!fd) return connect_failed(flow, fd.error(), now);
     flow.fd = std::move(*fd);
     flow.connect_begun = base::monotonic_now();
-    if (::connect(flow.fd.get(), server_.get(), server_.size()) < 0 && errno != EINPROGRESS) {
+    if (::connect(flow.fd.get(), flow.server->address.get(), flow.server->address.size()) < 0 &&
+        errno != EINPROGRESS) {
       return connect_failed(flow, errno, base::monotonic_now());
     }
     // Edge-triggered and once for all: a connection's first edge is its establishment, later ones
@@ -364,7 +366,7 @@ class FlowLoop {
   // ---- failures --------------------------------------------------------------------------------
 
   void connect_failed(Flow& flow, int code, base::MonotonicTime now) {
-    meter_.connect_failed(code);
+    meter_.connect_failed(code, flow.server->endpoint);
     request_failed(flow, now);
   }
 
@@ -414,7 +416,7 @@ class FlowLoop {
   const bool keep_;
   const bool open_loop_;
   const int stop_fd_;
-  const base::SocketAddress server_;
+  ServerChoice choice_;
   ExactTimers timers_;
   Meter meter_;
   base::UniqueFd epoll_;

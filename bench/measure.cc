@@ -57,8 +57,7 @@ std::map<std::string, std::uint64_t> AnswerTally::by_name() const {
 }
 
 Meter::Meter(const ClientJob& job, WaitStrategy wait)
-    : server_(job.server),
-      open_loop_(job.workload.rate.has_value()),
+    : open_loop_(job.workload.rate.has_value()),
       connections_(static_cast<std::uint64_t>(job.workload.connections)) {
   frame_.kind = job.workload.kind;
   frame_.loop = open_loop_ ? "open" : "closed";
@@ -97,16 +96,13 @@ void Meter::connection_opened(int fd) {
 
 void Meter::connection_closing(int fd) { retransmits_ += retransmits(fd); }
 
-void Meter::connect_failed(int code) {
-  if (!first_connect_error_) first_connect_error_ = code;
+void Meter::connect_failed(int code, const base::Endpoint& server) {
+  if (!first_connect_error_) {
+    first_connect_error_ = base::system_error(code, "connect {}", server).error();
+    first_connect_error_->kind = base::ErrorKind::workload;
+  }
   ++connect_failures_;
   count_connect_error(code, errors_);
-}
-
-base::Error Meter::first_connect_error() const {
-  auto error = base::system_error(first_connect_error_.value_or(0), "connect {}", server_).error();
-  error.kind = base::ErrorKind::workload;
-  return error;
 }
 
 ClientResult Meter::result() const {

@@ -89,18 +89,19 @@ class Meter {
 
   // Failures to connect before anything ever connected are one Error, "connect 10.0.0.1:7001:
   // Connection refused", kind workload. Notes the first; counts all by class.
-  void connect_failed(int code);
+  void connect_failed(int code, const base::Endpoint& server);
   [[nodiscard]] bool nothing_ever_connected() const {
     return connections_opened_ == 0 && connect_failures_ >= connections_;
   }
-  [[nodiscard]] base::Error first_connect_error() const;
+  [[nodiscard]] base::Error first_connect_error() const {
+    return first_connect_error_.value_or(base::Error{});
+  }
 
   // Everything, once the window is closed.
   [[nodiscard]] ClientResult result() const;
 
  private:
   ClientResult frame_;  // what the job alone decides
-  base::Endpoint server_;
   bool open_loop_ = false;
   std::uint64_t connections_ = 1;
   bool open_ = false;
@@ -118,7 +119,7 @@ class Meter {
   std::uint64_t connections_opened_ = 0;
   std::uint64_t connect_failures_ = 0;
   std::uint64_t retransmits_ = 0;
-  std::optional<int> first_connect_error_;
+  std::optional<base::Error> first_connect_error_;
   TrafficErrors errors_;
   std::vector<int> local_ports_;
 };

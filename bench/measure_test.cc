@@ -91,10 +91,10 @@ TEST(Meter, CountsTimeBesideLatencyTowardsLittlesLaw) {
 
 TEST(Meter, FirstConnectErrorNamesTheServer) {
   ClientJob job;
-  job.server = *base::Endpoint::parse("10.0.0.1:7001");
+  const auto server = *base::Endpoint::parse("10.0.0.1:7001");
   Meter meter(job, WaitStrategy::block);
-  meter.connect_failed(ECONNREFUSED);
-  meter.connect_failed(ETIMEDOUT);
+  meter.connect_failed(ECONNREFUSED, server);
+  meter.connect_failed(ETIMEDOUT, server);
   EXPECT_TRUE(meter.nothing_ever_connected());
   EXPECT_EQ(meter.first_connect_error().message, "connect 10.0.0.1:7001: Connection refused");
   EXPECT_EQ(meter.first_connect_error().kind, base::ErrorKind::workload);

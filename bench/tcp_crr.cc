@@ -8,6 +8,7 @@
 #include "bench/client.h"
 #include "bench/flow_loop.h"
 #include "bench/lone_requester.h"
+#include "bench/server_choice.h"
 
 namespace bench {
 namespace {
@@ -34,7 +35,7 @@ template <WaitStrategy wait>
 base::Result<ClientResult> connect_request_reply(const ClientJob& job, int stop_fd) {
   Meter meter(job, wait);
   Exchange<wait> exchange(job.workload, stop_fd);
-  const base::SocketAddress server(job.server);
+  ServerChoice choice(job.servers, job.seed);
 
   Phases phases(job.workload, meter, stop_fd);
   auto now = base::monotonic_now();
@@ -44,20 +45,21 @@ base::Result<ClientResult> connect_request_reply(const ClientJob& job, int stop_
     if (next == Phases::Next::finished) break;
 
     const auto occupied = base::monotonic_now();
-    auto fd = tcp_socket(job.server, Exchange<wait>::socket_flags);
-    if (!fd) return base::system_error(fd.error(), "socket for {}", job.server);
+    const auto& server = choice.next();
+    auto fd = tcp_socket(server.endpoint, Exchange<wait>::socket_flags);
+    if (!fd) return base::system_error(fd.error(), "socket for {}", server.endpoint);
     if constexpr (wait != WaitStrategy::spin) {
       if (const int code = bound_waits(fd->get(), wait_slice); code != 0) {
-        return base::system_error(code, "setsockopt for {}", job.server);
+        return base::system_error(code, "setsockopt for {}", server.endpoint);
       }
     }
     const auto begun = base::monotonic_now();
     const int code =
-        connect_bounded<wait>(fd->get(), server, begun + job.workload.timeout, stop_fd);
+        connect_bounded<wait>(fd->get(), server.address, begun + job.workload.timeout, stop_fd);
     const auto established = base::monotonic_now();
     if (code != 0) [[unlikely]] {
       if (code == EINTR) return stopped_early();
-      meter.connect_failed(code);
+      meter.connect_failed(code, server.endpoint);
       if (meter.nothing_ever_connected()) return std::unexpected(meter.first_connect_error());
       fd->reset();
       rest_after_failure(stop_fd);

@@ -3,19 +3,21 @@
 #include "bench/client.h"
 #include "bench/flow_loop.h"
 #include "bench/lone_requester.h"
+#include "bench/server_choice.h"
 
 namespace bench {
 namespace {
 
 // Connects, and counts what comes of it.
-Connected open_connection(const ClientJob& job, int stop_fd, Meter& meter) {
+Connected open_connection(const ClientJob& job, ServerChoice& choice, int stop_fd, Meter& meter) {
   const auto begun = base::monotonic_now();
-  auto fd = connect_within(job.server, job.workload.timeout, stop_fd);
+  const auto& server = choice.next().endpoint;
+  auto fd = connect_within(server, job.workload.timeout, stop_fd);
   if (fd) {
     if (const int code = bound_waits(fd->get(), wait_slice); code != 0) fd = std::unexpected(code);
   }
   if (!fd) {
-    if (fd.error() != EINTR) meter.connect_failed(fd.error());
+    if (fd.error() != EINTR) meter.connect_failed(fd.error(), server);
     return fd;
   }
   meter.connected(base::monotonic_now() - begun);
@@ -27,7 +29,8 @@ template <WaitStrategy wait>
 base::Result<ClientResult> request_and_reply(const ClientJob& job, int stop_fd) {
   Meter meter(job, wait);
   Exchange<wait> exchange(job.workload, stop_fd);
-  auto connection = open_connection(job, stop_fd, meter);
+  ServerChoice choice(job.servers, job.seed);
+  auto connection = open_connection(job, choice, stop_fd, meter);
   if (!connection && meter.nothing_ever_connected()) {
     return std::unexpected(meter.first_connect_error());
   }
@@ -40,7 +43,7 @@ base::Result<ClientResult> request_and_reply(const ClientJob& job, int stop_fd) 
     if (next == Phases::Next::finished) break;
     if (!connection) [[unlikely]] {
       rest_after_failure(stop_fd);
-      connection = open_connection(job, stop_fd, meter);
+      connection = open_connection(job, choice, stop_fd, meter);
       now = base::monotonic_now();
       continue;
     }

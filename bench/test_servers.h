@@ -168,7 +168,7 @@ class ScriptedServer {
 // A job the tests vary: short, without a warm-up, so that both ends count the same requests.
 inline ClientJob short_job(const base::Endpoint& server) {
   ClientJob job;
-  job.server = server;
+  job.servers = {server};
   job.workload.duration = std::chrono::milliseconds(60);
   job.workload.warm_up = base::Duration(0);
   return job;

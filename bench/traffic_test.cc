@@ -1,6 +1,8 @@
 // Both ends together, over loopback: what one counts the other counts, in every combination of
 // workload, loop, wait strategy and number of connections.
 #include <numeric>
+#include <set>
+#include <string>
 #include <tuple>
 
 #include <gmock/gmock.h>
@@ -232,6 +234,35 @@ TEST(Traffic, EveryServerThatAnswersIsCountedByItsIdentity) {
               static_cast<double>(result->requests) / 3, 1);
   EXPECT_EQ(answered(*result), result->requests);
 }
+
+class EveryLoop : public ::testing::TestWithParam<std::tuple<WorkloadKind, int>> {};
+
+TEST_P(EveryLoop, ConnectionsSpreadOverTheServersOfTheJob) {
+  const auto [kind, connections] = GetParam();
+  RunningServer first({.kind = kind, .listen = {}, .server_id = 1});
+  RunningServer second({.kind = kind, .listen = {}, .server_id = 2});
+  auto job = short_job(first.endpoint());
+  job.servers.push_back(second.endpoint());
+  job.workload.kind = kind;
+  job.workload.connections = connections;
+  std::set<std::string> answered_by;
+  // One kept connection meets one server an invocation: the seed says which.
+  for (job.seed = 1; job.seed <= 16 && answered_by.size() < 2; ++job.seed) {
+    const auto result = run_client(job, -1);
+    ASSERT_TRUE(result) << result.error().message;
+    EXPECT_EQ(result->errors.total(), 0U);
+    for (const auto& [id, requests] : result->answered_by) answered_by.insert(id);
+    if (kind == WorkloadKind::tcp_crr) {
+      EXPECT_EQ(result->answered_by.size(), 2U);
+    }
+  }
+  EXPECT_EQ(answered_by, (std::set<std::string>{"1", "2"}));
+}
+
+INSTANTIATE_TEST_SUITE_P(, EveryLoop,
+                         ::testing::Combine(::testing::Values(WorkloadKind::tcp_rr,
+                                                              WorkloadKind::tcp_crr),
+                                            ::testing::Values(1, 4)));
 
 TEST(OpenLoop, AStallIsSeenByEveryRequestThatWasDueMeanwhile) {
   std::atomic<int> requests = 0;

@@ -86,17 +86,18 @@ void describe(Visit& visit, Self& self) {
 // What a client worker is told.
 struct ClientJob {
   WorkloadSpec workload;
-  base::Endpoint server;
+  std::vector<base::Endpoint> servers;  // at least one; each connection goes to one at random
   std::optional<int> cpu = {};
-  std::uint64_t seed = 1;  // of the arrival schedule
+  std::uint64_t seed = 1;  // of the arrival schedule and of the choice of servers
 };
 
 template <typename Visit, base::SelfOf<ClientJob> Self>
 void describe(Visit& visit, Self& self) {
   visit("workload", self.workload, {.doc = "What to do.", .required = true});
-  visit("server", self.server, {.doc = "Whom to dial.", .required = true});
+  visit("servers", self.servers,
+        {.doc = "Whom to dial: each connection goes to one of them at random.", .required = true});
   visit("cpu", self.cpu, {.doc = "The core it is pinned to."});
-  visit("seed", self.seed, {.doc = "Of the arrival schedule."});
+  visit("seed", self.seed, {.doc = "Of the arrival schedule and the choice of servers."});
 }
 
 // Failed requests by class. A refused, a dropped and a wrongly answered request are different

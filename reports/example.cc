@@ -145,8 +145,9 @@ Report start_of_a_report() {
        .skipped = "nft 1.0.6 has no support for this kernel's vmap"}};
   report.workloads = {{.name = "tcp_rr", .summary = "closed loop, 1 connection, spin, 300ms"},
                       {.name = "tcp_crr", .summary = "closed loop, 1 connection, block, 300ms"}};
-  const std::map<std::string, std::string> endpoints{{"tcp_rr", "10.244.2.2:7001"},
-                                                     {"tcp_crr", "10.244.2.2:7002"}};
+  const std::map<std::string, std::vector<std::string>> endpoints{
+      {"tcp_rr", {"10.244.2.2:7001", "10.244.2.3:7001"}},
+      {"tcp_crr", {"10.244.2.2:7002", "10.244.2.3:7002"}}};
   report.arms = {{.name = "direct", .dial = "pod/web", .endpoints = endpoints},
                  {.name = "iptables_pod_ip",
                   .environment = "iptables",

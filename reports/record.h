@@ -82,7 +82,7 @@ struct ArmRecord {
   std::string name = {};
   std::optional<std::string> environment = {};  // absent: without any datapath
   std::string dial = {};
-  std::map<std::string, std::string> endpoints = {};  // workload -> the address and port dialled
+  std::map<std::string, std::vector<std::string>> endpoints = {};  // by workload, what was dialled
   std::optional<std::string> base_arm = {};
   std::optional<std::string> skipped = {};
 };
@@ -92,7 +92,7 @@ void describe(Visit& visit, Self& self) {
   visit("name", self.name, {.doc = "The arm.", .required = true});
   visit("environment", self.environment, {.doc = "Where; absent: without any datapath."});
   visit("dial", self.dial, {.doc = "What its client dials.", .required = true});
-  visit("endpoints", self.endpoints, {.doc = "The address dialled, by workload."});
+  visit("endpoints", self.endpoints, {.doc = "The addresses dialled, by workload."});
   visit("base_arm", self.base_arm, {.doc = "The arm it is compared with."});
   visit("skipped", self.skipped, {.doc = "Why it did not run."});
 }

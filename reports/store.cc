@@ -208,7 +208,11 @@ void remove_empty_series_directory(const std::string& path) {
 Result<Report> load_report(const std::string& path) {
   ASSIGN_OR_RETURN(const auto text, base::read_file(path, largest_report));
   auto json = base::parse_json(text);
-  if (!json) return base::in_context(std::move(json).error(), "{}", path);
+  if (!json) {
+    auto error = std::move(json).error();
+    error.mend = "Name a report, the .json file that stackbench run wrote.";
+    return base::in_context(std::move(error), "{}", path);
+  }
   const auto version = json->is_object() ? json->find("schema_version") : json->end();
   if (version == json->end() || !version->is_number_integer()) {
     return base::fail(ErrorKind::input, "{}: not a stackbench report: it has no schema_version",

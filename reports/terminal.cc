@@ -184,8 +184,8 @@ void Renderer::run_notes() {
   }
   for (const auto& probe : report_.probes) {
     std::string line =
-        fmt::format("eBPF {}: {} an event, {}.", probe.name, time(probe.ns_per_event),
-                    base::format_count(probe.events, "event"));
+        fmt::format("eBPF {}, at the rate of the checks: {} an event, {}.", probe.name,
+                    time(probe.ns_per_event), base::format_count(probe.events, "event"));
     if (probe.lost > 0) line += fmt::format(" {} lost.", probe.lost);
     lines.push_back(line);
   }

@@ -23,8 +23,8 @@ struct Flag {
   std::string_view meaning;
 };
 
-const std::array<Flag, 4>& flags() {
-  static const std::array<Flag, 4> all{{
+const std::array<Flag, 5>& flags() {
+  static const std::array<Flag, 5> all{{
       {"[e]", [](const Sample& sample) { return sample.failed() > 0; },
        "requests failed; the figures are of the others"},
       {"[g]", [](const Sample& sample) { return sample.generator_limited; },
@@ -33,6 +33,8 @@ const std::array<Flag, 4>& flags() {
        "latency, rate and concurrency disagree by more than 2 % (Little's law)"},
       {"[o]", [](const Sample& sample) { return sample.oversubscribed; },
        "more hot threads than cores: latency does not gate, CPU per request leads"},
+      {"[r]", [](const Sample& sample) { return sample.tcp_retransmits > 0; },
+       "segments were sent again: something on the path lost or delayed them"},
   }};
   return all;
 }

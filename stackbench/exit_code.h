@@ -6,7 +6,7 @@ namespace stackbench {
 
 inline constexpr int exit_pass = 0;            // pass or improvement
 inline constexpr int exit_failed = 1;          // a regression, or a failed check or expectation
-inline constexpr int exit_usage = 2;           // stopped before traffic: usage, input, tool, right
+inline constexpr int exit_usage = 2;           // our own trouble: usage, input, tool, right, disk
 inline constexpr int exit_inconclusive = 3;    // the data cannot tell, or everything was skipped
 inline constexpr int exit_disturbed = 4;       // the machine was too disturbed
 inline constexpr int exit_workload_error = 5;  // traffic could not be made as asked

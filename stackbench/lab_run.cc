@@ -41,6 +41,15 @@ class Stopwatch {
   base::MonotonicTime last_ = base::monotonic_now();
 };
 
+// Trouble of a channel is trouble of the traffic once there is some: the exit code tells the two
+// apart.
+base::Error of_traffic(base::Error error) {
+  if (error.kind == base::ErrorKind::peer_lost || error.kind == base::ErrorKind::timed_out) {
+    error.kind = base::ErrorKind::workload;
+  }
+  return error;
+}
+
 base::Result<> check_translation(const Plan& plan, Session& session, ReportBuilder& report,
                                  base::Progress& progress, const base::Interrupt& interrupt) {
   std::uint64_t events = 0;
@@ -69,9 +78,8 @@ base::Result<> check_translation(const Plan& plan, Session& session, ReportBuild
 
 }  // namespace
 
-base::Result<reports::Report> run_in_lab(const Plan& plan, const RunRequest& request,
-                                         base::Progress& progress,
-                                         const base::Interrupt& interrupt) {
+base::Result<LabRun> run_in_lab(const Plan& plan, const RunRequest& request,
+                                base::Progress& progress, const base::Interrupt& interrupt) {
   if (::geteuid() != 0) {
     return base::fail_with_mend(
         base::ErrorKind::not_permitted,
@@ -109,7 +117,9 @@ base::Result<reports::Report> run_in_lab(const Plan& plan, const RunRequest& req
   const bool checked = !plan.scenario.checks.empty();
   took.check_ns = 0;
   if (checked) {
-    RETURN_IF_ERROR(check_translation(plan, session, report, progress, interrupt));
+    if (const auto all = check_translation(plan, session, report, progress, interrupt); !all) {
+      return std::unexpected(of_traffic(all.error()));
+    }
     took.check_ns =
         watch.lap() / static_cast<std::int64_t>(plan.arms.size() * plan.workloads.size());
     progress.step_done("checks done");
@@ -127,36 +137,45 @@ base::Result<reports::Report> run_in_lab(const Plan& plan, const RunRequest& req
         return report.add_block(block, samples);
       },
       guard, progress, interrupt);
-  if (!measured) return std::unexpected(measured.error());
-  if (measured->interrupted) {
-    if (measured->kept_blocks().empty()) {
+  report.set_clock(session.clock());
+  const auto ended_by = measured.ended_by.transform(of_traffic);
+  if (ended_by) {
+    if (measured.kept_blocks().empty()) {
+      if (ended_by->kind != base::ErrorKind::interrupted) return std::unexpected(*ended_by);
       return base::fail(base::ErrorKind::interrupted,
                         "interrupted before the first block was kept; no report was written");
     }
-    report.set_signal(interrupt.signal());
-  }
-  const auto samples = static_cast<std::int64_t>(measured->samples.size());
-  if (samples > 0) took.invocation_ns = measured->overhead_time.count() / samples;
-  static_cast<void>(watch.lap());  // starts the last part
-
-  progress.update(0, 1, "taking the lab down");
-  RETURN_IF_ERROR(target.teardown());
-  if (series) {
-    ASSIGN_OR_RETURN(auto file, series->finish());
-    report.add_series_file(std::move(file));
-  }
-  ASSIGN_OR_RETURN(auto record,
-                   std::move(report).finish(*measured, guard.limits(), !measured->interrupted));
-  RETURN_IF_ERROR(reports::save_report(record, request.report_file));
-  progress.finish();
-  took.finish_ns = watch.lap();
-  if (!measured->interrupted) {
-    if (const auto saved = save_overheads(took); !saved) {
-      progress.note(
-          fmt::format("the next plan will not know how long this took: {}", saved.error().message));
+    if (ended_by->kind == base::ErrorKind::interrupted) {
+      report.set_signal(interrupt.signal());
+    } else {
+      report.add_error(*ended_by);
     }
   }
-  return record;
+  const auto samples = static_cast<std::int64_t>(measured.samples.size());
+  if (samples > 0) took.invocation_ns = measured.overhead_time.count() / samples;
+  static_cast<void>(watch.lap());  // starts the last part
+
+  // From here on there are figures: what goes wrong is said beside them, in their report.
+  progress.update(0, 1, "taking the lab down");
+  if (const auto down = target.teardown(); !down) report.add_error(down.error());
+  if (series) {
+    if (auto file = series->finish()) {
+      report.add_series_file(std::move(*file));
+    } else {
+      report.add_error(file.error());
+    }
+  }
+  ASSIGN_OR_RETURN(auto record, std::move(report).finish(measured, guard.limits(), !ended_by));
+  auto saved = reports::save_report(record, request.report_file);
+  progress.finish();
+  took.finish_ns = watch.lap();
+  if (!ended_by) {
+    if (const auto kept = save_overheads(took); !kept) {
+      progress.note(
+          fmt::format("the next plan will not know how long this took: {}", kept.error().message));
+    }
+  }
+  return LabRun{std::move(record), std::move(saved)};
 }
 
 }  // namespace stackbench

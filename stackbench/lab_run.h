@@ -20,11 +20,18 @@ struct RunRequest {
   std::string report_file;
 };
 
+struct LabRun {
+  reports::Report report;
+  // Whether it is in the file that was asked for. Errors: as reports::save_report.
+  base::Result<> saved;
+};
+
 // Provisions, checks, measures, takes everything down again and writes the report. A run that ends
-// early (Ctrl-C, a failed invocation) still writes what it had, labelled incomplete. Errors:
-// whatever stopped it before any traffic, and a report that cannot be written.
-[[nodiscard]] base::Result<reports::Report> run_in_lab(const Plan& plan, const RunRequest& request,
-                                                       base::Progress& progress,
-                                                       const base::Interrupt& interrupt);
+// early (Ctrl-C, a lost agent, a disk that fills up) keeps the blocks that were whole by then: the
+// report says what ended it and that it is incomplete. Errors: whatever stopped it before a block
+// was kept; of kind workload where traffic had begun.
+[[nodiscard]] base::Result<LabRun> run_in_lab(const Plan& plan, const RunRequest& request,
+                                              base::Progress& progress,
+                                              const base::Interrupt& interrupt);
 
 }  // namespace stackbench

@@ -104,7 +104,7 @@ base::Result<Plan> make_plan(const Scenario& scenario, const std::vector<int>& c
       planned.servers =
           pods_of(scenario.topology, scenario.topology.services.at(arm.dial.name).target);
     } else {
-      planned.servers = {first_pod(arm.dial.name)};
+      planned.servers = pods_of(scenario.topology, arm.dial.name);
     }
     plan.arms.push_back(std::move(planned));
   }

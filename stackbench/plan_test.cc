@@ -59,10 +59,10 @@ TEST(MakePlan, MakesTheBareEnvironmentAndLeavesOutUnusedOnes) {
   EXPECT_EQ(plan->environments[1].datapath, cluster::DatapathKind::direct);
 }
 
-TEST(MakePlan, AServiceMayBeAnsweredByEveryPodBehindItAndAPodByItselfAlone) {
+TEST(MakePlan, EveryPodAnswersWhetherItIsDialledItselfOrItsService) {
   const auto plan = make_plan(small_scenario(), {0, 1});
   ASSERT_TRUE(plan);
-  EXPECT_EQ(plan->arms[1].servers, (std::vector<std::string>{"web-0"}));
+  EXPECT_EQ(plan->arms[1].servers, (std::vector<std::string>{"web-0", "web-1", "web-2"}));
   EXPECT_EQ(plan->arms[2].servers, (std::vector<std::string>{"web-0", "web-1", "web-2"}));
   EXPECT_EQ(plan->arms[2].from, "client-0");
   EXPECT_EQ(plan->arms[2].base, std::optional<std::size_t>(1));

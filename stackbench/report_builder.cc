@@ -152,8 +152,10 @@ base::Result<> ReportBuilder::add_environments(const Session& session) {
   }
   for (std::size_t i = 0; i < plan_->arms.size(); ++i) {
     for (const auto& workload : plan_->workloads) {
-      ASSIGN_OR_RETURN(const auto endpoint, session.endpoint(plan_->arms[i], workload.spec.kind));
-      report_.arms[i].endpoints[workload.name] = endpoint.to_string();
+      ASSIGN_OR_RETURN(const auto dialled, session.endpoints(plan_->arms[i], workload.spec.kind));
+      for (const auto& endpoint : dialled) {
+        report_.arms[i].endpoints[workload.name].push_back(endpoint.to_string());
+      }
     }
   }
   return {};
@@ -200,8 +202,21 @@ base::Result<> ReportBuilder::add_block(const Block& block, std::span<const Samp
                         .end_ns = block.end.ns,
                         .noise = block.noise,
                         .order = {}};
-  const auto arms = static_cast<int>(plan_->arms.size());
+  // Before anything is noted: a block is in the report whole, or not at all.
+  const auto first_row = rows_;
   for (const auto& sample : samples) {
+    if (series_ == nullptr) break;
+    RETURN_IF_ERROR(series_->append({{"arm", plan_->arms[sample.arm].name},
+                                     {"workload", plan_->workloads[sample.workload].name},
+                                     {"block", sample.block},
+                                     {"position", sample.position},
+                                     {"client", base::to_json(sample.client)},
+                                     {"servers", base::to_json(sample.servers)}}));
+    ++rows_;
+  }
+  const auto arms = static_cast<int>(plan_->arms.size());
+  for (std::size_t i = 0; i < samples.size(); ++i) {
+    const auto& sample = samples[i];
     const auto& client = sample.client;
     const auto& arm = plan_->arms[sample.arm].name;
     const auto& workload = plan_->workloads[sample.workload].name;
@@ -240,15 +255,7 @@ base::Result<> ReportBuilder::add_block(const Block& block, std::span<const Samp
       summary.cpu_per_request_ns = cpu->second;
     }
     if (client.loop == "closed") summary.littles_law_residual = client.littles_law_residual;
-    if (series_ != nullptr) {
-      RETURN_IF_ERROR(series_->append({{"arm", arm},
-                                       {"workload", workload},
-                                       {"block", sample.block},
-                                       {"position", sample.position},
-                                       {"client", base::to_json(client)},
-                                       {"servers", base::to_json(sample.servers)}}));
-      summary.series_row = rows_++;
-    }
+    if (series_ != nullptr) summary.series_row = first_row + i;
     report_.samples.push_back(std::move(summary));
     if (state != reports::BlockState::kept) continue;
     auto& merged = merged_[{sample.workload, sample.arm}];

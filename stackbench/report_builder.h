@@ -28,7 +28,7 @@ class ReportBuilder {
   // use. Without one the report has none.
   void keep_series(reports::SeriesWriter& series) { series_ = &series; }
 
-  // Environments and the addresses arms dial. Errors: as Session::endpoint.
+  // Environments and the addresses arms dial. Errors: as Session::endpoints.
   base::Result<> add_environments(const Session& session);
   // What Target::facts() says. Called after the checks, whose probes have the kernel count what
   // every eBPF program costs: a datapath's hooks are reported beside the probes.
@@ -40,6 +40,10 @@ class ReportBuilder {
   // What ended the run early.
   void add_error(const base::Error& error) {
     report_.errors.push_back(reports::trouble_from(error));
+  }
+  void set_clock(const bench::ClockOffset& clock) {
+    report_.plan.clock_offset_ns = clock.offset.count();
+    report_.plan.clock_uncertainty_ns = clock.uncertainty.count();
   }
   void set_signal(int signal) { report_.signal = signal; }
   void add_series_file(reports::SeriesFile file) { report_.series.push_back(std::move(file)); }

@@ -17,6 +17,51 @@ std::uint64_t invocation_seed(const Plan& plan, int block, std::size_t workload,
          workload * 1'009 + position;
 }
 
+// Every arm twice per workload, with the noise guard around each. Fills `block`, and of `run` what
+// it took.
+base::Result<std::vector<Sample>> measure_block(const Plan& plan, const Invoke& invoke,
+                                                base::NoiseGuard& guard, base::Progress& progress,
+                                                const base::Interrupt& interrupt, int kept_before,
+                                                Block& block, Measurements& run) {
+  const int wanted = plan.scenario.blocks;
+  const auto arms = plan.arms.size();
+  const auto per_block = 2 * arms * plan.workloads.size();
+  auto done = per_block * static_cast<std::size_t>(block.index);
+  std::vector<Sample> samples;
+  block.start = base::monotonic_now();
+  guard.begin_block();
+  for (std::size_t workload = 0; workload < plan.workloads.size(); ++workload) {
+    block.order.push_back(arm_order(arms, plan.scenario.seed, block.index, workload));
+    for (std::size_t position = 0; position < block.order.back().size(); ++position) {
+      const auto arm = block.order.back()[position];
+      progress.update(done++,
+                      per_block * static_cast<std::size_t>(wanted + 1 + run.dropped_blocks()),
+                      fmt::format("block {} of {}: {} {}", kept_before + (block.index > 0 ? 1 : 0),
+                                  wanted, plan.arms[arm].name, plan.workloads[workload].name));
+      RETURN_IF_ERROR(guard.probe());
+      const auto begun = base::monotonic_now();
+      auto sample = invoke(arm, workload, invocation_seed(plan, block.index, workload, position));
+      if (interrupt.requested()) return base::fail(base::ErrorKind::interrupted, "interrupted");
+      if (!sample) return std::unexpected(std::move(sample).error());
+      const auto took = base::monotonic_now() - begun;
+      const auto& spec = plan.workloads[workload].spec;
+      run.traffic_time += took;
+      run.overhead_time += took - spec.warm_up - spec.duration;
+      sample->block = block.index;
+      sample->position = static_cast<int>(position);
+      summarise(*sample);
+      samples.push_back(std::move(*sample));
+    }
+  }
+  block.end = base::monotonic_now();
+  block.noise = guard.end_block();
+  if (block.index > 0) {
+    block.disturbed = base::disturbance(block.noise, guard.limits());
+    block.kept = !block.disturbed;
+  }
+  return samples;
+}
+
 }  // namespace
 
 std::vector<int> Measurements::kept_blocks() const {
@@ -37,70 +82,39 @@ bool Measurements::invalid() const {
   return measured > 0 && dropped_blocks() > most_dropped * static_cast<double>(measured);
 }
 
-base::Result<Measurements> measure_blocks(const Plan& plan, const Invoke& invoke,
-                                          const BlockSink& sink, base::NoiseGuard& guard,
-                                          base::Progress& progress,
-                                          const base::Interrupt& interrupt) {
+Measurements measure_blocks(const Plan& plan, const Invoke& invoke, const BlockSink& sink,
+                            base::NoiseGuard& guard, base::Progress& progress,
+                            const base::Interrupt& interrupt) {
   Measurements run;
   const int wanted = plan.scenario.blocks;
-  const auto arms = plan.arms.size();
-  const auto per_block = 2 * arms * plan.workloads.size();
-  std::size_t done = 0;
   int kept = 0;
   for (int index = 0; kept < wanted && index <= most_blocks(wanted); ++index) {
     Block block;
     block.index = index;
-    block.start = base::monotonic_now();
-    std::vector<Sample> samples;
-    guard.begin_block();
-    for (std::size_t workload = 0; workload < plan.workloads.size(); ++workload) {
-      block.order.push_back(arm_order(arms, plan.scenario.seed, index, workload));
-      for (std::size_t position = 0; position < block.order.back().size(); ++position) {
-        const auto arm = block.order.back()[position];
-        progress.update(done++,
-                        per_block * static_cast<std::size_t>(wanted + 1 + run.dropped_blocks()),
-                        fmt::format("block {} of {}: {} {}", kept + (index > 0 ? 1 : 0), wanted,
-                                    plan.arms[arm].name, plan.workloads[workload].name));
-        RETURN_IF_ERROR(guard.probe());
-        const auto begun = base::monotonic_now();
-        auto sample = invoke(arm, workload, invocation_seed(plan, index, workload, position));
-        if (interrupt.requested()) {
-          run.interrupted = true;
-          return run;
-        }
-        if (!sample) return std::unexpected(std::move(sample).error());
-        const auto took = base::monotonic_now() - begun;
-        const auto& spec = plan.workloads[workload].spec;
-        run.traffic_time += took;
-        run.overhead_time += took - spec.warm_up - spec.duration;
-        sample->block = index;
-        sample->position = static_cast<int>(position);
-        summarise(*sample);
-        samples.push_back(std::move(*sample));
-      }
-    }
-    block.end = base::monotonic_now();
-    block.noise = guard.end_block();
-    const bool warm_up = index == 0;
-    if (!warm_up) {
-      block.disturbed = base::disturbance(block.noise, guard.limits());
-      block.kept = !block.disturbed;
+    const auto whole = [&]() -> base::Result<> {
+      ASSIGN_OR_RETURN(auto samples,
+                       measure_block(plan, invoke, guard, progress, interrupt, kept, block, run));
       if (block.kept) ++kept;
+      RETURN_IF_ERROR(sink(block, samples));
+      for (auto& sample : samples) {
+        sample.client.latency = {};
+        sample.client.connect = {};
+        sample.client.lateness = {};
+        run.samples.push_back(std::move(sample));
+      }
+      return {};
+    }();
+    if (!whole) {
+      run.ended_by = whole.error();
+      return run;
     }
-    if (warm_up) {
+    if (index == 0) {
       progress.step_done("warm-up block");
     } else if (block.disturbed) {
       progress.note(
           fmt::format("block dropped, another is measured in its place: {}", *block.disturbed));
     } else {
       progress.step_done(fmt::format("block {} of {}", kept, wanted));
-    }
-    RETURN_IF_ERROR(sink(block, samples));
-    for (auto& sample : samples) {
-      sample.client.latency = {};
-      sample.client.connect = {};
-      sample.client.lateness = {};
-      run.samples.push_back(std::move(sample));
     }
     run.blocks.push_back(std::move(block));
   }

@@ -30,7 +30,8 @@ struct Block {
 struct Measurements {
   std::vector<Sample> samples;  // of every whole block, dropped and warm-up ones too
   std::vector<Block> blocks;
-  bool interrupted = false;         // the user stopped it: what is here was measured before
+  // What ended it before its last block; what is here was measured before. Interrupted: the user.
+  std::optional<base::Error> ended_by;
   base::Duration traffic_time{0};   // spent in invocations, their own durations included
   base::Duration overhead_time{0};  // of that, beside warm-up and duration
   [[nodiscard]] std::vector<int> kept_blocks() const;
@@ -49,12 +50,11 @@ using BlockSink =
     std::function<base::Result<>(const Block& block, std::span<const Sample> samples)>;
 
 // Runs blocks until the plan's number is kept, or half as many again were tried. Blocks until then.
-// Errors: the first of an invocation or the sink, but for interrupted, which ends the run early
-// without the block it hit.
-[[nodiscard]] base::Result<Measurements> measure_blocks(const Plan& plan, const Invoke& invoke,
-                                                        const BlockSink& sink,
-                                                        base::NoiseGuard& guard,
-                                                        base::Progress& progress,
-                                                        const base::Interrupt& interrupt);
+// The first error of an invocation, the sink or the guard ends the run without the block it hit and
+// is in `ended_by`, as is an interrupt.
+[[nodiscard]] Measurements measure_blocks(const Plan& plan, const Invoke& invoke,
+                                          const BlockSink& sink, base::NoiseGuard& guard,
+                                          base::Progress& progress,
+                                          const base::Interrupt& interrupt);
 
 }  // namespace stackbench

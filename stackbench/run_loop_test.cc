@@ -54,8 +54,8 @@ base::Result<Sample> quiet_invoke(std::size_t arm, std::size_t workload, std::ui
   return sample;
 }
 
-base::Result<Measurements> measure(const Plan& plan, std::set<int> disturbed,
-                                   const Invoke& invoke = quiet_invoke) {
+Measurements measure(const Plan& plan, std::set<int> disturbed,
+                     const Invoke& invoke = quiet_invoke) {
   FakeMachine machine(std::move(disturbed));
   base::NoiseGuard guard({0, 1}, {}, machine.sources());
   base::Progress progress({}, [](std::string_view) {});
@@ -66,51 +66,55 @@ base::Result<Measurements> measure(const Plan& plan, std::set<int> disturbed,
 
 TEST(MeasureBlocks, RunsOneWarmUpBlockAndEveryArmTwicePerWorkloadAndBlock) {
   const auto run = measure(plan_of(6), {});
-  ASSERT_TRUE(run);
-  EXPECT_EQ(run->blocks.size(), 7u);
-  EXPECT_EQ(run->kept_blocks(), (std::vector<int>{1, 2, 3, 4, 5, 6}));
+  ASSERT_FALSE(run.ended_by);
+  EXPECT_EQ(run.blocks.size(), 7u);
+  EXPECT_EQ(run.kept_blocks(), (std::vector<int>{1, 2, 3, 4, 5, 6}));
   std::map<std::tuple<int, std::size_t, std::size_t>, int> times;
-  for (const auto& sample : run->samples) ++times[{sample.block, sample.arm, sample.workload}];
+  for (const auto& sample : run.samples) ++times[{sample.block, sample.arm, sample.workload}];
   EXPECT_EQ(times.size(), 7u * 3 * 2);
   for (const auto& [where, count] : times) EXPECT_EQ(count, 2);
 }
 
 TEST(MeasureBlocks, ADisturbedBlockIsDroppedWholeAndReplaced) {
   const auto run = measure(plan_of(6), {2});
-  ASSERT_TRUE(run);
-  EXPECT_EQ(run->kept_blocks(), (std::vector<int>{1, 3, 4, 5, 6, 7}));
-  EXPECT_EQ(run->dropped_blocks(), 1);
-  EXPECT_TRUE(run->blocks[2].disturbed);
-  EXPECT_FALSE(run->invalid());
+  ASSERT_FALSE(run.ended_by);
+  EXPECT_EQ(run.kept_blocks(), (std::vector<int>{1, 3, 4, 5, 6, 7}));
+  EXPECT_EQ(run.dropped_blocks(), 1);
+  EXPECT_TRUE(run.blocks[2].disturbed);
+  EXPECT_FALSE(run.invalid());
 }
 
 TEST(MeasureBlocks, ADisturbedWarmUpBlockIsNotReplaced) {
   const auto run = measure(plan_of(6), {0});
-  ASSERT_TRUE(run);
-  EXPECT_EQ(run->kept_blocks().size(), 6u);
-  EXPECT_EQ(run->dropped_blocks(), 0);
+  ASSERT_FALSE(run.ended_by);
+  EXPECT_EQ(run.kept_blocks().size(), 6u);
+  EXPECT_EQ(run.dropped_blocks(), 0);
 }
 
 TEST(MeasureBlocks, GivesUpAfterHalfAsManyAgainAndCallsTheRunInvalid) {
   const auto run = measure(plan_of(6), {1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12});
-  ASSERT_TRUE(run);
-  EXPECT_EQ(run->blocks.size(), 10u);  // the warm-up and nine tries
-  EXPECT_TRUE(run->kept_blocks().empty());
-  EXPECT_TRUE(run->invalid());
+  ASSERT_FALSE(run.ended_by);
+  EXPECT_EQ(run.blocks.size(), 10u);  // the warm-up and nine tries
+  EXPECT_TRUE(run.kept_blocks().empty());
+  EXPECT_TRUE(run.invalid());
 }
 
-TEST(MeasureBlocks, AFailedInvocationEndsTheRunWithItsError) {
+TEST(MeasureBlocks, AFailedInvocationEndsTheRunWithItsErrorAndWithoutItsBlock) {
+  constexpr int per_block = 3 * 2 * 2;
   int calls = 0;
   const auto run = measure(
       plan_of(6), {},
       [&](std::size_t arm, std::size_t workload, std::uint64_t seed) -> base::Result<Sample> {
-        if (++calls == 5)
+        if (++calls == 3 * per_block + 5) {
           return base::fail(base::ErrorKind::workload, "connect: Connection refused");
+        }
         return quiet_invoke(arm, workload, seed);
       });
-  ASSERT_FALSE(run);
-  EXPECT_EQ(run.error().message, "connect: Connection refused");
-  EXPECT_EQ(calls, 5);
+  ASSERT_TRUE(run.ended_by);
+  EXPECT_EQ(run.ended_by->message, "connect: Connection refused");
+  EXPECT_EQ(calls, 3 * per_block + 5);
+  EXPECT_EQ(run.kept_blocks(), (std::vector<int>{1, 2}));
+  EXPECT_EQ(run.samples.size(), 3u * per_block);
 }
 
 TEST(MeasureBlocks, EveryInvocationHasASeedOfItsOwnAndTheSameInTheNextRun) {
@@ -122,7 +126,7 @@ TEST(MeasureBlocks, EveryInvocationHasASeedOfItsOwnAndTheSameInTheNextRun) {
           seeds.insert(seed);
           return quiet_invoke(arm, workload, seed);
         });
-    EXPECT_TRUE(run);
+    EXPECT_FALSE(run.ended_by);
     return seeds;
   };
   const auto seeds = seeds_of();

@@ -35,15 +35,19 @@ base::Result<const cluster::PodHandle*> Session::pod(std::size_t environment,
   return &*found;
 }
 
-base::Result<base::Endpoint> Session::endpoint(const PlannedArm& arm,
-                                               bench::WorkloadKind kind) const {
+base::Result<std::vector<base::Endpoint>> Session::endpoints(const PlannedArm& arm,
+                                                             bench::WorkloadKind kind) const {
   const auto family = plan_->scenario.family;
   if (arm.dial.kind == DialTarget::Kind::service) {
     const auto& service = environments_[arm.environment].services.at(arm.dial.name);
-    return base::Endpoint{service.address(family), bench::service_port(kind)};
+    return std::vector{base::Endpoint{service.address(family), bench::service_port(kind)}};
   }
-  ASSIGN_OR_RETURN(const auto* const dialled, pod(arm.environment, arm.servers.front()));
-  return base::Endpoint{dialled->address(family), bench::target_port(kind)};
+  std::vector<base::Endpoint> dialled;
+  for (const auto& name : arm.servers) {
+    ASSIGN_OR_RETURN(const auto* const handle, pod(arm.environment, name));
+    dialled.push_back({handle->address(family), bench::target_port(kind)});
+  }
+  return dialled;
 }
 
 base::Result<bench::AgentClient*> Session::agent(std::size_t environment, const std::string& pod) {
@@ -57,6 +61,8 @@ base::Result<bench::AgentClient*> Session::agent(std::size_t environment, const 
                                     {.interrupt = interrupt_,
                                      .stderr_file = std::move(streams.errors),
                                      .how_it_ended = std::move(streams.how_it_ended)}));
+  ASSIGN_OR_RETURN(const auto clock, client.measure_clock());
+  if (clock.uncertainty > clock_.uncertainty) clock_ = clock;
   return &agents_.emplace(place, std::move(client)).first->second;
 }
 
@@ -81,7 +87,7 @@ base::Result<bench::AgentClient*> Session::observer(std::size_t environment,
 
 base::Result<Sample> Session::exchange(const PlannedArm& arm, const bench::WorkloadSpec& workload,
                                        std::uint64_t seed) {
-  ASSIGN_OR_RETURN(const auto server, endpoint(arm, workload.kind));
+  ASSIGN_OR_RETURN(const auto dialled, endpoints(arm, workload.kind));
   ASSIGN_OR_RETURN(auto* const client, agent(arm.environment, arm.from));
 
   struct Started {
@@ -116,7 +122,7 @@ base::Result<Sample> Session::exchange(const PlannedArm& arm, const bench::Workl
   Sample sample;
   if (trouble) {
     auto measured = client->run(
-        {.workload = workload, .server = server, .cpu = plan_->cores.client, .seed = seed});
+        {.workload = workload, .servers = dialled, .cpu = plan_->cores.client, .seed = seed});
     if (measured) {
       sample.client = std::move(*measured);
     } else {

@@ -34,9 +34,12 @@ class Session {
   [[nodiscard]] const std::vector<cluster::EnvironmentHandle>& environments() const {
     return environments_;
   }
-  // Whom an arm's client dials for a workload.
-  [[nodiscard]] base::Result<base::Endpoint> endpoint(const PlannedArm& arm,
-                                                      bench::WorkloadKind kind) const;
+  // Whom an arm's client dials for a workload: a Service, or every pod of a group.
+  [[nodiscard]] base::Result<std::vector<base::Endpoint>> endpoints(const PlannedArm& arm,
+                                                                    bench::WorkloadKind kind) const;
+
+  // How far the clients' clocks may be from ours: of the agents met so far, the one least known.
+  [[nodiscard]] bench::ClockOffset clock() const { return clock_; }
 
   // Runs one invocation: fresh server workers on every pod that may answer, a fresh client worker,
   // and their results. Errors: workload (nothing could be connected, a worker crashed), peer_lost,
@@ -69,6 +72,7 @@ class Session {
   const Plan* plan_;
   const base::Interrupt* interrupt_;
   std::vector<cluster::EnvironmentHandle> environments_;
+  bench::ClockOffset clock_;
   std::map<Place, bench::AgentClient> agents_;
   std::map<Place, ObserverAgent> observers_;
 };

@@ -238,6 +238,58 @@ INSTANTIATE_TEST_SUITE_P(, Interrupted,
                            return name;
                          });
 
+// The parent of a process, 0 when it is gone.
+pid_t parent_of(pid_t pid) {
+  std::ifstream file(fmt::format("/proc/{}/stat", pid));
+  std::string text((std::istreambuf_iterator<char>(file)), {});
+  const auto name_ends = text.rfind(')');  // a name may hold blanks and brackets
+  if (name_ends == std::string::npos) return 0;
+  std::istringstream rest(text.substr(name_ends + 1));
+  char state = 0;
+  pid_t parent = 0;
+  rest >> state >> parent;
+  return parent;
+}
+
+// Every agent that runs below `ancestor`.
+std::vector<pid_t> agents_of(pid_t ancestor) {
+  std::vector<pid_t> agents;
+  for (const auto& entry : fs::directory_iterator("/proc")) {
+    const auto name = entry.path().filename().string();
+    std::error_code gone;
+    const auto executable = fs::read_symlink(entry.path() / "exe", gone);
+    if (gone || executable.filename() != "stackbench-agent") continue;
+    const pid_t pid = std::stoi(name);
+    pid_t above = pid;
+    while (above > 1 && above != ancestor) above = parent_of(above);
+    if (above == ancestor) agents.push_back(pid);
+  }
+  return agents;
+}
+
+TEST(Run, ALostAgentEndsItWithWhatWasMeasuredByThen) {
+  const Folder folder;
+  auto process = start_run(folder);
+  ASSERT_TRUE(process);
+  ASSERT_TRUE(wait_for_line(*process, "block 2 of 1000"));
+  const auto agents = agents_of(process->pid());
+  ASSERT_FALSE(agents.empty());
+  for (const auto agent : agents) ::kill(agent, SIGKILL);
+  const auto status = process->wait(patience);
+  ASSERT_TRUE(status) << base::describe_error(status.error());
+  EXPECT_EQ(status->code, 5);
+  const auto text = base::read_file(folder.file("it.json"));
+  ASSERT_TRUE(text) << base::describe_error(text.error());
+  const auto report = base::parse_json(*text);
+  ASSERT_TRUE(report);
+  EXPECT_FALSE(report->at("complete"));
+  ASSERT_EQ(report->at("errors").size(), 1U);
+  const std::string error = report->at("errors")[0]["message"];
+  EXPECT_NE(error.find("signal 9 (Killed)"), std::string::npos) << error;
+  EXPECT_GE(report->at("noise")["kept"], 1);
+  EXPECT_FALSE(report->at("estimates").empty());
+}
+
 TEST(Run, CleanDoesNotTouchARunThatIsAlive) {
   const Folder folder;
   auto process = start_run(folder);

@@ -22,7 +22,7 @@ thread_local std::optional<std::deque<std::string>> kept;
 thread_local bool verifier_spoke = false;
 
 void keep_line(std::string_view line) {
-  if (line.find_first_not_of(" \t\r") == std::string_view::npos) return;
+  if (!kept || line.find_first_not_of(" \t\r") == std::string_view::npos) return;
   if (line.find("PROG LOAD LOG") != std::string_view::npos) {
     verifier_spoke = true;
     return;

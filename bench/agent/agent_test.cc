@@ -42,7 +42,7 @@ ServerJob server_job(std::uint16_t port = 7001) {
 }
 ClientJob client_job(FakeRun what, base::Duration duration = milliseconds(1)) {
   return {.workload = {.duration = duration, .timeout = milliseconds(1)},
-          .server = server_job().listen.front(),
+          .servers = server_job().listen,
           .seed = what};
 }
 

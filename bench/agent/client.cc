@@ -128,12 +128,12 @@ struct AgentClient::State {
     }
     const std::uint64_t id = message->id.value_or(0);
     if (id == 0) {
-      const bool refused = message->type == MessageType::error && message->error;
-      return give_up({.kind = ErrorKind::input,
-                      .message = refused ? fmt::format("refused what it read: {}",
-                                                       message->error->error.message)
-                                         : fmt::format("broke the protocol: a {} without an id",
-                                                       base::enum_name(message->type))});
+      std::string told =
+          fmt::format("broke the protocol: a {} without an id", base::enum_name(message->type));
+      if (const auto& refusal = message->error; message->type == MessageType::error && refusal) {
+        told = fmt::format("refused what it read: {}", refusal->error.message);
+      }
+      return give_up({.kind = ErrorKind::input, .message = std::move(told)});
     }
     // Nobody waits for it any more: a late result.
     const auto found = jobs.find(id);
@@ -300,11 +300,11 @@ Result<JobId> AgentClient::send_observer(const probes::TranslationJob& job) {
 }
 
 Result<JobId> AgentClient::send_run(const ClientJob& job) {
-  ASSIGN_OR_RETURN(
-      const auto id,
-      state_->send({.type = CommandType::run, .job = base::to_json(job)},
-                   fmt::format("{} to {}", base::enum_name(job.workload.kind), job.server),
-                   run_time_limit(job) + run_slack));
+  ASSIGN_OR_RETURN(const auto id,
+                   state_->send({.type = CommandType::run, .job = base::to_json(job)},
+                                fmt::format("{} to {}", base::enum_name(job.workload.kind),
+                                            fmt::join(job.servers, ", ")),
+                                run_time_limit(job) + run_slack));
   return JobId{id};
 }
 

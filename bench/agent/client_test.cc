@@ -24,7 +24,7 @@ using testing::HasSubstr;
 
 ServerJob server_job() { return {.listen = {base::Endpoint::parse("127.0.0.1:7001").value()}}; }
 ClientJob client_job() {
-  return {.workload = {}, .server = base::Endpoint::parse("127.0.0.1:7001").value()};
+  return {.workload = {}, .servers = {base::Endpoint::parse("127.0.0.1:7001").value()}};
 }
 
 // The peer's ends of the two pipes, and the client's until it takes them.

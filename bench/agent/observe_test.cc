@@ -46,7 +46,7 @@ TEST(AgentObserver, CountsWhatPassesTheInterfaceUntilItIsStopped) {
       {.interface = "lo", .service = {server}, .backends = {other}, .protocol = {}});
   ASSERT_TRUE(observer) << observer.error().message;
   const auto result =
-      agent->run({.workload = {.duration = std::chrono::milliseconds(20)}, .server = server});
+      agent->run({.workload = {.duration = std::chrono::milliseconds(20)}, .servers = {server}});
   ASSERT_TRUE(result) << result.error().message;
   const auto counts = agent->stop_observer(observer->id);
   ASSERT_TRUE(counts) << counts.error().message;

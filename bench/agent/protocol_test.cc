@@ -18,7 +18,7 @@ std::string without_newline(std::string line) {
 
 TEST(Protocol, CarriesACommandThereAndBack) {
   ClientJob job{.workload = {.kind = WorkloadKind::tcp_crr, .rate = base::RequestRate{2000}},
-                .server = base::Endpoint::parse("10.0.0.1:80").value(),
+                .servers = {base::Endpoint::parse("10.0.0.1:80").value()},
                 .cpu = 1,
                 .seed = ~std::uint64_t{0}};
   const auto line = without_newline(
@@ -132,7 +132,7 @@ TEST(Protocol, RefusesMessagesWithoutWhatTheirTypeNeeds) {
 
 base::Json client_job(const char* field, const char* value) {
   base::Json job = base::to_json(
-      ClientJob{.workload = {}, .server = base::Endpoint::parse("127.0.0.1:1").value()});
+      ClientJob{.workload = {}, .servers = {base::Endpoint::parse("127.0.0.1:1").value()}});
   job["workload"][field] = value;
   return job;
 }
@@ -145,7 +145,7 @@ TEST(ClientJobs, AreRefusedWhenTheirEndCannotBeForeseen) {
 }
 
 TEST(ClientJobs, MayTakeAsLongAsTheirPartsAndSomeMore) {
-  ClientJob job{.workload = {}, .server = {}};
+  ClientJob job{.workload = {}, .servers = {base::Endpoint{}}};
   const auto short_limit = run_time_limit(job);
   EXPECT_GT(short_limit, job.workload.warm_up + job.workload.duration + job.workload.timeout);
   job.workload.duration += std::chrono::seconds(7);

@@ -19,7 +19,7 @@ base::Endpoint loopback(std::uint16_t port = 0) {
 
 ClientJob client_job(WorkloadKind kind, const base::Endpoint& server, base::Duration duration) {
   return {.workload = {.kind = kind, .duration = duration, .warm_up = milliseconds(5)},
-          .server = server};
+          .servers = {server}};
 }
 
 class AgentTraffic : public ::testing::TestWithParam<WorkloadKind> {};

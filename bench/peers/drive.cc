@@ -1,6 +1,6 @@
 // bench_drive: one client or server job from the command line, for comparisons with other tools.
 //   bench_drive server '{"kind":"tcp_rr","listen":["127.0.0.1:7001"]}'   until SIGINT or SIGTERM
-//   bench_drive client '{"workload":{"kind":"tcp_rr"},"server":"127.0.0.1:7001"}'
+//   bench_drive client '{"workload":{"kind":"tcp_rr"},"servers":["127.0.0.1:7001"]}'
 // A server prints {"listening":[...]} once it accepts, both print their result as one line of JSON.
 #include <cstdio>
 #include <string_view>

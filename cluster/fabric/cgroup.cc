@@ -230,7 +230,7 @@ Result<std::vector<std::string>> abandoned_trees(const std::string& cgroup2) {
   for (const auto& name : names) {
     const auto owner = RunId::parse(name);
     if (!owner) continue;
-    const auto path = fmt::format("{}/{}", cgroup2, name);
+    auto path = fmt::format("{}/{}", cgroup2, name);
     const auto ticks = start_ticks_of(owner->pid);
     bool locked = is_locked(path);
     while (locked && ticks != owner->start_ticks && std::chrono::steady_clock::now() < deadline) {

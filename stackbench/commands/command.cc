@@ -10,8 +10,8 @@ namespace stackbench {
 namespace {
 
 constexpr std::string_view exit_codes =
-    "Exit codes: 0 pass, 1 fail, 2 stopped before traffic (usage, input, a missing tool or "
-    "right),\n"
+    "Exit codes: 0 pass, 1 fail, 2 our own trouble (usage, input, a missing tool or "
+    "right, a full disk),\n"
     "3 inconclusive or all skipped, 4 machine too disturbed, 5 workload errors, 128+n signal n.";
 
 void complain(std::string_view text) {

@@ -62,12 +62,14 @@ Action declare_run(CLI::App& app) {
       std::fwrite(text.data(), 1, text.size(), stderr);
       std::fflush(stderr);
     });
-    const auto report = run_in_lab(plan, request, progress, context.interrupt);
+    const auto run = run_in_lab(plan, request, progress, context.interrupt);
     progress.finish();
-    if (!report) return std::unexpected(report.error());
-    RETURN_IF_ERROR(print(reports::render_terminal(*report, base::detect_terminal(STDOUT_FILENO),
-                                                   request.report_file)));
-    return report->conclusion.exit_code;
+    if (!run) return std::unexpected(run.error());
+    // First what was measured, saved or not.
+    RETURN_IF_ERROR(print(reports::render_terminal(
+        run->report, base::detect_terminal(STDOUT_FILENO), run->saved ? request.report_file : "")));
+    RETURN_IF_ERROR(run->saved);
+    return run->report.conclusion.exit_code;
   };
 }
 

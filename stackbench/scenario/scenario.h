@@ -20,7 +20,8 @@ enum class CheckKind {
   translated_at,  // each arm is translated where its datapath promises
 };
 
-// What an arm dials: `pod/web` (its first pod) or `service/web`.
+// What an arm dials: `pod/web`, each connection one of its pods at random, or `service/web`, which
+// chooses likewise.
 struct DialTarget {
   enum class Kind { pod, service };
   Kind kind = Kind::pod;

@@ -377,7 +377,7 @@ TEST_F(EbpfSocket, ADirectoryThatIsNoCgroup2IsRefusedByName) {
   node.cgroup = "/tmp";
   std::vector<DatapathNode> nodes;
   nodes.push_back(std::move(node));
-  const auto made = make_ebpf_socket_datapath(std::move(nodes));
+  const auto made = make_ebpf_socket_datapath(nodes);
   ASSERT_FALSE(made);
   EXPECT_EQ(made.error().kind, base::ErrorKind::missing);
   EXPECT_NE(made.error().message.find("/tmp"), std::string::npos);
