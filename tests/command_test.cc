@@ -20,8 +20,27 @@ struct Outcome {
   std::string err;
 };
 
+// A tree below /root cannot be searched by others, so who is not root runs a copy, which goes with
+// the tests.
+class CopyForOthers {
+ public:
+  CopyForOthers() { std::filesystem::copy_file(STACKBENCH_BINARY_DIR "/stackbench", path_); }
+  CopyForOthers(const CopyForOthers&) = delete;
+  CopyForOthers& operator=(const CopyForOthers&) = delete;
+  ~CopyForOthers() {
+    std::error_code ignored;
+    std::filesystem::remove(path_, ignored);
+  }
+  [[nodiscard]] const std::string& path() const { return path_; }
+
+ private:
+  std::string path_ = fmt::format("{}/stackbench-{}", ::testing::TempDir(), ::getpid());
+};
+
 Outcome stackbench(std::vector<std::string> words, bool as_nobody = false) {
-  words.insert(words.begin(), STACKBENCH_BINARY_DIR "/stackbench");
+  static const CopyForOthers copy;
+  words.insert(words.begin(),
+               as_nobody ? copy.path() : std::string(STACKBENCH_BINARY_DIR "/stackbench"));
   base::RunOptions options{.directory = STACKBENCH_SOURCE_DIR};
   if (as_nobody && ::geteuid() == 0) {
     options.before_exec = []() -> base::Result<> {
