@@ -26,6 +26,11 @@ struct InitReport {
 // "mounting /proc", for messages.
 [[nodiscard]] std::string_view init_step_name(InitStep step);
 
+// The mend where mounts cannot be made private because "/" is none: EINVAL of mount(2).
+inline constexpr std::string_view root_is_no_mount =
+    "The root directory is no mount point, as in a plain chroot: bind-mount it onto itself before "
+    "chroot(1), or use a container.";
+
 // Sets the namespaces up, reports on `report_fd` and then reaps children until `alive_fd` reads
 // end of file.
 [[noreturn]] void run_init(int alive_fd, int report_fd);

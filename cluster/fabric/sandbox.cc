@@ -64,13 +64,23 @@ bool ended_within(int pidfd, int milliseconds) {
   }
 }
 
+// Enters these namespaces of init, and with its mounts its root directory: setns(2) leads to the
+// root of the mount namespace, which is another directory where we run below chroot(1).
+Result<> enter_sandbox(int init_pidfd, int init_root, int namespaces) {
+  if (::setns(init_pidfd, namespaces) < 0 || ::fchdir(init_root) < 0 || ::chroot(".") < 0) {
+    return base::system_error(errno, "entering the sandbox");
+  }
+  return {};
+}
+
 // What enters a place between fork and exec: opened beforehand, so that the child only makes
 // system calls.
 class Entrance {
  public:
-  static Result<std::shared_ptr<Entrance>> open(int init_pidfd, const Place& place) {
+  static Result<std::shared_ptr<Entrance>> open(int init_pidfd, int init_root, const Place& place) {
     auto entrance = std::make_shared<Entrance>();
     entrance->init_pidfd_ = init_pidfd;
+    entrance->init_root_ = init_root;
     entrance->netns_ = place.netns;
     if (!place.cgroup.empty()) {
       const std::string path = place.cgroup + "/cgroup.procs";
@@ -85,9 +95,8 @@ class Entrance {
       return base::system_error(errno, "joining a cgroup");
     }
     // All at once by init's pidfd (Linux 5.8), then the place's own network namespace.
-    if (::setns(init_pidfd_, CLONE_NEWPID | CLONE_NEWNS | CLONE_NEWNET) < 0) {
-      return base::system_error(errno, "entering the sandbox");
-    }
+    RETURN_IF_ERROR(
+        enter_sandbox(init_pidfd_, init_root_, CLONE_NEWPID | CLONE_NEWNS | CLONE_NEWNET));
     if (netns_ >= 0 && ::setns(netns_, CLONE_NEWNET) < 0) {
       return base::system_error(errno, "entering a network namespace");
     }
@@ -96,6 +105,7 @@ class Entrance {
 
  private:
   int init_pidfd_ = -1;
+  int init_root_ = -1;
   int netns_ = -1;
   UniqueFd cgroup_;
 };
@@ -141,7 +151,16 @@ Result<Sandbox> Sandbox::create() {
   if (count != sizeof(ready)) {
     return base::fail(ErrorKind::system, "making the sandbox: its init ended early");
   }
-  if (ready.code != 0) return refused(ready.code, init_step_name(ready.step));
+  if (ready.code != 0) {
+    auto error = refused(ready.code, init_step_name(ready.step));
+    if (ready.step == InitStep::private_mounts && ready.code == EINVAL) {
+      error.error().mend = root_is_no_mount;
+    }
+    return error;
+  }
+  sandbox.root_.reset(
+      ::open(fmt::format("/proc/{}/root", init).c_str(), O_PATH | O_DIRECTORY | O_CLOEXEC));
+  if (!sandbox.root_) return refused(errno, "its root directory");
   return sandbox;
 }
 
@@ -189,7 +208,7 @@ Result<> Sandbox::remove_netns(const std::vector<std::string>& names) const {
 }
 
 Result<base::Process> Sandbox::spawn(base::SpawnOptions options, const Place& place) const {
-  ASSIGN_OR_RETURN(auto entrance, Entrance::open(pidfd_.get(), place));
+  ASSIGN_OR_RETURN(auto entrance, Entrance::open(pidfd_.get(), root_.get(), place));
   options.before_exec = [entrance] { return entrance->enter(); };
   options.enters_pid_namespace = true;
   return base::Process::spawn(options);
@@ -197,7 +216,7 @@ Result<base::Process> Sandbox::spawn(base::SpawnOptions options, const Place& pl
 
 Result<std::string> Sandbox::run(const Place& place, const std::vector<std::string>& argv,
                                  std::string_view input) const {
-  ASSIGN_OR_RETURN(auto entrance, Entrance::open(pidfd_.get(), place));
+  ASSIGN_OR_RETURN(auto entrance, Entrance::open(pidfd_.get(), root_.get(), place));
   return base::run_for_output(argv, {.stdin_text = std::string(input),
                                      .before_exec = [entrance] { return entrance->enter(); },
                                      .enters_pid_namespace = true});
@@ -213,9 +232,7 @@ Result<> Sandbox::inside(int netns, const std::function<Result<>()>& work) const
   const auto enter_and_work = [&]() -> Result<> {
     // setns(2) into a mount namespace asks for a root and working directory shared with nobody.
     if (::unshare(CLONE_FS) < 0) return base::system_error(errno, "unshare");
-    if (::setns(pidfd_.get(), CLONE_NEWNS) < 0) {
-      return base::system_error(errno, "entering the sandbox");
-    }
+    RETURN_IF_ERROR(enter_sandbox(pidfd_.get(), root_.get(), CLONE_NEWNS));
     if (::setns(netns, CLONE_NEWNET) < 0) {
       return base::system_error(errno, "entering a network namespace");
     }

@@ -93,6 +93,7 @@ class Sandbox {
 
   pid_t init_ = -1;
   base::UniqueFd pidfd_;  // of init; empty once it is gone
+  base::UniqueFd root_;   // init's root directory
   base::UniqueFd alive_;  // the pipe that init reads
 };
 

@@ -168,6 +168,7 @@ TEST(Sandbox, EndsWithItsMakerEvenByAKill) {
     if (::write(pipes[1], pids, sizeof(pids)) != sizeof(pids)) ::_exit(1);
     ::pause();
   }
+  ::close(pipes[1]);  // so that a maker that failed is the end of it
   pid_t pids[2] = {};
   ASSERT_EQ(::read(pipes[0], pids, sizeof(pids)), static_cast<ssize_t>(sizeof(pids)));
   ASSERT_EQ(::kill(maker, SIGKILL), 0);
@@ -183,7 +184,6 @@ TEST(Sandbox, EndsWithItsMakerEvenByAKill) {
     EXPECT_FALSE(runs()) << pid;
   }
   ::close(pipes[0]);
-  ::close(pipes[1]);
 }
 
 TEST(CgroupTree, IsSparedWhileItsOwnerLivesAndGoesWithIt) {
@@ -218,6 +218,7 @@ TEST(CgroupTree, IsFoundAndRemovedOnceItsOwnerIsGone) {
     ::_exit(0);
   }
   char text[256] = {};
+  ::close(pipes[1]);
   ASSERT_GT(::read(pipes[0], text, sizeof(text) - 1), 0);
   ASSERT_EQ(::waitpid(owner, nullptr, 0), owner);
   const std::string path = text;
@@ -226,7 +227,6 @@ TEST(CgroupTree, IsFoundAndRemovedOnceItsOwnerIsGone) {
   EXPECT_TRUE(removed) << base::describe_error(removed.error());
   EXPECT_NE(::access(path.c_str(), F_OK), 0);
   ::close(pipes[0]);
-  ::close(pipes[1]);
 }
 
 }  // namespace

@@ -13,6 +13,7 @@
 
 #include "base/file.h"
 #include "base/process.h"
+#include "cluster/fabric/init.h"
 
 namespace cluster {
 namespace {
@@ -37,6 +38,7 @@ Feature tried(const MachineProbes& probes, Feature feature, const Result<>& atte
   }
   const auto& error = attempt.error();
   feature.detail = first_line(error.message);
+  if (!error.mend.empty()) feature.mend = error.mend;
   if (error.kind == ErrorKind::not_permitted && !probes.root) {
     feature.available = Available::unknown;
     feature.detail = "not tried: needs root";
@@ -333,13 +335,21 @@ Result<> make_namespace(const std::string& kind) {
   const int flag = kind == "network" ? CLONE_NEWNET : kind == "pid" ? CLONE_NEWPID : CLONE_NEWNS;
   const pid_t child = ::fork();
   if (child < 0) return base::system_error(errno, "fork");
-  if (child == 0) ::_exit(::unshare(flag) == 0 ? 0 : errno);
+  if (child == 0) {
+    const bool made =
+        ::unshare(flag) == 0 &&
+        (flag != CLONE_NEWNS || ::mount("none", "/", nullptr, MS_REC | MS_PRIVATE, nullptr) == 0);
+    ::_exit(made ? 0 : errno);
+  }
   int status = 0;
   while (::waitpid(child, &status, 0) < 0) {
     if (errno != EINTR) return base::system_error(errno, "wait for a child");
   }
   if (WIFEXITED(status) && WEXITSTATUS(status) == 0) return {};
-  return base::system_error(WIFEXITED(status) ? WEXITSTATUS(status) : EINTR, "unshare");
+  const int code = WIFEXITED(status) ? WEXITSTATUS(status) : EINTR;
+  auto error = base::system_error(code, "unshare");
+  if (flag == CLONE_NEWNS && code == EINVAL) error.error().mend = root_is_no_mount;
+  return error;
 }
 
 }  // namespace
