@@ -30,11 +30,23 @@ struct PodHandle {
   }
 };
 
+struct NodeHandle {
+  int number = 0;  // from 1
+  base::IpAddress ipv4;
+  base::IpAddress ipv6;
+
+  [[nodiscard]] const base::IpAddress& address(base::AddressFamily family) const {
+    return family == base::AddressFamily::ipv4 ? ipv4 : ipv6;
+  }
+};
+
 struct ServiceHandle {
   std::string name;
   std::string target;  // the pod group behind it
   base::IpAddress ipv4;
   base::IpAddress ipv6;
+  std::map<std::string, std::uint16_t> node_ports = {};       // by the port's name; empty: none
+  std::vector<base::IpAddress> load_balancer_addresses = {};  // at most one of each family
 
   [[nodiscard]] const base::IpAddress& address(base::AddressFamily family) const {
     return family == base::AddressFamily::ipv4 ? ipv4 : ipv6;
@@ -44,7 +56,8 @@ struct ServiceHandle {
 struct EnvironmentHandle {
   std::string name;
   DatapathKind datapath = DatapathKind::direct;
-  std::vector<PodHandle> pods;
+  std::vector<NodeHandle> nodes;
+  std::vector<PodHandle> pods;  // with the client outside, where the target has one: on node 0
   std::map<std::string, ServiceHandle> services;
 };
 

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "base/describe.h"
+#include "base/kube/service.h"
 #include "base/protocol.h"
 #include "base/scalar.h"
 
@@ -20,7 +21,7 @@ enum class DatapathKind {
   ebpf_socket,  // translated in connect(2) and sendmsg(2) by cgroup hooks
 };
 
-enum class ServiceType { ClusterIP };
+enum class ServiceType { ClusterIP, NodePort, LoadBalancer };
 
 // Something broken on purpose.
 enum class FaultKind {
@@ -44,6 +45,9 @@ void describe(Visit& visit, Self& self) {
 struct ServiceSpec {
   std::string target;  // the pod group behind it
   ServiceType type = ServiceType::ClusterIP;
+  // Local: who comes from outside meets pods of the node it came to, with its address kept.
+  base::kube::TrafficPolicy external_traffic_policy = base::kube::TrafficPolicy::Cluster;
+  base::kube::SessionAffinity session_affinity = base::kube::SessionAffinity::None;
 
   bool operator==(const ServiceSpec&) const = default;
 };
@@ -52,6 +56,11 @@ template <typename Visit, base::SelfOf<ServiceSpec> Self>
 void describe(Visit& visit, Self& self) {
   visit("target", self.target, {.doc = "The pods behind it.", .required = true});
   visit("type", self.type, {.doc = "The Service type."});
+  visit("external_traffic_policy", self.external_traffic_policy,
+        {.doc = "Of NodePort and LoadBalancer. Local: only pods of the node a client came to, who "
+                "see its own address."});
+  visit("session_affinity", self.session_affinity,
+        {.doc = "ClientIP: a client stays with its pod."});
 }
 
 struct TopologySpec {
@@ -70,6 +79,10 @@ void describe(Visit& visit, Self& self) {
 }
 
 using base::Protocol;
+
+// The client outside the cluster: where a pod's name is asked for, this stands for it. No group of
+// pods may be called so.
+inline constexpr std::string_view external_client = "external";
 
 // A port every Service of an environment offers: one per workload kind in the scenario.
 struct ServicePort {
@@ -106,7 +119,9 @@ struct base::EnumNames<cluster::DatapathKind> {
 template <>
 struct base::EnumNames<cluster::ServiceType> {
   static constexpr std::array names{
-      std::pair{cluster::ServiceType::ClusterIP, std::string_view("ClusterIP")}};
+      std::pair{cluster::ServiceType::ClusterIP, std::string_view("ClusterIP")},
+      std::pair{cluster::ServiceType::NodePort, std::string_view("NodePort")},
+      std::pair{cluster::ServiceType::LoadBalancer, std::string_view("LoadBalancer")}};
 };
 
 template <>

@@ -94,13 +94,15 @@ base::Result<Plan> make_plan(const Scenario& scenario, const std::vector<int>& c
     if (environment_index(name) == plan.environments.size()) {
       add_environment(name, cluster::DatapathKind::direct);
     }
-    PlannedArm planned{.name = arm.name,
-                       .environment = environment_index(name),
-                       .dial = arm.dial,
-                       .from = first_pod(arm.from),
-                       .servers = {},
-                       .base = {}};
-    if (arm.dial.kind == DialTarget::Kind::service) {
+    PlannedArm planned{
+        .name = arm.name,
+        .environment = environment_index(name),
+        .dial = arm.dial,
+        .from = arm.from == cluster::external_client ? arm.from : first_pod(arm.from),
+        .family = arm.family.value_or(scenario.family),
+        .servers = {},
+        .base = {}};
+    if (arm.dial.kind != DialTarget::Kind::pod) {
       planned.servers =
           pods_of(scenario.topology, scenario.topology.services.at(arm.dial.name).target);
     } else {

@@ -18,7 +18,8 @@ struct PlannedArm {
   std::string name;
   std::size_t environment = 0;  // index into Plan::environments
   DialTarget dial;
-  std::string from;                  // the client's pod: the first of its group
+  std::string from;  // the client's pod: the first of its group
+  base::AddressFamily family = base::AddressFamily::ipv4;
   std::vector<std::string> servers;  // the pods that may answer
   std::optional<std::size_t> base;   // the arm it is compared with
 };

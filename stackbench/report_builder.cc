@@ -145,8 +145,15 @@ base::Result<> ReportBuilder::add_environments(const Session& session) {
     for (const auto& pod : environment.pods) {
       record.addresses["pod/" + pod.name] = pod.address(family).to_string();
     }
+    for (const auto& node : environment.nodes) {
+      record.addresses[fmt::format("node/{}", node.number)] = node.address(family).to_string();
+    }
     for (const auto& [name, service] : environment.services) {
       record.addresses["service/" + name] = service.address(family).to_string();
+      for (const auto& address : service.load_balancer_addresses) {
+        if (address.family == family)
+          record.addresses["load_balancer/" + name] = address.to_string();
+      }
     }
     report_.environments.push_back(std::move(record));
   }

@@ -35,12 +35,40 @@ base::Result<const cluster::PodHandle*> Session::pod(std::size_t environment,
   return &*found;
 }
 
+std::vector<Session::Frontend> Session::frontends(const cluster::EnvironmentHandle& environment,
+                                                  const cluster::ServiceHandle& service,
+                                                  bench::WorkloadKind kind,
+                                                  base::AddressFamily family) {
+  const auto port = bench::service_port(kind);
+  std::vector<Frontend> all{{DialTarget::Kind::service, 0, {service.address(family), port}}};
+  for (const auto& address : service.load_balancer_addresses) {
+    if (address.family == family) {
+      all.push_back({DialTarget::Kind::load_balancer, 0, {address, port}});
+    }
+  }
+  const auto node_port = service.node_ports.find(bench::port_name(kind));
+  if (node_port == service.node_ports.end()) return all;
+  for (const auto& node : environment.nodes) {
+    all.push_back(
+        {DialTarget::Kind::node_port, node.number, {node.address(family), node_port->second}});
+  }
+  return all;
+}
+
 base::Result<std::vector<base::Endpoint>> Session::endpoints(const PlannedArm& arm,
                                                              bench::WorkloadKind kind) const {
-  const auto family = plan_->scenario.family;
-  if (arm.dial.kind == DialTarget::Kind::service) {
-    const auto& service = environments_[arm.environment].services.at(arm.dial.name);
-    return std::vector{base::Endpoint{service.address(family), bench::service_port(kind)}};
+  const auto family = arm.family;
+  const auto& environment = environments_[arm.environment];
+  if (arm.dial.kind != DialTarget::Kind::pod) {
+    const auto& service = environment.services.at(arm.dial.name);
+    for (const auto& frontend : frontends(environment, service, kind, family)) {
+      if (frontend.kind == arm.dial.kind && frontend.node == arm.dial.node) {
+        return std::vector{frontend.endpoint};
+      }
+    }
+    return base::fail(base::ErrorKind::missing, "arm {}: environment {} gave Service {} no {}",
+                      arm.name, environment.name, arm.dial.name,
+                      base::StringScalar<DialTarget>::format(arm.dial));
   }
   std::vector<base::Endpoint> dialled;
   for (const auto& name : arm.servers) {
@@ -102,7 +130,7 @@ base::Result<Sample> Session::exchange(const PlannedArm& arm, const bench::Workl
     const bench::ServerJob job{
         .kind = workload.kind,
         .wait = server_wait(workload),
-        .listen = {{any_address(plan_->scenario.family), bench::target_port(workload.kind)}},
+        .listen = {{any_address(arm.family), bench::target_port(workload.kind)}},
         .server_id = handle->id,
         .cpu = plan_->cores.server};
     auto id = server_agent->send_server(job);
@@ -157,14 +185,16 @@ base::Result<TranslationObservation> Session::observe_translation(std::size_t ar
                                                                   std::size_t workload) {
   const auto& arm = plan_->arms[arm_index];
   auto spec = plan_->workloads[workload].spec;
-  const auto family = plan_->scenario.family;
+  const auto family = arm.family;
 
   // Every Service that could have been in the way counts, whatever the arm dials: an arm that dials
   // a pod must be seen not to touch one.
   probes::TranslationJob job;
   const auto& environment = environments_[arm.environment];
   for (const auto& [name, service] : environment.services) {
-    job.service.push_back({service.address(family), bench::service_port(spec.kind)});
+    for (const auto& frontend : frontends(environment, service, spec.kind, family)) {
+      job.service.push_back(frontend.endpoint);
+    }
   }
   for (const auto& name : arm.servers) {
     ASSIGN_OR_RETURN(const auto* const server, pod(arm.environment, name));

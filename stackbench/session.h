@@ -54,6 +54,15 @@ class Session {
   Session(cluster::Target& target, const Plan& plan, const base::Interrupt& interrupt)
       : target_(&target), plan_(&plan), interrupt_(&interrupt) {}
 
+  // An address a Service is reached at.
+  struct Frontend {
+    DialTarget::Kind kind;
+    int node;  // of a node_port; else 0
+    base::Endpoint endpoint;
+  };
+  static std::vector<Frontend> frontends(const cluster::EnvironmentHandle& environment,
+                                         const cluster::ServiceHandle& service,
+                                         bench::WorkloadKind kind, base::AddressFamily family);
   base::Result<bench::AgentClient*> agent(std::size_t environment, const std::string& pod);
   base::Result<bench::AgentClient*> observer(std::size_t environment, const std::string& pod);
   // The client's result and, per server, its own; servers are stopped whatever the client met.

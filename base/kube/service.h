@@ -15,7 +15,7 @@ enum class ServiceType { ClusterIP, NodePort, LoadBalancer, ExternalName };
 // Whether one client always meets the same pod.
 enum class SessionAffinity { None, ClientIP };
 
-// Whether traffic from inside may go to other nodes' pods.
+// Whether traffic may go to other nodes' pods.
 enum class TrafficPolicy { Cluster, Local };
 
 struct ServicePort {
@@ -38,6 +38,62 @@ void describe(Visit& visit, Self& self) {
   visit("nodePort", self.node_port, {.doc = "At every node.", .at_least = 1, .at_most = 65535});
 }
 
+struct ClientIpConfig {
+  std::int32_t timeout_seconds = 10'800;
+
+  bool operator==(const ClientIpConfig&) const = default;
+};
+
+template <typename Visit, SelfOf<ClientIpConfig> Self>
+void describe(Visit& visit, Self& self) {
+  visit("timeoutSeconds", self.timeout_seconds,
+        {.doc = "How long a client is remembered.", .at_least = 1, .at_most = 86'400});
+}
+
+struct SessionAffinityConfig {
+  ClientIpConfig client_ip = {};
+
+  bool operator==(const SessionAffinityConfig&) const = default;
+};
+
+template <typename Visit, SelfOf<SessionAffinityConfig> Self>
+void describe(Visit& visit, Self& self) {
+  visit("clientIP", self.client_ip, {.doc = "Of sessionAffinity ClientIP."});
+}
+
+struct LoadBalancerIngress {
+  std::string ip;
+
+  bool operator==(const LoadBalancerIngress&) const = default;
+};
+
+template <typename Visit, SelfOf<LoadBalancerIngress> Self>
+void describe(Visit& visit, Self& self) {
+  visit("ip", self.ip, {.doc = "Where it is reached."});
+}
+
+struct LoadBalancerStatus {
+  std::vector<LoadBalancerIngress> ingress = {};
+
+  bool operator==(const LoadBalancerStatus&) const = default;
+};
+
+template <typename Visit, SelfOf<LoadBalancerStatus> Self>
+void describe(Visit& visit, Self& self) {
+  visit("ingress", self.ingress, {.doc = "The addresses it was given."});
+}
+
+struct ServiceStatus {
+  LoadBalancerStatus load_balancer = {};
+
+  bool operator==(const ServiceStatus&) const = default;
+};
+
+template <typename Visit, SelfOf<ServiceStatus> Self>
+void describe(Visit& visit, Self& self) {
+  visit("loadBalancer", self.load_balancer, {.doc = "Of type LoadBalancer."});
+}
+
 struct ServiceSpec {
   ServiceType type = ServiceType::ClusterIP;
   std::map<std::string, std::string> selector;
@@ -45,7 +101,9 @@ struct ServiceSpec {
   std::vector<std::string> cluster_ips;  // in the order of ip_families; "None": headless
   std::vector<ServicePort> ports;
   SessionAffinity session_affinity = SessionAffinity::None;
+  SessionAffinityConfig session_affinity_config = {};
   TrafficPolicy internal_traffic_policy = TrafficPolicy::Cluster;
+  TrafficPolicy external_traffic_policy = TrafficPolicy::Cluster;
 
   bool operator==(const ServiceSpec&) const = default;
 };
@@ -58,7 +116,11 @@ void describe(Visit& visit, Self& self) {
   visit("clusterIPs", self.cluster_ips, {.doc = "Its addresses; allocated when left out."});
   visit("ports", self.ports, {.doc = "What it offers."});
   visit("sessionAffinity", self.session_affinity, {.doc = "None unless said."});
-  visit("internalTrafficPolicy", self.internal_traffic_policy, {.doc = "Cluster unless said."});
+  visit("sessionAffinityConfig", self.session_affinity_config, {.doc = "How long it lasts."});
+  visit("internalTrafficPolicy", self.internal_traffic_policy,
+        {.doc = "For clients in the cluster; Cluster unless said."});
+  visit("externalTrafficPolicy", self.external_traffic_policy,
+        {.doc = "For clients outside; Cluster unless said."});
 }
 
 struct Service {
@@ -66,6 +128,7 @@ struct Service {
   std::string kind = "Service";
   ObjectMeta metadata = {};
   ServiceSpec spec = {};
+  ServiceStatus status = {};
 
   bool operator==(const Service&) const = default;
 };
@@ -76,6 +139,7 @@ void describe(Visit& visit, Self& self) {
   visit("kind", self.kind, {.doc = "Service.", .required = true});
   visit("metadata", self.metadata, {.doc = "Its name.", .required = true});
   visit("spec", self.spec, {.doc = "What it offers.", .required = true});
+  visit("status", self.status, {.doc = "What came of it."});
 }
 
 }  // namespace base::kube

@@ -228,6 +228,11 @@ Result<Endpoint> local_of(int fd) {
   return unmapped(endpoint);
 }
 
+namespace {
+// The question that is answered with the client's own address.
+constexpr char where_from = '@';
+}  // namespace
+
 struct EchoServer::State {
   struct Served {
     UniqueFd fd;
@@ -240,6 +245,7 @@ struct EchoServer::State {
   std::thread thread;
 
   void serve();
+  static std::string answer_to(char question, const Served& one, const SocketAddress& peer);
   // False when the connection is over.
   bool answer(const Served& one) const;
 };
@@ -267,6 +273,13 @@ void EchoServer::State::serve() {
   }
 }
 
+std::string EchoServer::State::answer_to(char question, const Served& one,
+                                         const SocketAddress& peer) {
+  if (question != where_from) return one.answer();
+  const auto endpoint = peer.endpoint();
+  return endpoint ? endpoint->to_string() : describe_error(endpoint.error());
+}
+
 bool EchoServer::State::answer(const Served& one) const {
   std::array<char, 256> buffer{};
   if (transport == Transport::udp) {
@@ -274,13 +287,15 @@ bool EchoServer::State::answer(const Served& one) const {
     const auto got =
         ::recvfrom(one.fd.get(), buffer.data(), buffer.size(), 0, from.get(), from.capacity());
     if (got < 0) return true;
-    const auto text = one.answer();
+    const auto text = answer_to(buffer[0], one, from);
     ::sendto(one.fd.get(), text.data(), text.size(), 0, from.get(), from.size());
     return true;
   }
   const auto got = ::recv(one.fd.get(), buffer.data(), buffer.size(), 0);
   if (got <= 0) return false;
-  const auto text = one.answer();
+  SocketAddress peer;
+  if (::getpeername(one.fd.get(), peer.get(), peer.capacity()) < 0) return false;
+  const auto text = answer_to(buffer[0], one, peer);
   return ::send(one.fd.get(), text.data(), text.size(), MSG_NOSIGNAL) > 0;
 }
 
@@ -323,13 +338,21 @@ EchoServer::~EchoServer() {
   state_->thread.join();
 }
 
-Result<std::string> ask(int fd) {
-  if (::send(fd, "?", 1, MSG_NOSIGNAL) < 0) return system_error(errno, "send");
+namespace {
+
+Result<std::string> ask_for(int fd, char question) {
+  if (::send(fd, &question, 1, MSG_NOSIGNAL) < 0) return system_error(errno, "send");
   std::array<char, 256> buffer{};
   const auto got = ::recv(fd, buffer.data(), buffer.size(), 0);
   if (got < 0) return system_error(errno, "recv");
   return std::string(buffer.data(), static_cast<std::size_t>(got));
 }
+
+}  // namespace
+
+Result<std::string> ask(int fd) { return ask_for(fd, '?'); }
+
+Result<std::string> ask_where_from(int fd) { return ask_for(fd, where_from); }
 
 Result<Datagram> ask_at(int fd, const Endpoint& peer, bool mapped) {
   RETURN_IF_ERROR(send_to(fd, peer, "?", mapped));

@@ -132,6 +132,8 @@ class EchoServer {
 
 // One question and its answer over a connected socket, or to `peer` over an unconnected one.
 [[nodiscard]] Result<std::string> ask(int fd);
+// The client's address and port as the server at the other end of a connected socket sees them.
+[[nodiscard]] Result<std::string> ask_where_from(int fd);
 [[nodiscard]] Result<Datagram> ask_at(int fd, const Endpoint& peer, bool mapped = false);
 
 // Polls `holds` every 2 ms for at most `within`; whether it came to hold.

@@ -8,6 +8,7 @@
 //   the top-of-rack router       172.18.0.1            fd00:172:18::1
 //   the external client          172.19.0.2            fd00:172:19::2
 //   Services, the I-th (from 1)  10.96.0.0/16, +10+I   fd00:10:96::/112, +10+I
+//   load balancers, the I-th     172.20.0.0/16, I       fd00:172:20::I
 //   gateway on every link        169.254.1.1           fe80::1
 //
 // N and P appear in hexadecimal in IPv6, as addresses are written. The gateway is never assigned to
@@ -28,6 +29,9 @@ inline constexpr int most_nodes = 16;
 inline constexpr int most_pods_per_node = 200;
 inline constexpr int most_services = 60'000;
 inline constexpr int mtu = 1500;
+// kube-apiserver's --service-node-port-range, where it is not set.
+inline constexpr int first_node_port = 30'000;
+inline constexpr int last_node_port = 32'767;
 
 inline constexpr std::string_view gateway_ipv4 = "169.254.1.1";
 inline constexpr std::string_view gateway_ipv6 = "fe80::1";
@@ -72,6 +76,11 @@ inline base::IpAddress service_ipv4(int index) {
   return ipv4(10, 96, (index + 10) >> 8, (index + 10) & 0xff);
 }
 inline base::IpAddress service_ipv6(int index) { return ipv6(0x10, 0x96, 0, index + 10); }
+
+inline base::IpAddress load_balancer_ipv4(int index) {
+  return ipv4(172, 20, index >> 8, index & 0xff);
+}
+inline base::IpAddress load_balancer_ipv6(int index) { return ipv6(0x172, 0x20, 0, index); }
 
 inline std::string pod_cidr_ipv4(int node) { return fmt::format("10.244.{}.0/24", node); }
 inline std::string pod_cidr_ipv6(int node) { return fmt::format("fd00:10:244:{:x}::/64", node); }

@@ -99,7 +99,16 @@ Result<> Environment::build(const CgroupTree& cgroups) {
   ASSIGN_OR_RETURN(datapath_, maker_of(plan_)(nodes));
   handle_.name = plan_.name;
   handle_.datapath = plan_.datapath;
+  for (int number = 1; number <= layout_.nodes; ++number) {
+    handle_.nodes.push_back({number, addresses::node_ipv4(number), addresses::node_ipv6(number)});
+  }
   for (const auto& pod : layout_.pods) handle_.pods.push_back(pod.handle);
+  handle_.pods.push_back({.name = std::string(external_client),
+                          .group = std::string(external_client),
+                          .node = 0,
+                          .ipv4 = addresses::external_ipv4(),
+                          .ipv6 = addresses::external_ipv6(),
+                          .id = static_cast<std::uint32_t>(layout_.pods.size() + 1)});
   return apply_plan();
 }
 
@@ -136,6 +145,8 @@ Result<> Environment::make_namespaces() {
 Result<std::vector<DatapathNode>> Environment::make_nodes(const CgroupTree& cgroups) {
   std::vector<DatapathNode> nodes;
   ASSIGN_OR_RETURN(observer_cgroup_, cgroups.make(plan_.name + "/observers"));
+  const std::string outside(external_client);
+  ASSIGN_OR_RETURN(cgroups_[outside], cgroups.make(plan_.name + "/" + outside));
   for (int number = 1; number <= layout_.nodes; ++number) {
     DatapathNode node{.name = fmt::format("node{}", number),
                       .number = number,
@@ -167,7 +178,7 @@ Result<std::vector<DatapathNode>> Environment::make_nodes(const CgroupTree& cgro
 }
 
 Result<> Environment::apply_plan() {
-  for (const auto& service : services_of(plan_)) {
+  for (const auto& service : services_of(plan_, layout_)) {
     RETURN_IF_ERROR(store_.apply(base::to_json(service)));
     const auto* stored = store_.find_service(service.metadata.name);
     ServiceHandle handle;
@@ -176,6 +187,14 @@ Result<> Environment::apply_plan() {
     for (const auto& text : stored->spec.cluster_ips) {
       ASSIGN_OR_RETURN(const auto address, base::IpAddress::parse(text));
       (address.family == base::AddressFamily::ipv4 ? handle.ipv4 : handle.ipv6) = address;
+    }
+    for (const auto& port : stored->spec.ports) {
+      if (port.node_port)
+        handle.node_ports[port.name] = static_cast<std::uint16_t>(*port.node_port);
+    }
+    for (const auto& ingress : stored->status.load_balancer.ingress) {
+      ASSIGN_OR_RETURN(const auto address, base::IpAddress::parse(ingress.ip));
+      handle.load_balancer_addresses.push_back(address);
     }
     handle_.services.emplace(handle.name, handle);
   }
@@ -252,10 +271,13 @@ Result<AgentStreams> Environment::agent(std::string_view pod, const std::string&
 
 Result<Observer> Environment::observe(std::string_view pod, const std::string& executable) {
   ASSIGN_OR_RETURN(const PodHandle* handle, find_pod(pod));
-  const Place place{.netns = netns(fmt::format("node{}", handle->node)),
+  // The router is what the client outside is plugged into.
+  const bool outside = handle->name == external_client;
+  const Place place{.netns = netns(outside ? "router" : fmt::format("node{}", handle->node)),
                     .cgroup = observer_cgroup_};
   ASSIGN_OR_RETURN(auto streams, start_agent(place, executable));
-  return Observer{.streams = std::move(streams), .interface = pod_interface(*handle)};
+  return Observer{.streams = std::move(streams),
+                  .interface = outside ? handle->name : pod_interface(*handle)};
 }
 
 }  // namespace cluster

@@ -85,12 +85,13 @@ class LabFixture : public testing::Test {
     return base::testing::ask(fd.get());
   }
 
-  // Who answers new connections, until `expected` different ones have or `most` were made.
+  // Who answers new connections of `client`, until `expected` different ones have or `most` were
+  // made.
   std::set<std::string> answered_by(const std::string& environment, const base::Endpoint& peer,
                                     base::testing::Transport transport, std::size_t expected,
-                                    int most = 80) {
+                                    int most = 80, const std::string& client = "client-0") {
     std::set<std::string> seen;
-    in_pod(environment, "client-0", [&] {
+    in_pod(environment, client, [&] {
       for (int i = 0; i < most && seen.size() < expected; ++i) {
         const auto answer = ask_once(peer, transport);
         ASSERT_TRUE(answer) << peer.to_string() << ": " << answer.error().message;

@@ -179,7 +179,7 @@ TEST_F(Lab, ProvisioningAgainReturnsTheSameHandle) {
   EXPECT_TRUE(lab.teardown());
   EXPECT_TRUE(lab.teardown());
   // And up again after teardown, with the other plan.
-  EXPECT_EQ(must(lab.provision(other)).pods.size(), 2U);
+  EXPECT_EQ(must(lab.provision(other)).pods.size(), 3U);
 }
 
 TEST_F(Lab, APlanThatFailsLeavesRoomForAGoodOne) {

@@ -225,8 +225,7 @@ TEST(ObjectStore, SaysWhatTheLabDoesNotImplement) {
   };
   EXPECT_EQ(kind_of(R"({"apiVersion": "networking.k8s.io/v1", "kind": "NetworkPolicy"})"),
             ErrorKind::missing);
-  for (const auto* field : {R"("type": "NodePort")", R"("sessionAffinity": "ClientIP")",
-                            R"("internalTrafficPolicy": "Local")"}) {
+  for (const auto* field : {R"("type": "ExternalName")", R"("internalTrafficPolicy": "Local")"}) {
     EXPECT_EQ(kind_of(fmt::format(R"({{"apiVersion": "v1", "kind": "Service",
       "metadata": {{"name": "web"}}, "spec": {{{}, "ports": [{{"port": 80}}]}}}})",
                                   field)),
@@ -302,7 +301,8 @@ TEST(ServiceTable, OfThePlansObjectsIsDualStackAndWhole) {
   const auto layout = lay_out(plan);
   ASSERT_TRUE(layout);
   ObjectStore store;
-  for (const auto& service : services_of(plan)) ASSERT_TRUE(store.apply(base::to_json(service)));
+  for (const auto& service : services_of(plan, *layout))
+    ASSERT_TRUE(store.apply(base::to_json(service)));
   for (const auto& slice : slices_of(plan, *layout)) {
     ASSERT_TRUE(store.apply(base::to_json(slice)));
   }

@@ -64,6 +64,37 @@ kube::Protocol kube_protocol(Protocol protocol) {
   return protocol == Protocol::UDP ? kube::Protocol::UDP : kube::Protocol::TCP;
 }
 
+kube::ServiceType kube_type(ServiceType type) {
+  switch (type) {
+    case ServiceType::ClusterIP:
+      return kube::ServiceType::ClusterIP;
+    case ServiceType::NodePort:
+      return kube::ServiceType::NodePort;
+    case ServiceType::LoadBalancer:
+      return kube::ServiceType::LoadBalancer;
+  }
+  return kube::ServiceType::ClusterIP;
+}
+
+LaidOutBalancer balancer_of(const Layout& layout, const std::string& name,
+                            const ServiceSpec& spec) {
+  const int index = static_cast<int>(layout.balancers.size()) + 1;
+  LaidOutBalancer balancer{.service = name,
+                           .ipv4 = addresses::load_balancer_ipv4(index),
+                           .ipv6 = addresses::load_balancer_ipv6(index),
+                           .nodes = {}};
+  std::set<int> with_pods;
+  for (const auto& pod : layout.pods) {
+    if (pod.handle.group == spec.target) with_pods.insert(pod.handle.node);
+  }
+  for (int node = 1; node <= layout.nodes; ++node) {
+    if (spec.external_traffic_policy == kube::TrafficPolicy::Cluster || with_pods.contains(node)) {
+      balancer.nodes.push_back(node);
+    }
+  }
+  return balancer;
+}
+
 }  // namespace
 
 Result<Layout> lay_out(const EnvironmentPlan& plan) {
@@ -81,6 +112,10 @@ Result<Layout> lay_out(const EnvironmentPlan& plan) {
   std::map<int, int> pods_on;
   for (const auto& [group, spec] : topology.pods) {
     RETURN_IF_ERROR(check_name("topology.pods", group));
+    if (group == external_client) {
+      return base::fail(ErrorKind::input,
+                        "topology.pods.{}: this name is kept for the client outside", group);
+    }
     if (spec.node < 1 || spec.node > topology.nodes) {
       return base::fail(ErrorKind::input, "topology.pods.{}.node: expected 1 to {}, got {}", group,
                         topology.nodes, spec.node);
@@ -100,15 +135,27 @@ Result<Layout> lay_out(const EnvironmentPlan& plan) {
                              .number = number});
     }
   }
+  for (const auto& [name, spec] : topology.services) {
+    if (spec.type == ServiceType::LoadBalancer)
+      layout.balancers.push_back(balancer_of(layout, name, spec));
+  }
   return layout;
 }
 
-std::vector<kube::Service> services_of(const EnvironmentPlan& plan) {
+std::vector<kube::Service> services_of(const EnvironmentPlan& plan, const Layout& layout) {
   std::vector<kube::Service> services;
   for (const auto& [name, spec] : plan.topology.services) {
     kube::Service service;
     service.metadata.name = name;
     service.spec.selector = {{"app", spec.target}};
+    service.spec.type = kube_type(spec.type);
+    service.spec.session_affinity = spec.session_affinity;
+    service.spec.external_traffic_policy = spec.external_traffic_policy;
+    const auto balancer = std::ranges::find(layout.balancers, name, &LaidOutBalancer::service);
+    if (balancer != layout.balancers.end()) {
+      service.status.load_balancer.ingress = {{balancer->ipv4.to_string()},
+                                              {balancer->ipv6.to_string()}};
+    }
     for (const auto& port : plan.ports) {
       service.spec.ports.push_back({.name = port.name,
                                     .protocol = kube_protocol(port.protocol),

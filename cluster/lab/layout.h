@@ -18,9 +18,19 @@ struct LaidOutPod {
   int number = 1;  // on its node, from 1
 };
 
+// A Service of type LoadBalancer: its addresses, and the nodes that attract what is sent there
+// (externalTrafficPolicy Local: those with a pod of it).
+struct LaidOutBalancer {
+  std::string service;
+  base::IpAddress ipv4;
+  base::IpAddress ipv6;
+  std::vector<int> nodes;
+};
+
 struct Layout {
   int nodes = 0;
-  std::vector<LaidOutPod> pods = {};  // by group name, then replica; ids ascend from 1
+  std::vector<LaidOutPod> pods = {};            // by group name, then replica; ids ascend from 1
+  std::vector<LaidOutBalancer> balancers = {};  // by Service name
 };
 
 // Numbers the pods. Errors: input, naming the field: an empty topology, a node that is not there,
@@ -30,7 +40,8 @@ struct Layout {
 
 // The objects the plan's Services are made of: dual stack, one slice a family, named as the
 // EndpointSlice controller would (<service>-ipv4), every pod ready.
-[[nodiscard]] std::vector<base::kube::Service> services_of(const EnvironmentPlan& plan);
+[[nodiscard]] std::vector<base::kube::Service> services_of(const EnvironmentPlan& plan,
+                                                           const Layout& layout);
 [[nodiscard]] std::vector<base::kube::EndpointSlice> slices_of(const EnvironmentPlan& plan,
                                                                const Layout& layout);
 

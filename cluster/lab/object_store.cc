@@ -76,9 +76,8 @@ Result<> check_features(const kube::Service& service) {
                       service.metadata.name, field, value);
   };
   const auto& spec = service.spec;
-  if (spec.type != kube::ServiceType::ClusterIP) return refuse("type", base::enum_name(spec.type));
-  if (spec.session_affinity != kube::SessionAffinity::None) {
-    return refuse("sessionAffinity", base::enum_name(spec.session_affinity));
+  if (spec.type == kube::ServiceType::ExternalName) {
+    return refuse("type", base::enum_name(spec.type));
   }
   if (spec.internal_traffic_policy != kube::TrafficPolicy::Cluster) {
     return refuse("internalTrafficPolicy", base::enum_name(spec.internal_traffic_policy));
@@ -127,6 +126,44 @@ Result<> ObjectStore::allocate_addresses(kube::Service& service) const {
                     service.metadata.name, addresses::service_cidr_ipv4);
 }
 
+Result<> ObjectStore::allocate_node_ports(kube::Service& service) const {
+  const bool wanted = service.spec.type != kube::ServiceType::ClusterIP;
+  std::set<std::int32_t> taken;
+  for (const auto& [key, other] : services_) {
+    if (key == Key{service.metadata.in_namespace, service.metadata.name}) continue;
+    for (const auto& port : other.spec.ports) taken.insert(port.node_port.value_or(0));
+  }
+  const auto where = [&](std::size_t i) {
+    return fmt::format("Service {}: spec.ports[{}].nodePort", service.metadata.name, i);
+  };
+  auto& ports = service.spec.ports;
+  for (std::size_t i = 0; i < ports.size(); ++i) {
+    const auto node_port = ports[i].node_port;
+    if (!node_port) continue;
+    if (!wanted) {
+      return base::fail(ErrorKind::input, "{}: a Service of type ClusterIP has none", where(i));
+    }
+    if (*node_port < addresses::first_node_port || *node_port > addresses::last_node_port) {
+      return base::fail(ErrorKind::input, "{}: expected {} to {}, got {}", where(i),
+                        addresses::first_node_port, addresses::last_node_port, *node_port);
+    }
+    if (!taken.insert(*node_port).second) {
+      return base::fail(ErrorKind::input, "{}: {} is taken already", where(i), *node_port);
+    }
+  }
+  for (std::size_t i = 0; wanted && i < ports.size(); ++i) {
+    if (ports[i].node_port) continue;
+    auto free = addresses::first_node_port;
+    while (taken.contains(free)) ++free;
+    if (free > addresses::last_node_port) {
+      return base::fail(ErrorKind::input, "{}: none is left", where(i));
+    }
+    taken.insert(free);
+    ports[i].node_port = free;
+  }
+  return {};
+}
+
 Result<kube::Service> ObjectStore::admit(kube::Service service) const {
   RETURN_IF_ERROR(check_metadata(service.metadata, "Service"));
   RETURN_IF_ERROR(check_version(service.api_version, "v1", "Service"));
@@ -138,6 +175,15 @@ Result<kube::Service> ObjectStore::admit(kube::Service service) const {
     spec.cluster_ips = stored->spec.cluster_ips;
     spec.ip_families = stored->spec.ip_families;
   }
+  if (stored != nullptr && spec.type != kube::ServiceType::ClusterIP) {
+    // What was allocated stays, port for port.
+    for (auto& port : spec.ports) {
+      const auto before =
+          std::ranges::find(stored->spec.ports, port.name, &kube::ServicePort::name);
+      if (!port.node_port && before != stored->spec.ports.end()) port.node_port = before->node_port;
+    }
+  }
+  RETURN_IF_ERROR(allocate_node_ports(service));
   if (spec.cluster_ips.empty()) RETURN_IF_ERROR(allocate_addresses(service));
   if (spec.cluster_ips == std::vector<std::string>{"None"}) return service;
 

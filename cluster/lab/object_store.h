@@ -38,6 +38,7 @@ class ObjectStore {
 
   base::Result<base::kube::Service> admit(base::kube::Service service) const;
   base::Result<> allocate_addresses(base::kube::Service& service) const;
+  base::Result<> allocate_node_ports(base::kube::Service& service) const;
   template <typename Object>
   std::uint64_t store(std::map<Key, Object>& objects, Object object);
 

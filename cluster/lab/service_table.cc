@@ -40,7 +40,8 @@ void add_backends(const kube::EndpointSlice& slice, const kube::ServicePort& por
       if (!address) continue;
       const bool is_pod = endpoint.target_ref && endpoint.target_ref->kind == "Pod";
       backends.push_back({.endpoint = {*address, static_cast<std::uint16_t>(*offered.port)},
-                          .pod = is_pod ? endpoint.target_ref->name : std::string()});
+                          .pod = is_pod ? endpoint.target_ref->name : std::string(),
+                          .node = endpoint.node_name.value_or("")});
     }
   }
 }
@@ -76,6 +77,12 @@ ServiceTable make_service_table(const std::vector<kube::Service>& services,
     for (const auto& text : service.spec.cluster_ips) {
       const auto address = base::IpAddress::parse(text);
       if (!address) continue;  // "None"
+      std::vector<base::IpAddress> load_balancer_ips;
+      for (const auto& ingress : service.status.load_balancer.ingress) {
+        const auto given = base::IpAddress::parse(ingress.ip);
+        if (given && given->family == address->family) load_balancer_ips.push_back(*given);
+      }
+      const bool affinity = service.spec.session_affinity == kube::SessionAffinity::ClientIP;
       for (const auto& port : service.spec.ports) {
         table.entries.push_back(
             {.service = service.metadata.name,
@@ -83,7 +90,12 @@ ServiceTable make_service_table(const std::vector<kube::Service>& services,
              .protocol = port.protocol == kube::Protocol::UDP ? Protocol::UDP : Protocol::TCP,
              .cluster = {*address, static_cast<std::uint16_t>(port.port)},
              .backends = backends_of(service, port, address->family, slices),
-             .in_namespace = service.metadata.in_namespace});
+             .in_namespace = service.metadata.in_namespace,
+             .node_port = static_cast<std::uint16_t>(port.node_port.value_or(0)),
+             .load_balancer_ips = load_balancer_ips,
+             .external_local = service.spec.external_traffic_policy == kube::TrafficPolicy::Local,
+             .affinity = std::chrono::seconds(
+                 affinity ? service.spec.session_affinity_config.client_ip.timeout_seconds : 0)});
       }
     }
   }

@@ -106,14 +106,30 @@ NamespacePlan router(std::string_view environment, const Layout& layout) {
     batch.line("route add {} via {} dev {} onlink", addresses::pod_cidr_ipv6(node),
                addresses::node_ipv6(node), interface);
   }
+  // In place of an announcement: a static route, spread over the nodes that attract the address.
+  for (const auto& balancer : layout.balancers) {
+    for (const bool ipv4 : {true, false}) {
+      std::string hops;
+      for (const int node : balancer.nodes) {
+        hops += fmt::format(" nexthop via {} dev node{} onlink",
+                            ipv4 ? addresses::node_ipv4(node) : addresses::node_ipv6(node), node);
+      }
+      const auto& address = ipv4 ? balancer.ipv4 : balancer.ipv6;
+      batch.line("route add {}/{}{}", address, address.host_prefix(), hops);
+    }
+  }
   plug_in_child(batch, {.interface = "external",
                         .namespace_name = external_name(environment),
                         .mac = addresses::child_mac(0, 1),
                         .ipv4 = addresses::external_ipv4(),
                         .ipv6 = addresses::external_ipv6()});
+  auto sysctls = forwarding_sysctls();
+  // Connections are spread, and each keeps its way.
+  sysctls["net.ipv4.fib_multipath_hash_policy"] = "1";
+  sysctls["net.ipv6.fib_multipath_hash_policy"] = "1";
   return {.name = router_name(environment),
           .ip_batch = std::move(batch.text),
-          .sysctls = forwarding_sysctls()};
+          .sysctls = std::move(sysctls)};
 }
 
 NamespacePlan node_plan(std::string_view environment, const Layout& layout, int node) {

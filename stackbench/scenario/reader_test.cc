@@ -209,8 +209,12 @@ TEST(Reader, RefusesTopologiesThatCannotStand) {
       "on, counted from 1.\n"
       "s.yaml:3:45: topology.pods.web.replicas: expected at most 100, got 101. How many equal "
       "pods.");
-  EXPECT_EQ(faults_of(4, "  services: {web: {target: web, type: NodePort}}"),
-            "s.yaml:4:39: topology.services.web.type: expected one of ClusterIP, got \"NodePort\"");
+  EXPECT_EQ(faults_of(4, "  services: {web: {target: web, type: ExternalName}}"),
+            "s.yaml:4:39: topology.services.web.type: expected one of ClusterIP, NodePort, "
+            "LoadBalancer, got \"ExternalName\"");
+  EXPECT_EQ(faults_of(3, "  pods: {client: {node: 1}, web: {node: 2}, external: {node: 1}}"),
+            "s.yaml:3:45: topology.pods.external: this name is kept for the client outside the "
+            "cluster; give it another");
 }
 
 TEST(Reader, RefusesArmsThatReachNothing) {
@@ -228,7 +232,57 @@ TEST(Reader, RefusesArmsThatReachNothing) {
   EXPECT_EQ(faults_of(9, "  - {name: direct, dial: pod/web, relative_to: direct}"),
             "s.yaml:9:48: arms[0].relative_to: an arm cannot be compared with itself");
   EXPECT_EQ(faults_of(9, "  - {name: direct, dial: web}"),
-            "s.yaml:9:26: arms[0].dial: expected pod/web or service/web, got \"web\"");
+            "s.yaml:9:26: arms[0].dial: expected pod/web, service/web, node_port/web@2 or "
+            "load_balancer/web, got \"web\"");
+  for (const std::string text : {"node_port/web", "node_port/web@0", "node_port/web@1x",
+                                 "node_port/web@", "load_balancer/web@1", "cluster_ip/web"}) {
+    EXPECT_EQ(faults_of(9, "  - {name: direct, dial: " + text + "}"),
+              "s.yaml:9:26: arms[0].dial: expected pod/web, service/web, node_port/web@2 or "
+              "load_balancer/web, got \"" +
+                  text + "\"");
+  }
+}
+
+// The scenario's second environment translates in sockets.
+TEST(Reader, RefusesPathsThatAServiceDoesNotHave) {
+  const auto arm = [](const std::string& rest) {
+    return faults_of(11, "  - {name: cluster_ip, in: socket, " + rest + "}");
+  };
+  EXPECT_EQ(arm("dial: node_port/web@1"),
+            "s.yaml:11:42: arms[2].dial: Service \"web\" is of type ClusterIP and has no port at "
+            "nodes: give it type NodePort or LoadBalancer");
+  EXPECT_EQ(arm("dial: load_balancer/web"),
+            "s.yaml:11:42: arms[2].dial: Service \"web\" is of type ClusterIP and has no load "
+            "balancer's address: give it type LoadBalancer");
+  EXPECT_EQ(arm("dial: service/web, from: external"),
+            "s.yaml:11:42: arms[2].dial: a ClusterIP is not routed outside the cluster: dial "
+            "node_port or load_balancer");
+}
+
+TEST(Reader, RefusesClientsOutsideThatNobodyWouldAnswer) {
+  const auto faults = [](std::string_view datapath, std::string_view dial, std::string_view more) {
+    return message_of(
+        fmt::format("question: Q?\n"
+                    "topology:\n"
+                    "  pods: {{client: {{}}, web: {{node: 2}}}}\n"
+                    "  services: {{web: {{target: web, type: LoadBalancer{}}}}}\n"
+                    "environments: {{it: {{datapath: {}}}}}\n"
+                    "arms: [{{name: outside, in: it, dial: {}, from: external}}]\n"
+                    "workloads: [{{kind: tcp_rr}}]\n",
+                    more, datapath, dial));
+  };
+  const std::string local = ", external_traffic_policy: Local";
+  EXPECT_EQ(faults("nftables", "load_balancer/web", ""), "no fault");
+  EXPECT_EQ(faults("nftables", "node_port/web@1", ""), "no fault");
+  EXPECT_EQ(faults("nftables", "node_port/web@2", local), "no fault");
+  EXPECT_THAT(faults("nftables", "node_port/web@1", local),
+              ::testing::HasSubstr("arms[0].dial: nothing would answer: external_traffic_policy of "
+                                   "\"web\" is Local and its pods are on node 2\n"));
+  EXPECT_THAT(faults("nftables", "node_port/web@3", ""),
+              ::testing::HasSubstr("arms[0].dial: there is no node 3, topology.nodes is 2\n"));
+  EXPECT_THAT(faults("ebpf_socket", "load_balancer/web", ""),
+              ::testing::HasSubstr("arms[0].from: ebpf_socket translates in the sockets of pods, "
+                                   "and a client outside has none of these\n"));
 }
 
 TEST(Reader, RefusesEmptyLists) {

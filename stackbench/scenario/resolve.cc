@@ -90,6 +90,10 @@ void resolve_topology(Scenario& scenario, ReadLog& log) {
   for (const auto& [name, pod] : topology.pods) {
     const auto path = join_path("topology.pods", name);
     check_label(name, longest_group, path, log);
+    if (name == cluster::external_client && !log.faulty(path)) {
+      log.fault(log.key_place_of(path), path,
+                "this name is kept for the client outside the cluster; give it another");
+    }
     if (pod.node > topology.nodes && !log.faulty(path + ".node") && !log.faulty("topology.nodes")) {
       refuse(log, path + ".node",
              fmt::format("there is no node {}: topology.nodes is {}", pod.node, topology.nodes));

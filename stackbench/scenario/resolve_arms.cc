@@ -16,10 +16,71 @@ std::string servers_of(const Scenario& scenario, const ArmSpec& arm) {
   return service == scenario.topology.services.end() ? std::string() : service->second.target;
 }
 
+bool is_outside(const ArmSpec& arm) { return arm.from == cluster::external_client; }
+
+// What a Service must be for this arm to reach it; the Service is there.
+void check_service(const Scenario& scenario, const ArmSpec& arm, const std::string& path,
+                   ReadLog& log) {
+  const auto& service = scenario.topology.services.at(arm.dial.name);
+  const auto type = base::enum_name(service.type);
+  const bool node_port = arm.dial.kind == DialTarget::Kind::node_port;
+  if (node_port && service.type == cluster::ServiceType::ClusterIP) {
+    refuse(
+        log, path + ".dial",
+        fmt::format("Service \"{}\" is of type {} and has no port at nodes: give it type NodePort "
+                    "or LoadBalancer",
+                    arm.dial.name, type));
+    return;
+  }
+  if (arm.dial.kind == DialTarget::Kind::load_balancer &&
+      service.type != cluster::ServiceType::LoadBalancer) {
+    refuse(log, path + ".dial",
+           fmt::format("Service \"{}\" is of type {} and has no load balancer's address: give it "
+                       "type LoadBalancer",
+                       arm.dial.name, type));
+    return;
+  }
+  if (arm.dial.kind == DialTarget::Kind::service && is_outside(arm)) {
+    refuse(log, path + ".dial",
+           "a ClusterIP is not routed outside the cluster: dial node_port or load_balancer");
+    return;
+  }
+  if (!node_port) return;
+  if (arm.dial.node > scenario.topology.nodes) {
+    refuse(log, path + ".dial",
+           fmt::format("there is no node {}, topology.nodes is {}", arm.dial.node,
+                       scenario.topology.nodes));
+    return;
+  }
+  const auto pods = scenario.topology.pods.find(service.target);
+  if (is_outside(arm) && service.external_traffic_policy == base::kube::TrafficPolicy::Local &&
+      pods != scenario.topology.pods.end() && pods->second.node != arm.dial.node) {
+    refuse(log, path + ".dial",
+           fmt::format("nothing would answer: external_traffic_policy of \"{}\" is Local and its "
+                       "pods are on node {}",
+                       arm.dial.name, pods->second.node));
+  }
+}
+
+// ebpf_socket works in the sockets of pods.
+void check_ebpf_socket(const Scenario& scenario, const ArmSpec& arm, const std::string& path,
+                       ReadLog& log) {
+  if (is_outside(arm)) {
+    refuse(log, path + ".from",
+           "ebpf_socket translates in the sockets of pods, and a client outside has none of these");
+    return;
+  }
+  const auto service = scenario.topology.services.find(arm.dial.name);
+  if (service != scenario.topology.services.end() &&
+      service->second.session_affinity == base::kube::SessionAffinity::ClientIP) {
+    refuse(log, path + ".dial", "ebpf_socket does not implement session_affinity ClientIP");
+  }
+}
+
 void check_environment(const Scenario& scenario, const ArmSpec& arm, const std::string& path,
                        ReadLog& log) {
   if (log.faulty(path + ".in") || log.faulty_itself("environments")) return;
-  const bool service = arm.dial.kind == DialTarget::Kind::service && !log.faulty(path + ".dial");
+  const bool service = arm.dial.kind != DialTarget::Kind::pod && !log.faulty(path + ".dial");
   if (!arm.in) {
     if (service) {
       refuse(log, path + ".dial",
@@ -37,6 +98,9 @@ void check_environment(const Scenario& scenario, const ArmSpec& arm, const std::
     refuse(log, path + ".dial",
            fmt::format("the datapath of environment \"{}\" is direct, which implements no Services",
                        *arm.in));
+  } else if (service && environment->second.datapath == cluster::DatapathKind::ebpf_socket &&
+             !log.faulty(join_path("environments", *arm.in))) {
+    check_ebpf_socket(scenario, arm, path, log);
   }
 }
 
@@ -50,13 +114,16 @@ void check_ends(const Scenario& scenario, const ArmSpec& arm, const std::string&
       refuse(log, path + ".dial",
              unknown_name("group of pods", arm.dial.name, names_of(topology.pods)));
     }
-    if (!pod && !log.faulty_itself("topology.services") &&
-        !topology.services.contains(arm.dial.name)) {
-      refuse(log, path + ".dial",
-             unknown_name("Service", arm.dial.name, names_of(topology.services)));
+    if (!pod && !log.faulty_itself("topology.services")) {
+      if (!topology.services.contains(arm.dial.name)) {
+        refuse(log, path + ".dial",
+               unknown_name("Service", arm.dial.name, names_of(topology.services)));
+      } else if (!log.faulty(join_path("topology.services", arm.dial.name))) {
+        check_service(scenario, arm, path, log);
+      }
     }
   }
-  if (log.faulty(path + ".from") || !pods_known) return;
+  if (log.faulty(path + ".from") || !pods_known || is_outside(arm)) return;
   if (!topology.pods.contains(arm.from)) {
     refuse(log, path + ".from", unknown_name("group of pods", arm.from, names_of(topology.pods)));
   } else if (!log.faulty(path + ".dial") && servers_of(scenario, arm) == arm.from) {
@@ -69,12 +136,15 @@ void check_ends(const Scenario& scenario, const ArmSpec& arm, const std::string&
 // The arm another is compared with where it does not say: a Service arm with its companion, which
 // dials the pod under the same rules, and the companion with the arm that has no datapath at all.
 std::optional<std::string> companion_of(const Scenario& scenario, const ArmSpec& arm) {
-  const bool service = arm.dial.kind == DialTarget::Kind::service;
+  const bool service = arm.dial.kind != DialTarget::Kind::pod;
   if (!service && !arm.in) return std::nullopt;
   const DialTarget pod{.kind = DialTarget::Kind::pod, .name = servers_of(scenario, arm)};
   const auto in = service ? arm.in : std::nullopt;
   for (const auto& other : scenario.arms) {
-    if (other.dial == pod && other.in == in && other.from == arm.from) return other.name;
+    if (other.dial == pod && other.in == in && other.from == arm.from &&
+        other.family == arm.family) {
+      return other.name;
+    }
   }
   return std::nullopt;
 }

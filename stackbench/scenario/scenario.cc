@@ -2,6 +2,9 @@
 #include "stackbench/scenario/scenario.h"
 
 #include <algorithm>
+#include <array>
+#include <charconv>
+#include <utility>
 
 namespace stackbench {
 
@@ -32,21 +35,40 @@ namespace base {
 using stackbench::Bound;
 using stackbench::DialTarget;
 
+constexpr std::array dial_kinds{
+    std::pair{DialTarget::Kind::pod, std::string_view("pod")},
+    std::pair{DialTarget::Kind::service, std::string_view("service")},
+    std::pair{DialTarget::Kind::node_port, std::string_view("node_port")},
+    std::pair{DialTarget::Kind::load_balancer, std::string_view("load_balancer")}};
+
 Result<DialTarget> StringScalar<DialTarget>::parse(std::string_view text) {
+  const auto refused = fail(ErrorKind::input, "expected {}, got \"{}\"", example, text);
   const auto slash = text.find('/');
-  if (slash != std::string_view::npos) {
-    const auto kind = text.substr(0, slash);
-    const auto name = text.substr(slash + 1);
-    if (stackbench::is_label(name) && (kind == "pod" || kind == "service")) {
-      return DialTarget{kind == "pod" ? DialTarget::Kind::pod : DialTarget::Kind::service,
-                        std::string(name)};
+  if (slash == std::string_view::npos) return refused;
+  const auto kind = std::ranges::find(dial_kinds, text.substr(0, slash),
+                                      &std::pair<DialTarget::Kind, std::string_view>::second);
+  if (kind == dial_kinds.end()) return refused;
+  DialTarget target{.kind = kind->first, .name = std::string(text.substr(slash + 1))};
+  if (target.kind == DialTarget::Kind::node_port) {
+    const auto at = target.name.find('@');
+    if (at == std::string::npos) return refused;
+    const std::string_view digits = std::string_view(target.name).substr(at + 1);
+    const auto* const end = digits.data() + digits.size();
+    const auto [rest, code] = std::from_chars(digits.data(), end, target.node);
+    if (code != std::errc() || rest != end || target.node < 1 || digits.front() == '0') {
+      return refused;
     }
+    target.name.resize(at);
   }
-  return fail(ErrorKind::input, "expected {}, got \"{}\"", example, text);
+  if (!stackbench::is_label(target.name)) return refused;
+  return target;
 }
 
 std::string StringScalar<DialTarget>::format(const DialTarget& value) {
-  return (value.kind == DialTarget::Kind::pod ? "pod/" : "service/") + value.name;
+  const auto kind = std::ranges::find(dial_kinds, value.kind,
+                                      &std::pair<DialTarget::Kind, std::string_view>::first);
+  const std::string text = fmt::format("{}/{}", kind->second, value.name);
+  return value.kind == DialTarget::Kind::node_port ? fmt::format("{}@{}", text, value.node) : text;
 }
 
 Result<Bound> StringScalar<Bound>::parse(std::string_view text) {

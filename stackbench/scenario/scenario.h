@@ -20,12 +20,14 @@ enum class CheckKind {
   translated_at,  // each arm is translated where its datapath promises
 };
 
-// What an arm dials: `pod/web`, each connection one of its pods at random, or `service/web`, which
-// chooses likewise.
+// What an arm dials: `pod/web`, each connection one of its pods at random; or a Service, which
+// chooses likewise, by its ClusterIP (`service/web`), its port at a node (`node_port/web@2`) or its
+// load balancer's address (`load_balancer/web`).
 struct DialTarget {
-  enum class Kind { pod, service };
+  enum class Kind { pod, service, node_port, load_balancer };
   Kind kind = Kind::pod;
   std::string name;
+  int node = 0;  // of a node_port, from 1
   bool operator==(const DialTarget&) const = default;
 };
 
@@ -60,7 +62,8 @@ struct ArmSpec {
   std::optional<std::string> in;  // an environment; absent: one without any datapath
   DialTarget dial;
   std::string from = "client";
-  std::optional<std::string> relative_to;  // the arm it is compared with; absent: resolved
+  std::optional<base::AddressFamily> family = {};  // absent: the scenario's
+  std::optional<std::string> relative_to;          // the arm it is compared with; absent: resolved
 };
 
 template <typename Visit, base::SelfOf<ArmSpec> Self>
@@ -68,7 +71,9 @@ void describe(Visit& visit, Self& self) {
   visit("name", self.name, {.doc = "What the report calls it.", .required = true});
   visit("in", self.in, {.doc = "The environment it runs in; absent: no datapath at all."});
   visit("dial", self.dial, {.doc = "What the client dials.", .required = true});
-  visit("from", self.from, {.doc = "The pods the client runs in."});
+  visit("from", self.from,
+        {.doc = "The pods the client runs in, or external: outside the cluster."});
+  visit("family", self.family, {.doc = "The address family it dials. Absent: the scenario's."});
   visit("relative_to", self.relative_to,
         {.doc = "The arm it is compared with. Absent: a Service arm is compared with the arm that "
                 "dials the pod in the same environment, that one with the arm outside any."});
@@ -178,8 +183,11 @@ template <>
 struct base::StringScalar<stackbench::DialTarget> {
   static Result<stackbench::DialTarget> parse(std::string_view text);
   static std::string format(const stackbench::DialTarget& value);
-  static constexpr std::string_view pattern = "^(pod|service)/[a-z0-9]([a-z0-9-]*[a-z0-9])?$";
-  static constexpr std::string_view example = "pod/web or service/web";
+  static constexpr std::string_view pattern =
+      "^((pod|service|load_balancer)/[a-z0-9]([a-z0-9-]*[a-z0-9])?|"
+      "node_port/[a-z0-9]([a-z0-9-]*[a-z0-9])?@[1-9][0-9]?)$";
+  static constexpr std::string_view example =
+      "pod/web, service/web, node_port/web@2 or load_balancer/web";
 };
 
 template <>

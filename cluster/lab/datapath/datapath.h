@@ -3,6 +3,8 @@
 // and spans its nodes; a datapath lives in its own file, named as a scenario spells it.
 #pragma once
 
+#include <chrono>
+#include <cstdint>
 #include <functional>
 #include <memory>
 #include <string>
@@ -20,6 +22,7 @@ namespace cluster {
 struct Backend {
   base::Endpoint endpoint;  // the pod's address and targetPort
   std::string pod;          // "web-0"; empty where the EndpointSlice names none
+  std::string node = {};    // "node2", where it runs; empty where the EndpointSlice names none
 
   bool operator==(const Backend&) const = default;
 };
@@ -33,6 +36,11 @@ struct ServiceEntry {
   base::Endpoint cluster;         // the Service's ClusterIP and port
   std::vector<Backend> backends;  // ready ones, ascending by endpoint; empty: connects are refused
   std::string in_namespace = "default";
+  std::uint16_t node_port = 0;                       // at every node; 0: none
+  std::vector<base::IpAddress> load_balancer_ips{};  // of this family; offered at the cluster port
+  // externalTrafficPolicy Local: who comes from outside meets pods of the node it came to, or none.
+  bool external_local = false;
+  std::chrono::seconds affinity{0};  // sessionAffinity ClientIP, for so long; 0: none
 
   bool operator==(const ServiceEntry&) const = default;
 };
@@ -92,6 +100,14 @@ class Datapath {
   // Never fails; what could not be learnt is left out.
   [[nodiscard]] virtual base::Json facts() const = 0;
 };
+
+// Where a client inside reaches this port: the ClusterIP, the load balancer's addresses, the
+// NodePort at each of `nodes`.
+[[nodiscard]] std::vector<base::Endpoint> frontends_of(const ServiceEntry& entry,
+                                                       const std::vector<DatapathNode>& nodes);
+
+// Those of an entry's backends that run on `node`.
+[[nodiscard]] std::vector<Backend> backends_on(const ServiceEntry& entry, std::string_view node);
 
 // Every datapath is made by a function of this shape, declared in its own header:
 //   base::Result<std::unique_ptr<Datapath>> make_<kind>_datapath(const std::vector<DatapathNode>&

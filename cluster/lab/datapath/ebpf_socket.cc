@@ -65,17 +65,22 @@ std::optional<std::size_t> free_bucket(const std::vector<SocketTableEntry>& entr
 
 // The table with this many buckets, or nothing when a Service finds no place in so few.
 std::optional<std::vector<SocketTableEntry>> lay_out(const ServiceTable& table,
+                                                     const std::vector<DatapathNode>& nodes,
                                                      std::size_t buckets) {
   std::vector<SocketTableEntry> entries{
       {.endpoint = {}, .first = 0, .count = static_cast<__u32>(buckets)}};
   entries.resize(1 + buckets);
   for (const auto& entry : table.entries) {
-    const auto service = to_wire(entry.cluster, entry.protocol);
-    const auto place = free_bucket(entries, buckets, service);
-    if (!place) return std::nullopt;
-    entries[*place] = {.endpoint = service,
-                       .first = static_cast<__u32>(entries.size()),
-                       .count = static_cast<__u32>(entry.backends.size())};
+    // Wherever it is dialled, the backends are the same: externalTrafficPolicy is for clients
+    // outside, whom this datapath does not meet.
+    for (const auto& frontend : frontends_of(entry, nodes)) {
+      const auto service = to_wire(frontend, entry.protocol);
+      const auto place = free_bucket(entries, buckets, service);
+      if (!place) return std::nullopt;
+      entries[*place] = {.endpoint = service,
+                         .first = static_cast<__u32>(entries.size()),
+                         .count = static_cast<__u32>(entry.backends.size())};
+    }
     for (const auto& backend : entry.backends) {
       entries.push_back(
           {.endpoint = to_wire(backend.endpoint, entry.protocol), .first = 0, .count = 0});
@@ -84,12 +89,19 @@ std::optional<std::vector<SocketTableEntry>> lay_out(const ServiceTable& table,
   return entries;
 }
 
-base::Result<> check(const ServiceTable& table) {
+base::Result<> check(const ServiceTable& table, const std::vector<DatapathNode>& nodes) {
   std::set<std::pair<Protocol, base::Endpoint>> seen;
   for (const auto& entry : table.entries) {
-    if (!seen.emplace(entry.protocol, entry.cluster).second) {
-      return base::fail(base::ErrorKind::input, "ebpf_socket: two Service ports at {}/{}",
-                        entry.cluster, base::enum_name(entry.protocol));
+    for (const auto& frontend : frontends_of(entry, nodes)) {
+      if (!seen.emplace(entry.protocol, frontend).second) {
+        return base::fail(base::ErrorKind::input, "ebpf_socket: two Service ports at {}/{}",
+                          frontend, base::enum_name(entry.protocol));
+      }
+    }
+    if (entry.affinity.count() > 0) {
+      return base::fail(base::ErrorKind::missing,
+                        "ebpf_socket: Service {}: sessionAffinity ClientIP is not implemented",
+                        entry.service);
     }
     for (const auto& backend : entry.backends) {
       if (backend.endpoint.address.family != entry.cluster.address.family) {
@@ -110,6 +122,7 @@ class EbpfSocketDatapath final : public Datapath {
     std::random_device random;
     datapath->skeleton_->rodata->seed = std::uint64_t{random()} << 32 | random();
     RETURN_IF_ERROR(base::load_skeleton(*datapath->skeleton_, "ebpf_socket"));
+    datapath->nodes_ = nodes;
     RETURN_IF_ERROR(datapath->publish({}));
     for (const auto& node : nodes) RETURN_IF_ERROR(datapath->attach(node));
     return datapath;
@@ -132,6 +145,7 @@ class EbpfSocketDatapath final : public Datapath {
   [[nodiscard]] std::array<bpf_program*, 8> programs() const;
 
   base::UniqueSkeleton<ebpf_socket_bpf> skeleton_;
+  std::vector<DatapathNode> nodes_;
   std::vector<UniqueLink> links_;
   ServiceTable table_;
 };
@@ -168,10 +182,10 @@ base::Result<> EbpfSocketDatapath::attach(const DatapathNode& node) {
 }
 
 base::Result<> EbpfSocketDatapath::publish(const ServiceTable& table) {
-  RETURN_IF_ERROR(check(table));
+  RETURN_IF_ERROR(check(table, nodes_));
   auto buckets = std::bit_ceil(2 * table.entries.size() + 1);
-  auto entries = lay_out(table, buckets);
-  while (!entries) entries = lay_out(table, buckets *= 2);
+  auto entries = lay_out(table, nodes_, buckets);
+  while (!entries) entries = lay_out(table, nodes_, buckets *= 2);
 
   bpf_map_create_opts options{};
   options.sz = sizeof(options);

@@ -99,40 +99,151 @@ std::string nodeports_jump(AddressFamily family) {
       family == AddressFamily::ipv6 ? " ! -d ::1/128" : "");
 }
 
-// One Service port with backends: the way from KUBE-SERVICES to a translated destination.
-void add_service(TableText& nat, const ServiceEntry& entry, std::string_view cluster_cidr) {
-  const std::string chain = iptables_service_chain(entry);
-  const std::string name = service_port_name(entry);
+// The match every rule of a Service port has in common: its protocol and the port dialled.
+std::string match_of(const ServiceEntry& entry, std::uint16_t port) {
   const auto protocol = rule_protocol(entry.protocol);
-  const int prefix = entry.cluster.address.host_prefix();
-  nat.chains += fmt::format(":{} - [0:0]\n", chain);
-  nat.rule(
-      "-A KUBE-SERVICES -m comment --comment \"{} cluster IP\" -m {} -p {} -d {}/{} "
-      "--dport {} -j {}",
-      name, protocol, protocol, entry.cluster.address, prefix, entry.cluster.port, chain);
-  nat.rule(
-      "-A {} -m comment --comment \"{} cluster IP\" -m {} -p {} -d {}/{} --dport {} ! -s {} "
-      "-j KUBE-MARK-MASQ",
-      chain, name, protocol, protocol, entry.cluster.address, prefix, entry.cluster.port,
-      cluster_cidr);
-  for (std::size_t i = 0; i < entry.backends.size(); ++i) {
-    const auto& backend = entry.backends[i];
-    const std::string endpoint_chain = iptables_endpoint_chain(entry, backend);
-    const std::size_t left = entry.backends.size() - i;
+  return fmt::format("-m {} -p {} --dport {}", protocol, protocol, port);
+}
+
+// The same with the address dialled, in the order kube-proxy writes it.
+std::string match_of(const ServiceEntry& entry, const base::IpAddress& address) {
+  const auto protocol = rule_protocol(entry.protocol);
+  return fmt::format("-m {} -p {} -d {}/{} --dport {}", protocol, protocol, address,
+                     address.host_prefix(), entry.cluster.port);
+}
+
+// A chain that chooses among these backends.
+void add_choice(TableText& nat, const ServiceEntry& entry, const std::string& chain,
+                const std::vector<Backend>& backends) {
+  const std::string name = service_port_name(entry);
+  if (entry.affinity.count() > 0) {
+    // Whoever was sent to a backend lately goes there again.
+    for (const auto& backend : backends) {
+      const std::string endpoint_chain = iptables_endpoint_chain(entry, backend);
+      nat.rule(
+          "-A {} -m comment --comment \"{} -> {}\" -m recent --name {} --rcheck --seconds {} "
+          "--reap -j {}",
+          chain, name, backend.endpoint, endpoint_chain, entry.affinity.count(), endpoint_chain);
+    }
+  }
+  for (std::size_t i = 0; i < backends.size(); ++i) {
+    const std::size_t left = backends.size() - i;
     // The k-th is taken with probability 1/(n-k+1) of what got so far; the last takes the rest.
     const std::string chance =
         left == 1 ? ""
                   : fmt::format(" -m statistic --mode random --probability {:.10f}",
                                 1.0 / static_cast<double>(left));
-    nat.rule("-A {} -m comment --comment \"{} -> {}\"{} -j {}", chain, name, backend.endpoint,
-             chance, endpoint_chain);
-    nat.chains += fmt::format(":{} - [0:0]\n", endpoint_chain);
-    // A pod that reaches itself through its Service must see another source than itself.
-    nat.rule("-A {} -m comment --comment \"{}\" -s {}/{} -j KUBE-MARK-MASQ", endpoint_chain, name,
-             backend.endpoint.address, prefix);
-    nat.rule("-A {} -m comment --comment \"{}\" -m {} -p {} -j DNAT --to-destination {}",
-             endpoint_chain, name, protocol, protocol, backend.endpoint);
+    nat.rule("-A {} -m comment --comment \"{} -> {}\"{} -j {}", chain, name, backends[i].endpoint,
+             chance, iptables_endpoint_chain(entry, backends[i]));
   }
+}
+
+// The chain that translates to one backend.
+void add_endpoint(TableText& nat, const ServiceEntry& entry, const Backend& backend) {
+  const std::string chain = iptables_endpoint_chain(entry, backend);
+  const std::string name = service_port_name(entry);
+  const auto protocol = rule_protocol(entry.protocol);
+  nat.chains += fmt::format(":{} - [0:0]\n", chain);
+  // A pod that reaches itself through its Service must see another source than itself.
+  nat.rule("-A {} -m comment --comment \"{}\" -s {}/{} -j KUBE-MARK-MASQ", chain, name,
+           backend.endpoint.address, backend.endpoint.address.host_prefix());
+  const std::string remember =
+      entry.affinity.count() > 0 ? fmt::format(" -m recent --name {} --set", chain) : "";
+  nat.rule("-A {} -m comment --comment \"{}\"{} -m {} -p {} -j DNAT --to-destination {}", chain,
+           name, remember, protocol, protocol, backend.endpoint);
+}
+
+// What comes to a NodePort or to a load balancer's address, and what becomes of it by
+// externalTrafficPolicy.
+void add_external(TableText& nat, TableText& filter, const ServiceEntry& entry,
+                  const DatapathNode& node, std::string_view cluster_cidr) {
+  const std::string name = service_port_name(entry);
+  const std::string cluster_chain = iptables_service_chain(entry);
+  const std::string external_chain = iptables_external_chain(entry);
+  const auto local = backends_on(entry, node.name);
+  nat.chains += fmt::format(":{} - [0:0]\n", external_chain);
+  for (const auto& address : entry.load_balancer_ips) {
+    nat.rule("-A KUBE-SERVICES -m comment --comment \"{} loadbalancer IP\" {} -j {}", name,
+             match_of(entry, address), external_chain);
+  }
+  if (entry.node_port != 0) {
+    nat.rule("-A KUBE-NODEPORTS -m comment --comment \"{}\" {} -j {}", name,
+             match_of(entry, entry.node_port), external_chain);
+  }
+  if (!entry.external_local) {
+    // The pod may be on another node, and its reply must come back by this one.
+    nat.rule(
+        "-A {} -m comment --comment \"masquerade traffic for {} external destinations\" "
+        "-j KUBE-MARK-MASQ",
+        external_chain, name);
+    nat.rule("-A {} -j {}", external_chain, cluster_chain);
+    return;
+  }
+  // Pods and the node itself are served as if they had gone out to the load balancer and back.
+  nat.rule("-A {} -m comment --comment \"pod traffic for {} external destinations\" -s {} -j {}",
+           external_chain, name, cluster_cidr, cluster_chain);
+  nat.rule(
+      "-A {} -m comment --comment \"masquerade LOCAL traffic for {} external destinations\" "
+      "-m addrtype --src-type LOCAL -j KUBE-MARK-MASQ",
+      external_chain, name);
+  nat.rule(
+      "-A {} -m comment --comment \"route LOCAL traffic for {} external destinations\" "
+      "-m addrtype --src-type LOCAL -j {}",
+      external_chain, name, cluster_chain);
+  if (!local.empty()) {
+    const std::string local_chain = iptables_local_chain(entry);
+    nat.rule("-A {} -j {}", external_chain, local_chain);
+    nat.chains += fmt::format(":{} - [0:0]\n", local_chain);
+    add_choice(nat, entry, local_chain, local);
+    return;
+  }
+  for (const auto& address : entry.load_balancer_ips) {
+    filter.rule(
+        "-A KUBE-EXTERNAL-SERVICES -m comment --comment \"{} has no local endpoints\" {} -j DROP",
+        name, match_of(entry, address));
+  }
+  if (entry.node_port != 0) {
+    filter.rule(
+        "-A KUBE-EXTERNAL-SERVICES -m comment --comment \"{} has no local endpoints\" "
+        "-m addrtype --dst-type LOCAL {} -j DROP",
+        name, match_of(entry, entry.node_port));
+  }
+}
+
+bool is_external(const ServiceEntry& entry) {
+  return entry.node_port != 0 || !entry.load_balancer_ips.empty();
+}
+
+// One Service port with backends: the way from KUBE-SERVICES to a translated destination.
+void add_service(TableText& nat, TableText& filter, const ServiceEntry& entry,
+                 const DatapathNode& node, std::string_view cluster_cidr) {
+  const std::string chain = iptables_service_chain(entry);
+  const std::string name = service_port_name(entry);
+  nat.chains += fmt::format(":{} - [0:0]\n", chain);
+  nat.rule("-A KUBE-SERVICES -m comment --comment \"{} cluster IP\" {} -j {}", name,
+           match_of(entry, entry.cluster.address), chain);
+  if (is_external(entry)) add_external(nat, filter, entry, node, cluster_cidr);
+  nat.rule("-A {} -m comment --comment \"{} cluster IP\" {} ! -s {} -j KUBE-MARK-MASQ", chain, name,
+           match_of(entry, entry.cluster.address), cluster_cidr);
+  add_choice(nat, entry, chain, entry.backends);
+  for (const auto& backend : entry.backends) add_endpoint(nat, entry, backend);
+}
+
+// One Service port that nobody answers: refused wherever it is dialled.
+void refuse_service(TableText& filter, const ServiceEntry& entry) {
+  const std::string name = service_port_name(entry);
+  filter.rule("-A KUBE-SERVICES -m comment --comment \"{} has no endpoints\" {} -j REJECT", name,
+              match_of(entry, entry.cluster.address));
+  for (const auto& address : entry.load_balancer_ips) {
+    filter.rule(
+        "-A KUBE-EXTERNAL-SERVICES -m comment --comment \"{} has no endpoints\" {} -j REJECT", name,
+        match_of(entry, address));
+  }
+  if (entry.node_port == 0) return;
+  filter.rule(
+      "-A KUBE-EXTERNAL-SERVICES -m comment --comment \"{} has no endpoints\" "
+      "-m addrtype --dst-type LOCAL {} -j REJECT",
+      name, match_of(entry, entry.node_port));
 }
 
 class IptablesDatapath : public Datapath {
@@ -142,10 +253,8 @@ class IptablesDatapath : public Datapath {
 
   Result<> sync(const ServiceTable& table) override {
     return sync_.sync(table, [&](const DatapathNode& node) -> std::vector<RuleSync::Load> {
-      return {{{"iptables-restore"},
-               iptables_rules(table, AddressFamily::ipv4, node.cluster_cidr_ipv4)},
-              {{"ip6tables-restore"},
-               iptables_rules(table, AddressFamily::ipv6, node.cluster_cidr_ipv6)}};
+      return {{{"iptables-restore"}, iptables_rules(table, AddressFamily::ipv4, node)},
+              {{"ip6tables-restore"}, iptables_rules(table, AddressFamily::ipv6, node)}};
     });
   }
 
@@ -170,22 +279,19 @@ class IptablesDatapath : public Datapath {
 }  // namespace
 
 std::string iptables_rules(const ServiceTable& table, AddressFamily family,
-                           std::string_view cluster_cidr) {
+                           const DatapathNode& node) {
+  const std::string_view cluster_cidr =
+      family == AddressFamily::ipv4 ? node.cluster_cidr_ipv4 : node.cluster_cidr_ipv6;
   TableText filter{.chains = std::string(filter_start), .rules = std::string(filter_jumps)};
   if (family == AddressFamily::ipv4) filter.rules += localnet_firewall;
   TableText nat{.chains = std::string(nat_start), .rules = std::string(nat_jumps)};
   for (const auto& entry : table.entries) {
     if (entry.cluster.address.family != family) continue;
-    if (!entry.backends.empty()) {
-      add_service(nat, entry, cluster_cidr);
-      continue;
+    if (entry.backends.empty()) {
+      refuse_service(filter, entry);
+    } else {
+      add_service(nat, filter, entry, node, cluster_cidr);
     }
-    const auto protocol = rule_protocol(entry.protocol);
-    filter.rule(
-        "-A KUBE-SERVICES -m comment --comment \"{} has no endpoints\" -m {} -p {} -d "
-        "{}/{} --dport {} -j REJECT",
-        service_port_name(entry), protocol, protocol, entry.cluster.address,
-        entry.cluster.address.host_prefix(), entry.cluster.port);
   }
   return fmt::format("*filter\n{}{}COMMIT\n*nat\n{}{}{}COMMIT\n", filter.chains, filter.rules,
                      nat.chains, nat.rules, nodeports_jump(family));

@@ -27,9 +27,9 @@ namespace cluster {
 [[nodiscard]] base::Result<std::unique_ptr<Datapath>> make_iptables_datapath(
     const std::vector<DatapathNode>& nodes);
 
-// The input of iptables-restore (or ip6tables-restore): both tables, whole. Entries of the other
-// family are passed over. `cluster_cidr` is where pods are: others are masqueraded.
+// The input of iptables-restore (or ip6tables-restore) on this node: both tables, whole. Entries of
+// the other family are passed over.
 [[nodiscard]] std::string iptables_rules(const ServiceTable& table, base::AddressFamily family,
-                                         std::string_view cluster_cidr);
+                                         const DatapathNode& node);
 
 }  // namespace cluster

@@ -36,9 +36,22 @@ std::string nftables_base(std::string_view prefix, const std::string& name) {
   return std::string(prefix) + base;
 }
 
+std::string iptables_chain(std::string_view prefix, const ServiceEntry& entry) {
+  return std::string(prefix) +
+         short_hash(fmt::format("{}{}", service_port_name(entry), rule_protocol(entry.protocol)),
+                    16);
+}
+
 std::string readable_name(const ServiceEntry& entry) {
   return fmt::format("{}/{}/{}/{}", entry.in_namespace, entry.service,
                      rule_protocol(entry.protocol), entry.port_name);
+}
+
+std::string readable_name(const ServiceEntry& entry, const Backend& backend) {
+  // nft's names may not hold colons.
+  std::string address = backend.endpoint.address.to_string();
+  std::replace(address.begin(), address.end(), ':', '.');
+  return fmt::format("{}__{}/{}", readable_name(entry), address, backend.endpoint.port);
 }
 
 }  // namespace
@@ -53,9 +66,15 @@ std::string_view rule_protocol(Protocol protocol) {
 }
 
 std::string iptables_service_chain(const ServiceEntry& entry) {
-  return "KUBE-SVC-" +
-         short_hash(fmt::format("{}{}", service_port_name(entry), rule_protocol(entry.protocol)),
-                    16);
+  return iptables_chain("KUBE-SVC-", entry);
+}
+
+std::string iptables_local_chain(const ServiceEntry& entry) {
+  return iptables_chain("KUBE-SVL-", entry);
+}
+
+std::string iptables_external_chain(const ServiceEntry& entry) {
+  return iptables_chain("KUBE-EXT-", entry);
 }
 
 std::string iptables_endpoint_chain(const ServiceEntry& entry, const Backend& backend) {
@@ -68,12 +87,20 @@ std::string nftables_service_chain(const ServiceEntry& entry) {
   return nftables_base("service-", readable_name(entry));
 }
 
+std::string nftables_local_chain(const ServiceEntry& entry) {
+  return nftables_base("local-", readable_name(entry));
+}
+
+std::string nftables_external_chain(const ServiceEntry& entry) {
+  return nftables_base("external-", readable_name(entry));
+}
+
 std::string nftables_endpoint_chain(const ServiceEntry& entry, const Backend& backend) {
-  // nft's names may not hold colons.
-  std::string address = backend.endpoint.address.to_string();
-  std::replace(address.begin(), address.end(), ':', '.');
-  return nftables_base(
-      "endpoint-", fmt::format("{}__{}/{}", readable_name(entry), address, backend.endpoint.port));
+  return nftables_base("endpoint-", readable_name(entry, backend));
+}
+
+std::string nftables_affinity_set(const ServiceEntry& entry, const Backend& backend) {
+  return nftables_base("affinity-", readable_name(entry, backend));
 }
 
 }  // namespace cluster

@@ -101,30 +101,133 @@ std::string collection(std::string_view kind, std::string_view name, std::string
   return text + "  }\n";
 }
 
-std::string service_chains(const ServiceEntry& entry, std::string_view ip,
-                           std::string_view cluster_cidr) {
-  const auto protocol = rule_protocol(entry.protocol);
-  std::string text;
+// What makes up one family's table, chain by chain and element by element.
+struct TableText {
+  std::string_view ip;            // "ip" or "ip6"
+  std::string address_type;       // "ipv4_addr"
+  std::string_view cluster_cidr;  // where pods are
+  std::set<std::string> cluster_ips = {};
+  std::set<std::string> service_ips = {};
+  std::set<std::string> node_ports = {};
+  std::set<std::string> no_endpoint_services = {};
+  std::set<std::string> no_endpoint_node_ports = {};
+  std::string affinity_sets = {};
+  std::string chains = {};
+};
+
+std::string service_key(const ServiceEntry& entry, const base::IpAddress& address) {
+  return fmt::format("{} . {} . {}", address, rule_protocol(entry.protocol), entry.cluster.port);
+}
+
+std::string node_port_key(const ServiceEntry& entry) {
+  return fmt::format("{} . {}", rule_protocol(entry.protocol), entry.node_port);
+}
+
+bool is_external(const ServiceEntry& entry) {
+  return entry.node_port != 0 || !entry.load_balancer_ips.empty();
+}
+
+// The rules that choose among these backends.
+std::string choice_rules(const ServiceEntry& entry, const TableText& table,
+                         const std::vector<Backend>& backends) {
+  std::string rules;
   std::vector<std::string> choices;
-  for (std::size_t i = 0; i < entry.backends.size(); ++i) {
-    const auto& backend = entry.backends[i];
-    const std::string chain = nftables_endpoint_chain(entry, backend);
-    // A pod that reaches itself through its Service must see another source than itself.
-    text += fmt::format(
-        "  chain {} {{\n"
-        "    {} saddr {} jump mark-for-masquerade\n"
-        "    meta l4proto {} dnat to {}\n"
-        "  }}\n",
-        chain, ip, backend.endpoint.address, protocol, backend.endpoint);
+  for (std::size_t i = 0; i < backends.size(); ++i) {
+    const std::string chain = nftables_endpoint_chain(entry, backends[i]);
+    if (entry.affinity.count() > 0) {
+      // Whoever was sent to a backend lately goes there again.
+      rules += fmt::format("    {} saddr @{} goto {}\n", table.ip,
+                           nftables_affinity_set(entry, backends[i]), chain);
+    }
     choices.push_back(fmt::format("{} : goto {}", i, chain));
   }
-  return text + fmt::format(
-                    "  chain {} {{\n"
-                    "    {} daddr {} {} dport {} {} saddr != {} jump mark-for-masquerade\n"
-                    "    numgen random mod {} vmap {{ {} }}\n"
-                    "  }}\n",
-                    nftables_service_chain(entry), ip, entry.cluster.address, protocol,
-                    entry.cluster.port, ip, cluster_cidr, choices.size(), fmt::join(choices, ", "));
+  return rules + fmt::format("    numgen random mod {} vmap {{ {} }}\n", choices.size(),
+                             fmt::join(choices, ", "));
+}
+
+// The chain that translates to one backend, and the set of clients that stay with it.
+void add_endpoint(TableText& table, const ServiceEntry& entry, const Backend& backend) {
+  std::string remember;
+  if (entry.affinity.count() > 0) {
+    const std::string set = nftables_affinity_set(entry, backend);
+    remember = fmt::format("    update @{} {{ {} saddr }}\n", set, table.ip);
+    table.affinity_sets +=
+        fmt::format("  set {} {{\n    type {}\n    flags dynamic,timeout\n    timeout {}s\n  }}\n",
+                    set, table.address_type, entry.affinity.count());
+  }
+  // A pod that reaches itself through its Service must see another source than itself.
+  table.chains += fmt::format(
+      "  chain {} {{\n"
+      "    {} saddr {} jump mark-for-masquerade\n"
+      "{}"
+      "    meta l4proto {} dnat to {}\n"
+      "  }}\n",
+      nftables_endpoint_chain(entry, backend), table.ip, backend.endpoint.address, remember,
+      rule_protocol(entry.protocol), backend.endpoint);
+}
+
+// What comes to a NodePort or to a load balancer's address, and what becomes of it by
+// externalTrafficPolicy.
+void add_external(TableText& table, const ServiceEntry& entry, const DatapathNode& node) {
+  const auto local = backends_on(entry, node.name);
+  const std::string cluster_chain = nftables_service_chain(entry);
+  const std::string chain = nftables_external_chain(entry);
+  const std::string verdict = "goto " + chain;
+  for (const auto& address : entry.load_balancer_ips) {
+    table.service_ips.insert(fmt::format("{} : {}", service_key(entry, address), verdict));
+  }
+  if (entry.node_port != 0) {
+    table.node_ports.insert(fmt::format("{} : {}", node_port_key(entry), verdict));
+  }
+  std::string rules;
+  if (!entry.external_local) {
+    // The pod may be on another node, and its reply must come back by this one.
+    rules = fmt::format("    jump mark-for-masquerade\n    goto {}\n", cluster_chain);
+  } else {
+    // Pods and the node itself are served as if they had gone out to the load balancer and back.
+    rules = fmt::format(
+        "    {} saddr {} goto {} comment \"short-circuit pod traffic\"\n"
+        "    fib saddr type local jump mark-for-masquerade comment \"masquerade local traffic\"\n"
+        "    fib saddr type local goto {} comment \"short-circuit local traffic\"\n",
+        table.ip, table.cluster_cidr, cluster_chain, cluster_chain);
+    if (!local.empty()) rules += fmt::format("    goto {}\n", nftables_local_chain(entry));
+  }
+  if (entry.external_local && !local.empty()) {
+    table.chains += fmt::format("  chain {} {{\n{}  }}\n", nftables_local_chain(entry),
+                                choice_rules(entry, table, local));
+  }
+  table.chains += fmt::format("  chain {} {{\n{}  }}\n", chain, rules);
+  if (!entry.external_local || !local.empty()) return;
+  const std::string dropped = fmt::format(" comment \"{}\" : drop", service_port_name(entry));
+  for (const auto& address : entry.load_balancer_ips) {
+    table.no_endpoint_services.insert(service_key(entry, address) + dropped);
+  }
+  if (entry.node_port != 0) table.no_endpoint_node_ports.insert(node_port_key(entry) + dropped);
+}
+
+void add_service(TableText& table, const ServiceEntry& entry, const DatapathNode& node) {
+  for (const auto& backend : entry.backends) add_endpoint(table, entry, backend);
+  table.chains += fmt::format(
+      "  chain {} {{\n"
+      "    {} daddr {} {} dport {} {} saddr != {} jump mark-for-masquerade\n"
+      "{}"
+      "  }}\n",
+      nftables_service_chain(entry), table.ip, entry.cluster.address, rule_protocol(entry.protocol),
+      entry.cluster.port, table.ip, table.cluster_cidr, choice_rules(entry, table, entry.backends));
+  table.service_ips.insert(fmt::format("{} : goto {}", service_key(entry, entry.cluster.address),
+                                       nftables_service_chain(entry)));
+  if (is_external(entry)) add_external(table, entry, node);
+}
+
+// One Service port that nobody answers: refused wherever it is dialled.
+void refuse_service(TableText& table, const ServiceEntry& entry) {
+  const std::string refused =
+      fmt::format(" comment \"{}\" : goto reject-chain", service_port_name(entry));
+  table.no_endpoint_services.insert(service_key(entry, entry.cluster.address) + refused);
+  for (const auto& address : entry.load_balancer_ips) {
+    table.no_endpoint_services.insert(service_key(entry, address) + refused);
+  }
+  if (entry.node_port != 0) table.no_endpoint_node_ports.insert(node_port_key(entry) + refused);
 }
 
 class NftablesDatapath : public Datapath {
@@ -135,8 +238,8 @@ class NftablesDatapath : public Datapath {
   Result<> sync(const ServiceTable& table) override {
     return sync_.sync(table, [&](const DatapathNode& node) -> std::vector<RuleSync::Load> {
       return {{{"nft", "-f", "-"},
-               nftables_rules(table, AddressFamily::ipv4, node.cluster_cidr_ipv4, node.ipv4) +
-                   nftables_rules(table, AddressFamily::ipv6, node.cluster_cidr_ipv6, node.ipv6)}};
+               nftables_rules(table, AddressFamily::ipv4, node) +
+                   nftables_rules(table, AddressFamily::ipv6, node)}};
     });
   }
 
@@ -154,43 +257,39 @@ class NftablesDatapath : public Datapath {
 }  // namespace
 
 std::string nftables_rules(const ServiceTable& table, AddressFamily family,
-                           std::string_view cluster_cidr, const base::IpAddress& node_address) {
+                           const DatapathNode& node) {
   const bool ipv4 = family == AddressFamily::ipv4;
-  const std::string_view ip = ipv4 ? "ip" : "ip6";
-  const std::string address = ipv4 ? "ipv4_addr" : "ipv6_addr";
-  const std::string service_key = address + " . inet_proto . inet_service : verdict";
-  const std::string_view service_cidr =
-      ipv4 ? addresses::service_cidr_ipv4 : addresses::service_cidr_ipv6;
-  const std::string node_port_key = "inet_proto . inet_service : verdict";
-
-  std::string chains;
-  std::set<std::string> cluster_ips, service_ips, no_endpoints;
+  TableText text{.ip = ipv4 ? "ip" : "ip6",
+                 .address_type = ipv4 ? "ipv4_addr" : "ipv6_addr",
+                 .cluster_cidr = ipv4 ? node.cluster_cidr_ipv4 : node.cluster_cidr_ipv6};
   for (const auto& entry : table.entries) {
     if (entry.cluster.address.family != family) continue;
-    cluster_ips.insert(entry.cluster.address.to_string());
-    const std::string key = fmt::format("{} . {} . {}", entry.cluster.address,
-                                        rule_protocol(entry.protocol), entry.cluster.port);
+    text.cluster_ips.insert(entry.cluster.address.to_string());
     if (entry.backends.empty()) {
-      no_endpoints.insert(
-          fmt::format("{} comment \"{}\" : goto reject-chain", key, service_port_name(entry)));
-      continue;
+      refuse_service(text, entry);
+    } else {
+      add_service(text, entry, node);
     }
-    chains += service_chains(entry, ip, cluster_cidr);
-    service_ips.insert(fmt::format("{} : goto {}", key, nftables_service_chain(entry)));
   }
+  const std::string service_type = text.address_type + " . inet_proto . inet_service : verdict";
+  const std::string_view node_port_type = "inet_proto . inet_service : verdict";
+  const auto& node_address = ipv4 ? node.ipv4 : node.ipv6;
+  const std::string_view service_cidr =
+      ipv4 ? addresses::service_cidr_ipv4 : addresses::service_cidr_ipv6;
   // Adding first makes the deletion succeed where there is no such table yet.
-  return fmt::format("add table {0} kube-proxy\ndelete table {0} kube-proxy\n", ip) +
-         fmt::format("table {} kube-proxy {{\n  comment \"rules for kube-proxy\"\n", ip) +
-         collection("set", "cluster-ips", address, cluster_ips) +
-         collection("set", "nodeport-ips", address, {node_address.to_string()}) +
-         collection("map", "no-endpoint-services", service_key, no_endpoints) +
-         collection("map", "no-endpoint-nodeports", node_port_key, {}) +
-         collection("map", "firewall-ips", service_key, {}) +
-         collection("map", "service-ips", service_key, service_ips) +
-         collection("map", "service-nodeports", node_port_key, {}) +
-         replace_all(replace_all(std::string(fixed_chains), "@ip ", std::string(ip) + " "),
+  return fmt::format("add table {0} kube-proxy\ndelete table {0} kube-proxy\n", text.ip) +
+         fmt::format("table {} kube-proxy {{\n  comment \"rules for kube-proxy\"\n", text.ip) +
+         collection("set", "cluster-ips", text.address_type, text.cluster_ips) +
+         collection("set", "nodeport-ips", text.address_type, {node_address.to_string()}) +
+         collection("map", "no-endpoint-services", service_type, text.no_endpoint_services) +
+         collection("map", "no-endpoint-nodeports", node_port_type, text.no_endpoint_node_ports) +
+         collection("map", "firewall-ips", service_type, {}) +
+         collection("map", "service-ips", service_type, text.service_ips) +
+         collection("map", "service-nodeports", node_port_type, text.node_ports) +
+         text.affinity_sets +
+         replace_all(replace_all(std::string(fixed_chains), "@ip ", std::string(text.ip) + " "),
                      "@service-cidr", service_cidr) +
-         chains + "}\n";
+         text.chains + "}\n";
 }
 
 Result<std::unique_ptr<Datapath>> make_nftables_datapath(const std::vector<DatapathNode>& nodes) {

@@ -9,8 +9,8 @@
 // error. 0x4000 marks what is masqueraded.
 //
 // Where it differs: kube-proxy edits its table element by element; a sync here deletes and loads
-// it in one transaction, which the kernel applies at one instant as well. Chains for NodePorts and
-// load-balancer firewalls exist where a packet passes them, and are empty.
+// it in one transaction, which the kernel applies at one instant as well. The chain for
+// load-balancer firewalls exists where a packet passes it, and is empty.
 #pragma once
 
 #include <memory>
@@ -27,11 +27,9 @@ namespace cluster {
 [[nodiscard]] base::Result<std::unique_ptr<Datapath>> make_nftables_datapath(
     const std::vector<DatapathNode>& nodes);
 
-// The input of `nft -f -` for one family: deletes the table and makes it anew. Entries of the other
-// family are passed over. `cluster_cidr` is where pods are: others are masqueraded. `node_address`,
-// of this family, is the node's own, where NodePorts would answer.
+// The input of `nft -f -` for one family on this node: deletes the table and makes it anew. Entries
+// of the other family are passed over.
 [[nodiscard]] std::string nftables_rules(const ServiceTable& table, base::AddressFamily family,
-                                         std::string_view cluster_cidr,
-                                         const base::IpAddress& node_address);
+                                         const DatapathNode& node);
 
 }  // namespace cluster

@@ -9,12 +9,12 @@ using base::Result;
 
 // `conntrack -D` exits with 1 when there was no such flow, which is as good.
 Result<> forget(const DatapathNode& node, const LostFlow& flow) {
-  const bool ipv4 = flow.cluster.address.family == base::AddressFamily::ipv4;
-  const auto deleted =
-      node.run({"conntrack", "-D", "-f", ipv4 ? "ipv4" : "ipv6", "-p", "udp", "--orig-dst",
-                flow.cluster.address.to_string(), "--orig-port-dst",
-                std::to_string(flow.cluster.port), "--reply-src", flow.backend.address.to_string()},
-               "");
+  const bool ipv4 = flow.frontend.address.family == base::AddressFamily::ipv4;
+  const auto deleted = node.run(
+      {"conntrack", "-D", "-f", ipv4 ? "ipv4" : "ipv6", "-p", "udp", "--orig-dst",
+       flow.frontend.address.to_string(), "--orig-port-dst", std::to_string(flow.frontend.port),
+       "--reply-src", flow.backend.address.to_string()},
+      "");
   if (deleted ||
       deleted.error().message.find("0 flow entries have been deleted") != std::string::npos) {
     return {};
@@ -26,7 +26,7 @@ Result<> forget(const DatapathNode& node, const LostFlow& flow) {
 
 Result<> RuleSync::sync(const ServiceTable& table,
                         const std::function<std::vector<Load>(const DatapathNode&)>& rules_of) {
-  const auto lost = lost_udp_flows(table_, table);
+  const auto lost = lost_udp_flows(table_, table, nodes_);
   for (std::size_t i = 0; i < nodes_.size(); ++i) {
     const auto& node = nodes_[i];
     auto loads = rules_of(node);
@@ -63,12 +63,15 @@ std::size_t RuleSync::count_lines(std::string_view start) const {
   return count;
 }
 
-std::vector<LostFlow> lost_udp_flows(const ServiceTable& before, const ServiceTable& after) {
-  const auto flows_of = [](const ServiceTable& table) {
+std::vector<LostFlow> lost_udp_flows(const ServiceTable& before, const ServiceTable& after,
+                                     const std::vector<DatapathNode>& nodes) {
+  const auto flows_of = [&](const ServiceTable& table) {
     std::vector<std::pair<base::Endpoint, base::Endpoint>> flows;
     for (const auto& entry : table.entries) {
       if (entry.protocol != Protocol::UDP) continue;
-      for (const auto& backend : entry.backends) flows.push_back({entry.cluster, backend.endpoint});
+      for (const auto& frontend : frontends_of(entry, nodes)) {
+        for (const auto& backend : entry.backends) flows.push_back({frontend, backend.endpoint});
+      }
     }
     std::sort(flows.begin(), flows.end());
     return flows;

@@ -39,9 +39,9 @@ class RuleSync {
   ServiceTable table_;
 };
 
-// A UDP backend that is no longer behind a Service's address.
+// A UDP backend that is no longer behind an address of its Service.
 struct LostFlow {
-  base::Endpoint cluster;
+  base::Endpoint frontend;
   base::Endpoint backend;
 
   bool operator==(const LostFlow&) const = default;
@@ -51,6 +51,7 @@ struct LostFlow {
 // and now has, nothing: a refused flow is not tracked. conntrack keeps a UDP flow's backend as long
 // as packets come, so these flows must be deleted (pkg/proxy/conntrack/cleanup.go).
 [[nodiscard]] std::vector<LostFlow> lost_udp_flows(const ServiceTable& before,
-                                                   const ServiceTable& after);
+                                                   const ServiceTable& after,
+                                                   const std::vector<DatapathNode>& nodes);
 
 }  // namespace cluster
