@@ -202,7 +202,7 @@ TEST(Completion, TheBashScriptCompletesCommandsAndOptions) {
   };
   EXPECT_EQ(complete("stackbench va", 1), "validate\n");
   EXPECT_EQ(complete("stackbench plan --s", 2), "--set\n");
-  EXPECT_EQ(complete("stackbench run scenarios/kp", 2), "scenarios/kpr.yaml\n");
+  EXPECT_EQ(complete("stackbench run scenarios/sm", 2), "scenarios/smoke.yaml\n");
   std::filesystem::remove(path);
 }
 

@@ -27,6 +27,10 @@ Action declare_list(CLI::App&) {
     text += words_of<bench::WaitStrategy>("wait");
     text += words_of<cluster::DatapathKind>("datapaths");
     text += words_of<cluster::ServiceType>("services");
+    text += words_of<base::kube::TrafficPolicy>("policies");
+    text += words_of<base::kube::SessionAffinity>("affinity");
+    text += fmt::format("  {:<12} {}\n", "dial", base::StringScalar<DialTarget>::example);
+    text += fmt::format("  {:<12} a group of pods, or {}\n", "from", cluster::external_client);
     text += words_of<CheckKind>("checks");
     text += words_of<Metric>("metrics");
     text += words_of<cluster::FaultKind>("faults");
