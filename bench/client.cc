@@ -15,7 +15,11 @@ base::Result<> check_message(const char* name, base::Bytes bytes) {
                     header_bytes, max_message_bytes, bytes.count);
 }
 
-base::Result<> check(const WorkloadSpec& spec) {
+base::Result<> check(const ClientJob& job) {
+  const auto& spec = job.workload;
+  if (job.servers.empty()) {
+    return base::fail(base::ErrorKind::input, "servers: expected at least one");
+  }
   RETURN_IF_ERROR(check_message("request", spec.request));
   RETURN_IF_ERROR(check_message("response", spec.response));
   if (spec.connections < 1) {
@@ -31,7 +35,7 @@ base::Result<> check(const WorkloadSpec& spec) {
 }  // namespace
 
 base::Result<ClientResult> run_client(const ClientJob& job, int stop_fd) {
-  RETURN_IF_ERROR(check(job.workload));
+  RETURN_IF_ERROR(check(job));
   ASSIGN_OR_RETURN(const auto pinned, PinnedThread::to(job.cpu));
   const auto wait =
       job.workload.wait.value_or(job.workload.rate ? WaitStrategy::hybrid : WaitStrategy::block);

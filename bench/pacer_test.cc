@@ -5,6 +5,8 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include "bench/server_choice.h"
+
 namespace bench {
 namespace {
 
@@ -127,6 +129,29 @@ TEST(SleepBudget, BlockSleepsToTheDueTimeAndSpinNever) {
   EXPECT_EQ(sleep_budget<WaitStrategy::block>(now, due, true, now), milliseconds(1));
   EXPECT_EQ(sleep_budget<WaitStrategy::block>(due, now, true, now), Duration(0));
   EXPECT_EQ(sleep_budget<WaitStrategy::spin>(now, due, true, now), Duration(0));
+}
+
+// Both come from the invocation's seed. Were they one stream, requests due early in their slot
+// would all go to the first server, and no two close together to the same one.
+TEST(ServerChoice, DoesNotFollowFromWhenARequestIsDue) {
+  const std::vector<base::Endpoint> servers{base::Endpoint::parse("10.0.0.1:1").value(),
+                                            base::Endpoint::parse("10.0.0.2:1").value()};
+  constexpr int requests = 2000;
+  const auto schedule =
+      arrival_schedule(base::RequestRate{1000}, std::chrono::seconds(2), 7).value();
+  ASSERT_EQ(schedule.size(), static_cast<std::size_t>(requests));
+  ServerChoice choice(servers, 7);
+  int early_and_first = 0;
+  int first = 0;
+  for (int i = 0; i < requests; ++i) {
+    const auto offset = schedule[static_cast<std::size_t>(i)] - std::chrono::milliseconds(i);
+    const bool is_first = choice.next().endpoint == servers[0];
+    first += is_first ? 1 : 0;
+    early_and_first += is_first == (offset < std::chrono::microseconds(500)) ? 1 : 0;
+  }
+  // Half each, within six standard deviations of a fair coin.
+  EXPECT_NEAR(first, requests / 2, 135);
+  EXPECT_NEAR(early_and_first, requests / 2, 135);
 }
 
 }  // namespace

@@ -19,8 +19,10 @@ class ServerChoice {
     base::SocketAddress address;
   };
 
-  // `servers`: at least one.
-  ServerChoice(std::span<const base::Endpoint> servers, std::uint64_t seed) : uniform_(seed) {
+  // `servers`: at least one. `seed`: of the invocation; the arrival schedule is drawn from the same
+  // one, so the draws are set apart, or who is asked would follow from when.
+  ServerChoice(std::span<const base::Endpoint> servers, std::uint64_t seed)
+      : uniform_(seed ^ 0x6a09e667f3bcc908) {
     for (const auto& server : servers) servers_.push_back({server, base::SocketAddress(server)});
   }
 
