@@ -33,6 +33,8 @@ constexpr int alone_enough = 16;
 constexpr base::Duration look_interval = std::chrono::milliseconds(10);
 // A lone connection silent for this many waits in a row goes back to epoll.
 constexpr int idle_waits_allowed = 10;
+// So many connections are asked whom they come from.
+constexpr std::uint64_t clients_noted = 64;
 // A spinning server of short connections spins on this long after the last one has gone.
 constexpr base::Duration spin_after_last = std::chrono::milliseconds(1);
 
@@ -141,10 +143,16 @@ class ServerLoop {
     if (connection->fd) poll(*connection);
   }
 
+  void note_client(int fd) {
+    base::SocketAddress peer;
+    if (::getpeername(fd, peer.get(), peer.capacity()) < 0) return;
+    if (const auto endpoint = peer.endpoint()) ++result_.clients[endpoint->address.to_string()];
+  }
+
   Connection* take(std::size_t listener) {
     const int fd = ::accept4(listeners_[listener].get(), nullptr, nullptr, SOCK_CLOEXEC);
     if (fd < 0) return nullptr;
-    ++result_.connections;
+    if (result_.connections++ < clients_noted) note_client(fd);
     ++open_;
     listener_ = listener;
     if (free_.empty()) {

@@ -194,6 +194,9 @@ void describe(Visit& visit, Self& self) {
 struct ServerResult {
   std::uint64_t requests = 0;
   std::uint64_t connections = 0;
+  // Whom the first connections came from, address by address: the first 64, so that looking costs
+  // the hot path nothing.
+  std::map<std::string, std::uint64_t> clients = {};
   std::uint64_t bad_requests = 0;
   std::int64_t cpu_user_ns = 0;
   std::int64_t cpu_system_ns = 0;
@@ -203,6 +206,7 @@ template <typename Visit, base::SelfOf<ServerResult> Self>
 void describe(Visit& visit, Self& self) {
   visit("requests", self.requests, {.doc = "Requests answered."});
   visit("connections", self.connections, {.doc = "Connections accepted."});
+  visit("clients", self.clients, {.doc = "Of the first 64 connections: how many by address."});
   visit("bad_requests", self.bad_requests, {.doc = "Requests that were not ours."});
   visit("cpu_user_ns", self.cpu_user_ns, {.doc = "User CPU of the hot thread."});
   visit("cpu_system_ns", self.cpu_system_ns, {.doc = "System CPU of the hot thread."});

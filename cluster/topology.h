@@ -26,6 +26,7 @@ enum class ServiceType { ClusterIP, NodePort, LoadBalancer };
 // Something broken on purpose.
 enum class FaultKind {
   hook_left_out,  // ebpf_socket without its cgroup hooks, nftables rules underneath: traffic works
+  source_rewritten,  // externalTrafficPolicy Local that hides the client all the same
 };
 
 // A group of equal pods: `web: {node: 2, replicas: 3}` makes web-0, web-1 and web-2.
@@ -127,5 +128,6 @@ struct base::EnumNames<cluster::ServiceType> {
 template <>
 struct base::EnumNames<cluster::FaultKind> {
   static constexpr std::array names{
-      std::pair{cluster::FaultKind::hook_left_out, std::string_view("hook_left_out")}};
+      std::pair{cluster::FaultKind::hook_left_out, std::string_view("hook_left_out")},
+      std::pair{cluster::FaultKind::source_rewritten, std::string_view("source_rewritten")}};
 };

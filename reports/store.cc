@@ -27,14 +27,27 @@ constexpr std::string_view series_prefix = ".series.";  // of a temporary file
 
 std::string series_directory(const std::string& report_path) { return report_path + ".d"; }
 
+bool is_full(const Error& error) {
+  return error.code == ENOSPC || error.code == EDQUOT || error.code == EFBIG;
+}
+
 // A full disk is the reader's to mend, so it is said how.
 std::unexpected<Error> write_error(Error error) {
-  if (error.code == ENOSPC || error.code == EDQUOT || error.code == EFBIG) {
+  if (is_full(error)) {
     error.mend =
         "Nothing was changed: an earlier report of that name is as it was. Make room, or "
         "write elsewhere with --out.";
   }
   return std::unexpected(std::move(error));
+}
+
+// The same in the middle of a run, whose report may still be saved.
+std::unexpected<Error> disk_error(int code, const std::string& path) {
+  auto error = base::system_error(code, "{}", path);
+  if (is_full(error.error())) {
+    error.error().mend = "Make room, or write elsewhere with --out.";
+  }
+  return error;
 }
 
 std::unexpected<Error> write_error(int code, const std::string& path) {
@@ -106,7 +119,23 @@ SeriesWriter::~SeriesWriter() {
   ::rmdir(directory_.c_str());  // succeeds only where it is empty
 }
 
+void SeriesWriter::discard() {
+  if (finished_.empty()) return;
+  ::unlink(finished_.c_str());
+  ::rmdir(directory_.c_str());  // succeeds only where it is empty
+}
+
 Result<> SeriesWriter::flush() {
+  // A part may have been written and hashed already: nothing sound can follow it.
+  if (failed_) return std::unexpected(*failed_);
+  if (auto written = write_buffer(); !written) {
+    failed_ = written.error();
+    return written;
+  }
+  return {};
+}
+
+Result<> SeriesWriter::write_buffer() {
   if (::EVP_DigestUpdate(hash_.get(), buffer_.data(), buffer_.size()) != 1) {
     return base::fail(ErrorKind::system, "{}: SHA-256 failed", path_);
   }
@@ -114,7 +143,7 @@ Result<> SeriesWriter::flush() {
   while (!left.empty()) {
     const ssize_t count = ::write(fd_.get(), left.data(), left.size());
     if (count < 0 && errno == EINTR) continue;
-    if (count < 0) return write_error(errno, path_);
+    if (count < 0) return disk_error(errno, path_);
     left.remove_prefix(static_cast<std::size_t>(count));
   }
   bytes_ += buffer_.size();
@@ -132,7 +161,7 @@ Result<> SeriesWriter::append(const base::Json& row) {
 
 Result<SeriesFile> SeriesWriter::finish() {
   RETURN_IF_ERROR(flush());
-  if (::fsync(fd_.get()) < 0) return write_error(errno, path_);
+  if (::fsync(fd_.get()) < 0) return disk_error(errno, path_);
   std::array<unsigned char, EVP_MAX_MD_SIZE> digest{};
   unsigned int length = 0;
   if (::EVP_DigestFinal_ex(hash_.get(), digest.data(), &length) != 1) {
@@ -142,8 +171,9 @@ Result<SeriesFile> SeriesWriter::finish() {
   for (unsigned int i = 0; i < length; ++i) file.sha256 += fmt::format("{:02x}", digest[i]);
   file.name = file.sha256 + std::string(series_suffix);
   const std::string path = directory_ + "/" + file.name;
-  if (::rename(path_.c_str(), path.c_str()) < 0) return write_error(errno, path);
+  if (::rename(path_.c_str(), path.c_str()) < 0) return disk_error(errno, path);
   path_.clear();
+  finished_ = path;
   return file;
 }
 

@@ -33,10 +33,12 @@ class SeriesWriter {
   // file, see can_have_series), not_permitted, system.
   static base::Result<SeriesWriter> create(const std::string& report_path);
 
-  // Adds one line. Errors: system; a full disk says so. After an error only destruction is left.
+  // Adds one line. Errors: system; a full disk says so. After an error every later call returns it.
   base::Result<> append(const base::Json& row);
   // Brings it to disk and gives it its name. Errors: as append().
   base::Result<SeriesFile> finish();
+  // Removes what finish() made, where no report came to name it.
+  void discard();
 
   SeriesWriter(SeriesWriter&&) noexcept = default;
   SeriesWriter& operator=(SeriesWriter&&) = delete;
@@ -48,9 +50,12 @@ class SeriesWriter {
   };
   SeriesWriter() = default;
   base::Result<> flush();
+  base::Result<> write_buffer();
 
   std::string directory_;
-  std::string path_;  // of the temporary file
+  std::string path_;      // of the temporary file; empty once it has its name
+  std::string finished_;  // its path then
+  std::optional<base::Error> failed_;
   base::UniqueFd fd_;
   std::unique_ptr<evp_md_ctx_st, FreeHash> hash_;
   std::string buffer_;

@@ -3,6 +3,7 @@
 #include <unistd.h>
 
 #include "base/units.h"
+#include "checks/source_ip_preserved.h"
 #include "checks/translated_at.h"
 #include "cluster/lab/lab_target.h"
 #include "reports/store.h"
@@ -50,19 +51,42 @@ base::Error of_traffic(base::Error error) {
   return error;
 }
 
-base::Result<> check_translation(const Plan& plan, Session& session, ReportBuilder& report,
-                                 base::Progress& progress, const base::Interrupt& interrupt) {
+// Whether Kubernetes promises the pods of this arm the client's own address.
+bool promises_source(const Plan& plan, const PlannedArm& arm) {
+  if (arm.dial.kind == DialTarget::Kind::pod || arm.dial.kind == DialTarget::Kind::service) {
+    return true;
+  }
+  return plan.scenario.topology.services.at(arm.dial.name).external_traffic_policy ==
+         base::kube::TrafficPolicy::Local;
+}
+
+checks::Finding judge_check(CheckKind kind, const Plan& plan, const PlannedArm& arm,
+                            const base::IpAddress& client, const TranslationObservation& seen) {
+  switch (kind) {
+    case CheckKind::translated_at:
+      return checks::translated_at(expected_place(plan, arm), seen.counts, seen.client);
+    case CheckKind::source_ip_preserved:
+      return checks::source_ip_preserved(promises_source(plan, arm), client, seen.servers);
+  }
+  return {};
+}
+
+base::Result<> run_checks(const Plan& plan, Session& session, ReportBuilder& report,
+                          base::Progress& progress, const base::Interrupt& interrupt) {
   std::uint64_t events = 0;
   std::uint64_t time_ns = 0;
   std::uint64_t lost = 0;
   for (std::size_t arm = 0; arm < plan.arms.size(); ++arm) {
     for (std::size_t workload = 0; workload < plan.workloads.size(); ++workload) {
       if (interrupt.requested()) return base::fail(base::ErrorKind::interrupted, "interrupted");
-      progress.update(0, 1, fmt::format("checking where {} is translated", plan.arms[arm].name));
+      progress.update(0, 1, fmt::format("checking {}", plan.arms[arm].name));
       ASSIGN_OR_RETURN(const auto seen, session.observe_translation(arm, workload));
-      report.add_check(
-          "translated_at", plan.arms[arm].name, plan.workloads[workload].name,
-          checks::translated_at(expected_place(plan, plan.arms[arm]), seen.counts, seen.client));
+      ASSIGN_OR_RETURN(const auto client, session.client_address(plan.arms[arm]));
+      for (const auto kind : plan.scenario.checks) {
+        report.add_check(std::string(base::enum_name(kind)), plan.arms[arm].name,
+                         plan.workloads[workload].name,
+                         judge_check(kind, plan, plan.arms[arm], client, seen));
+      }
       events += seen.counts.run_count.value_or(0);
       time_ns += seen.counts.run_time_ns.value_or(0);
       lost += seen.counts.lost;
@@ -117,7 +141,7 @@ base::Result<LabRun> run_in_lab(const Plan& plan, const RunRequest& request,
   const bool checked = !plan.scenario.checks.empty();
   took.check_ns = 0;
   if (checked) {
-    if (const auto all = check_translation(plan, session, report, progress, interrupt); !all) {
+    if (const auto all = run_checks(plan, session, report, progress, interrupt); !all) {
       return std::unexpected(of_traffic(all.error()));
     }
     took.check_ns =
@@ -162,11 +186,15 @@ base::Result<LabRun> run_in_lab(const Plan& plan, const RunRequest& request,
     if (auto file = series->finish()) {
       report.add_series_file(std::move(*file));
     } else {
-      report.add_error(file.error());
+      // Most of what a full disk lacks may be this file: with it gone the report may find room.
+      if (!ended_by || ended_by->message != file.error().message) report.add_error(file.error());
+      report.drop_series();
+      series.reset();
     }
   }
   ASSIGN_OR_RETURN(auto record, std::move(report).finish(measured, guard.limits(), !ended_by));
   auto saved = reports::save_report(record, request.report_file);
+  if (!saved && series) series->discard();
   progress.finish();
   took.finish_ns = watch.lap();
   if (!ended_by) {

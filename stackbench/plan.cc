@@ -159,7 +159,7 @@ base::Duration estimate_duration(const Plan& plan, const Overheads& overheads) {
       base::Duration(overheads.provision_ns) * static_cast<std::int64_t>(plan.environments.size());
   total += block_duration(plan, overheads) * (plan.scenario.blocks + warm_up_blocks);
   total += base::Duration(overheads.check_ns) *
-           static_cast<std::int64_t>(plan.scenario.checks.size() * plan.arms.size() *
+           static_cast<std::int64_t>((plan.scenario.checks.empty() ? 0 : 1) * plan.arms.size() *
                                      plan.workloads.size());
   return total + base::Duration(overheads.finish_ns);
 }

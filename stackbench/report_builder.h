@@ -46,6 +46,10 @@ class ReportBuilder {
     report_.plan.clock_uncertainty_ns = clock.uncertainty.count();
   }
   void set_signal(int signal) { report_.signal = signal; }
+  // The series came to nothing: no sample points into it.
+  void drop_series() {
+    for (auto& sample : report_.samples) sample.series_row.reset();
+  }
   void add_series_file(reports::SeriesFile file) { report_.series.push_back(std::move(file)); }
 
   // Estimates, expectations, noise and the conclusion, from all that was added. `complete`: the run

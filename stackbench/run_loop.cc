@@ -45,7 +45,6 @@ base::Result<std::vector<Sample>> measure_block(const Plan& plan, const Invoke& 
       if (!sample) return std::unexpected(std::move(sample).error());
       const auto took = base::monotonic_now() - begun;
       const auto& spec = plan.workloads[workload].spec;
-      run.traffic_time += took;
       run.overhead_time += took - spec.warm_up - spec.duration;
       sample->block = block.index;
       sample->position = static_cast<int>(position);

@@ -32,8 +32,7 @@ struct Measurements {
   std::vector<Block> blocks;
   // What ended it before its last block; what is here was measured before. Interrupted: the user.
   std::optional<base::Error> ended_by;
-  base::Duration traffic_time{0};   // spent in invocations, their own durations included
-  base::Duration overhead_time{0};  // of that, beside warm-up and duration
+  base::Duration overhead_time{0};  // of invocations, beside their warm-up and duration
   [[nodiscard]] std::vector<int> kept_blocks() const;
   [[nodiscard]] int dropped_blocks() const;
   // More than a quarter of the measured blocks were disturbed: no verdict rests on the rest.

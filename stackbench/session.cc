@@ -78,6 +78,11 @@ base::Result<std::vector<base::Endpoint>> Session::endpoints(const PlannedArm& a
   return dialled;
 }
 
+base::Result<base::IpAddress> Session::client_address(const PlannedArm& arm) const {
+  ASSIGN_OR_RETURN(const auto* const client, pod(arm.environment, arm.from));
+  return client->address(arm.family);
+}
+
 base::Result<bench::AgentClient*> Session::agent(std::size_t environment, const std::string& pod) {
   const Place place{environment, pod};
   const auto& name = environments_[environment].name;
@@ -212,7 +217,8 @@ base::Result<TranslationObservation> Session::observe_translation(std::size_t ar
   auto counts = watcher->stop_observer(attached.id);
   if (!sample) return std::unexpected(std::move(sample).error());
   if (!counts) return base::in_context(std::move(counts).error(), "arm {}", arm.name);
-  return TranslationObservation{std::move(*counts), std::move(sample->client)};
+  return TranslationObservation{std::move(*counts), std::move(sample->client),
+                                std::move(sample->servers)};
 }
 
 }  // namespace stackbench

@@ -22,6 +22,7 @@ namespace stackbench {
 struct TranslationObservation {
   probes::TranslationCounts counts;
   bench::ClientResult client;
+  std::vector<bench::ServerResult> servers;
 };
 
 // Called from the controller's thread. Target, plan and interrupt must outlive it.
@@ -37,6 +38,9 @@ class Session {
   // Whom an arm's client dials for a workload: a Service, or every pod of a group.
   [[nodiscard]] base::Result<std::vector<base::Endpoint>> endpoints(const PlannedArm& arm,
                                                                     bench::WorkloadKind kind) const;
+
+  // The address an arm's client has.
+  [[nodiscard]] base::Result<base::IpAddress> client_address(const PlannedArm& arm) const;
 
   // How far the clients' clocks may be from ours: of the agents met so far, the one least known.
   [[nodiscard]] bench::ClockOffset clock() const { return clock_; }

@@ -136,6 +136,44 @@ TEST(Run, FindsAHookThatWasLeftOutThoughEveryRequestSucceeds) {
   }
 }
 
+// A Service of type LoadBalancer under externalTrafficPolicy Local, dialled from outside.
+std::string outside_scenario(const std::string& datapath, const std::string& more) {
+  return fmt::format(
+      "question: Is the client's address kept?\n"
+      "topology:\n"
+      "  nodes: 2\n"
+      "  pods: {{client: {{node: 1}}, web: {{node: 2, replicas: 2}}}}\n"
+      "  services: {{web: {{target: web, type: LoadBalancer, external_traffic_policy: Local}}}}\n"
+      "environments: {{it: {{datapath: {}}}}}\n"
+      "arms: [{{name: service, in: it, dial: load_balancer/web, from: external}}]\n"
+      "workloads: [{{kind: tcp_crr, duration: 20ms, warm_up: 5ms}}]\n"
+      "blocks: 6\n"
+      "checks: [source_ip_preserved]\n"
+      "{}",
+      datapath, more);
+}
+
+class EveryRules : public ::testing::TestWithParam<std::tuple<std::string, std::string>> {};
+
+TEST_P(EveryRules, KeepTheAddressUnderLocalAndARewrittenOneIsFound) {
+  const auto& [datapath, family] = GetParam();
+  const auto clean = run(outside_scenario(datapath, ""), {"--set", "family=" + family});
+  EXPECT_EQ(service_verdicts(clean.report), std::vector<std::string>{"pass"})
+      << clean.out << clean.err;
+  const auto broken =
+      run(outside_scenario(datapath, "faults: [{kind: source_rewritten, environment: it}]\n"),
+          {"--set", "family=" + family});
+  EXPECT_EQ(broken.code, 1) << broken.out << broken.err;
+  EXPECT_EQ(service_verdicts(broken.report), std::vector<std::string>{"fail"}) << broken.out;
+}
+
+INSTANTIATE_TEST_SUITE_P(, EveryRules,
+                         ::testing::Combine(::testing::Values("iptables", "nftables"),
+                                            ::testing::Values("ipv4", "ipv6")),
+                         [](const auto& instance) {
+                           return std::get<0>(instance.param) + "_" + std::get<1>(instance.param);
+                         });
+
 // Whether every section that differs is one that any process on the machine changes by starting or
 // ending.
 bool only_where_processes_are(const std::string& difference) {
@@ -165,7 +203,7 @@ std::string changed_by(Act&& act) {
   return difference;
 }
 
-// Starts a run and gives it `after` to get somewhere; whatever it was doing then is interrupted.
+// Starts a run of so many blocks that whoever calls ends it.
 base::Result<base::Process> start_run(const Folder& folder) {
   std::ofstream(folder.file("it.yaml")) << scenario("nftables", "");
   return base::Process::spawn({.argv = {command, "run", folder.file("it.yaml"), "--out",

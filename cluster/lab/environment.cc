@@ -29,9 +29,12 @@ constexpr off_t errors_kept = 64 << 10;
 // How long after its streams an agent's process may take to end.
 constexpr base::Duration end_follows_streams = std::chrono::milliseconds(200);
 
+bool has_fault(const EnvironmentPlan& plan, FaultKind fault) {
+  return std::ranges::find(plan.faults, fault) != plan.faults.end();
+}
+
 MakeDatapath maker_of(const EnvironmentPlan& plan) {
-  const bool hook_left_out =
-      std::ranges::find(plan.faults, FaultKind::hook_left_out) != plan.faults.end();
+  const bool hook_left_out = has_fault(plan, FaultKind::hook_left_out);
   switch (plan.datapath) {
     case DatapathKind::direct:
       return make_direct_datapath;
@@ -60,8 +63,15 @@ Result<UniqueFd> bounded_file() {
 
 Result<> check_faults(const EnvironmentPlan& plan) {
   for (const auto fault : plan.faults) {
+    const bool rules =
+        plan.datapath == DatapathKind::iptables || plan.datapath == DatapathKind::nftables;
     if (fault == FaultKind::hook_left_out && plan.datapath != DatapathKind::ebpf_socket) {
       return base::fail(ErrorKind::input, "environment {}: the fault {} needs datapath ebpf_socket",
+                        plan.name, base::enum_name(fault));
+    }
+    if (fault == FaultKind::source_rewritten && !rules) {
+      return base::fail(ErrorKind::input,
+                        "environment {}: the fault {} needs datapath iptables or nftables",
                         plan.name, base::enum_name(fault));
     }
   }
@@ -205,7 +215,14 @@ Result<> Environment::apply_plan() {
   return sync();
 }
 
-Result<> Environment::sync() { return datapath_->sync(store_.service_table()); }
+Result<> Environment::sync() {
+  auto table = store_.service_table();
+  if (has_fault(plan_, FaultKind::source_rewritten)) {
+    // Routed as under Local, translated as under Cluster.
+    for (auto& entry : table.entries) entry.external_local = false;
+  }
+  return datapath_->sync(table);
+}
 
 int Environment::netns(std::string_view place) const {
   const auto found = namespaces_.find(place);

@@ -278,6 +278,16 @@ TEST(Reader, RefusesClientsOutsideThatNobodyWouldAnswer) {
   EXPECT_THAT(faults("nftables", "node_port/web@1", local),
               ::testing::HasSubstr("arms[0].dial: nothing would answer: external_traffic_policy of "
                                    "\"web\" is Local and its pods are on node 2\n"));
+  // A sticky Service stands in every environment, dialled there or not.
+  EXPECT_THAT(message_of("question: Q?\n"
+                         "topology:\n"
+                         "  pods: {client: {}, web: {node: 2}}\n"
+                         "  services: {web: {target: web, session_affinity: ClientIP}}\n"
+                         "environments: {it: {datapath: ebpf_socket}}\n"
+                         "arms: [{name: pod, in: it, dial: pod/web}]\n"
+                         "workloads: [{kind: tcp_rr}]\n"),
+              ::testing::HasSubstr("arms[0].in: ebpf_socket does not implement session_affinity "
+                                   "ClientIP, which Service \"web\" asks for\n"));
   EXPECT_THAT(faults("nftables", "node_port/web@3", ""),
               ::testing::HasSubstr("arms[0].dial: there is no node 3, topology.nodes is 2\n"));
   EXPECT_THAT(faults("ebpf_socket", "load_balancer/web", ""),

@@ -52,8 +52,13 @@ void check_service(const Scenario& scenario, const ArmSpec& arm, const std::stri
                        scenario.topology.nodes));
     return;
   }
+  // From another node a pod's packets are translated at the node dialled, and its pods' replies do
+  // not come back that way.
   const auto pods = scenario.topology.pods.find(service.target);
-  if (is_outside(arm) && service.external_traffic_policy == base::kube::TrafficPolicy::Local &&
+  const auto client = scenario.topology.pods.find(arm.from);
+  const bool from_there = !is_outside(arm) && client != scenario.topology.pods.end() &&
+                          client->second.node == arm.dial.node;
+  if (service.external_traffic_policy == base::kube::TrafficPolicy::Local && !from_there &&
       pods != scenario.topology.pods.end() && pods->second.node != arm.dial.node) {
     refuse(log, path + ".dial",
            fmt::format("nothing would answer: external_traffic_policy of \"{}\" is Local and its "
@@ -62,18 +67,21 @@ void check_service(const Scenario& scenario, const ArmSpec& arm, const std::stri
   }
 }
 
-// ebpf_socket works in the sockets of pods.
+// ebpf_socket works in the sockets of pods, and its environment holds every Service there is.
 void check_ebpf_socket(const Scenario& scenario, const ArmSpec& arm, const std::string& path,
                        ReadLog& log) {
-  if (is_outside(arm)) {
+  if (is_outside(arm) && arm.dial.kind != DialTarget::Kind::pod) {
     refuse(log, path + ".from",
            "ebpf_socket translates in the sockets of pods, and a client outside has none of these");
     return;
   }
-  const auto service = scenario.topology.services.find(arm.dial.name);
-  if (service != scenario.topology.services.end() &&
-      service->second.session_affinity == base::kube::SessionAffinity::ClientIP) {
-    refuse(log, path + ".dial", "ebpf_socket does not implement session_affinity ClientIP");
+  for (const auto& [name, service] : scenario.topology.services) {
+    if (service.session_affinity != base::kube::SessionAffinity::ClientIP) continue;
+    refuse(log, path + ".in",
+           fmt::format("ebpf_socket does not implement session_affinity ClientIP, which Service "
+                       "\"{}\" asks for",
+                       name));
+    return;
   }
 }
 
@@ -98,8 +106,8 @@ void check_environment(const Scenario& scenario, const ArmSpec& arm, const std::
     refuse(log, path + ".dial",
            fmt::format("the datapath of environment \"{}\" is direct, which implements no Services",
                        *arm.in));
-  } else if (service && environment->second.datapath == cluster::DatapathKind::ebpf_socket &&
-             !log.faulty(join_path("environments", *arm.in))) {
+  } else if (environment->second.datapath == cluster::DatapathKind::ebpf_socket &&
+             !log.faulty(path + ".dial") && !log.faulty(join_path("environments", *arm.in))) {
     check_ebpf_socket(scenario, arm, path, log);
   }
 }
@@ -183,12 +191,22 @@ void resolve_faults(Scenario& scenario, ReadLog& log) {
              unknown_name("environment", fault.environment, names_of(scenario.environments)));
       continue;
     }
-    if (environment->second.datapath != cluster::DatapathKind::ebpf_socket &&
-        !log.faulty(join_path("environments", fault.environment))) {
-      refuse(log, where,
-             fmt::format("{} leaves out the hooks of ebpf_socket, and the datapath of \"{}\" is {}",
-                         base::enum_name(fault.kind), fault.environment,
-                         base::enum_name(environment->second.datapath)));
+    const auto datapath = environment->second.datapath;
+    const bool known = !log.faulty(join_path("environments", fault.environment));
+    if (fault.kind == cluster::FaultKind::hook_left_out &&
+        datapath != cluster::DatapathKind::ebpf_socket && known) {
+      refuse(
+          log, where,
+          fmt::format("{} leaves out the hooks of ebpf_socket, and the datapath of \"{}\" is {}",
+                      base::enum_name(fault.kind), fault.environment, base::enum_name(datapath)));
+    } else if (fault.kind == cluster::FaultKind::source_rewritten &&
+               datapath != cluster::DatapathKind::iptables &&
+               datapath != cluster::DatapathKind::nftables && known) {
+      refuse(
+          log, where,
+          fmt::format("{} is done by rules of iptables or nftables, and the datapath of \"{}\" is "
+                      "{}",
+                      base::enum_name(fault.kind), fault.environment, base::enum_name(datapath)));
     } else if (!seen.emplace(fault.kind, fault.environment).second) {
       refuse(log, path, "this fault is already listed");
     } else if (!log.faulty("arms") &&

@@ -17,7 +17,8 @@
 namespace stackbench {
 
 enum class CheckKind {
-  translated_at,  // each arm is translated where its datapath promises
+  translated_at,        // each arm is translated where its datapath promises
+  source_ip_preserved,  // pods see the client's own address where Kubernetes promises it
 };
 
 // What an arm dials: `pod/web`, each connection one of its pods at random; or a Service, which
@@ -165,7 +166,9 @@ struct base::EnumNames<base::AddressFamily> {
 template <>
 struct base::EnumNames<stackbench::CheckKind> {
   static constexpr std::array names{
-      std::pair{stackbench::CheckKind::translated_at, std::string_view("translated_at")}};
+      std::pair{stackbench::CheckKind::translated_at, std::string_view("translated_at")},
+      std::pair{stackbench::CheckKind::source_ip_preserved,
+                std::string_view("source_ip_preserved")}};
 };
 
 template <>

@@ -10,6 +10,7 @@
 // a Go map, so a Service's place in KUBE-SERVICES, and with it how many rules its first packet
 // passes, is random per node and sync. Here Services stand by name, so that a run can be repeated:
 // among many, one that is named early is found sooner than the average (facts(): service_order).
+// NodePorts do not answer at 127.0.0.1, for which kube-proxy sets route_localnet.
 #pragma once
 
 #include <memory>
