@@ -73,9 +73,7 @@ def words_of(group, commands):
 
 def tidy(group, commands):
     """What clang-tidy finds in files of one folder, and which of them are done."""
-    # The analyzer looks into a file included by another only where this name says that it is one of
-    # several put together (AnalysisManager::isInCodeFile).
-    unit = STAMPS / f"UnifiedSource-{hashlib.sha256(chr(0).join(group).encode()).hexdigest()}.cc"
+    unit = STAMPS / (hashlib.sha256("\0".join(group).encode()).hexdigest() + ".cc")
     unit.write_text("".join(f'#include "{ROOT / name}"\n' for name in group))
     words = words_of(group, commands)
     try:
