@@ -137,6 +137,7 @@ TEST(ServerChoice, DoesNotFollowFromWhenARequestIsDue) {
   const std::vector<base::Endpoint> servers{base::Endpoint::parse("10.0.0.1:1").value(),
                                             base::Endpoint::parse("10.0.0.2:1").value()};
   constexpr int requests = 2000;
+  constexpr int half = requests / 2;
   const auto schedule =
       arrival_schedule(base::RequestRate{1000}, std::chrono::seconds(2), 7).value();
   ASSERT_EQ(schedule.size(), static_cast<std::size_t>(requests));
@@ -150,8 +151,8 @@ TEST(ServerChoice, DoesNotFollowFromWhenARequestIsDue) {
     early_and_first += is_first == (offset < std::chrono::microseconds(500)) ? 1 : 0;
   }
   // Half each, within six standard deviations of a fair coin.
-  EXPECT_NEAR(first, requests / 2, 135);
-  EXPECT_NEAR(early_and_first, requests / 2, 135);
+  EXPECT_NEAR(first, half, 135);
+  EXPECT_NEAR(early_and_first, half, 135);
 }
 
 }  // namespace
