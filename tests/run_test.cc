@@ -8,6 +8,7 @@
 #include <sstream>
 
 #include <gtest/gtest.h>
+#include <poll.h>
 #include <sys/mount.h>
 #include <unistd.h>
 
@@ -212,11 +213,17 @@ base::Result<base::Process> start_run(const Folder& folder) {
                                .err = base::Stdio::pipe()});
 }
 
-// Reads the progress lines of a run until one holds `text`; false when the run ended before.
+// Reads the progress lines of a run until one holds `text`; false when the run ended before, or
+// no such line came in time.
 bool wait_for_line(base::Process& process, std::string_view text) {
   std::string seen;
   char buffer[512];
+  const auto deadline = std::chrono::steady_clock::now() + patience;
   while (seen.find(text) == std::string::npos) {
+    const auto left = std::chrono::duration_cast<std::chrono::milliseconds>(
+        deadline - std::chrono::steady_clock::now());
+    pollfd waiting{.fd = process.err.get(), .events = POLLIN, .revents = 0};
+    if (left.count() <= 0 || ::poll(&waiting, 1, static_cast<int>(left.count())) <= 0) return false;
     const auto got = ::read(process.err.get(), buffer, sizeof buffer);
     if (got <= 0) return false;
     seen.append(buffer, static_cast<std::size_t>(got));
@@ -346,7 +353,7 @@ TEST(Run, AFullDiskIsOneClearErrorAndTheOldReportStays) {
   const auto disk = folder.file("disk");
   fs::create_directory(disk);
   // Holds the old report, and not a whole new one beside it.
-  ASSERT_EQ(::mount("tmpfs", disk.c_str(), "tmpfs", 0, "size=64k"), 0);
+  ASSERT_EQ(::mount("tmpfs", disk.c_str(), "tmpfs", 0, "size=8k"), 0);
   const auto path = disk + "/it.json";
   std::ofstream(path) << "the old report";
   std::ofstream(folder.file("it.yaml")) << scenario("iptables", "");
