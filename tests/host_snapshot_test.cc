@@ -27,7 +27,7 @@ TEST(HostSnapshot, SeesEveryPlantedChange) {
   if (::unshare(CLONE_NEWNS | CLONE_NEWNET) < 0) GTEST_SKIP() << "needs root: unshare refused";
   ASSERT_EQ(::mount("none", "/", nullptr, MS_REC | MS_PRIVATE, nullptr), 0);
   ASSERT_EQ(::mount("tmpfs", "/run", "tmpfs", 0, nullptr), 0);
-  const auto run = [](std::vector<std::string> argv) {
+  const auto run = [](const std::vector<std::string>& argv) {
     const auto done = base::run_for_output(argv);
     EXPECT_TRUE(done) << done.error().message;
   };

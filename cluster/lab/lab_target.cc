@@ -18,7 +18,7 @@ namespace cluster {
 using base::ErrorKind;
 using base::Result;
 
-LabTarget::~LabTarget() { std::ignore = teardown(); }
+LabTarget::~LabTarget() { std::ignore = LabTarget::teardown(); }
 
 Result<EnvironmentHandle> LabTarget::provision(const EnvironmentPlan& plan) {
   if (const auto* up = environment(plan.name); up != nullptr) {

@@ -273,6 +273,8 @@ YamlDocument parse_yaml(std::string_view text, int origin) {
   }
   ::fy_diag_set_collect_errors(diag.get(), true);
   fy_parse_cfg config{};
+  // A C enumeration whose values are bits to be combined.
+  // NOLINTNEXTLINE(clang-analyzer-optin.core.EnumCastOutOfRange)
   config.flags = static_cast<fy_parse_cfg_flags>(FYPCF_COLLECT_DIAG | FYPCF_DEFAULT_VERSION_1_2 |
                                                  FYPCF_JSON_NONE);
   config.diag = diag.get();
