@@ -1,6 +1,7 @@
 #include "stackbench/unfinished.h"
 
 #include <charconv>
+#include <csignal>
 #include <filesystem>
 #include <set>
 
@@ -27,12 +28,20 @@ UniqueFd lock_if_dead(const fs::path& note) {
   return fd;
 }
 
+// Before the name of a note that is being made, and may not have its lock yet.
+constexpr char being_made = '.';
+
 // The process id a note's name begins with; 0, which is no process's, for any other name.
 pid_t writer_of(const fs::path& note) {
   const auto name = note.filename().string();
+  const std::size_t start = name.starts_with(being_made) ? 1 : 0;
   pid_t pid = 0;
-  std::from_chars(name.data(), name.data() + name.size(), pid);
+  std::from_chars(name.data() + start, name.data() + name.size(), pid);
   return pid;
+}
+
+bool is_being_made(const fs::path& note) {
+  return note.filename().string().starts_with(being_made) && ::kill(writer_of(note), 0) == 0;
 }
 
 Result<std::string> notes_directory() {
@@ -49,7 +58,7 @@ Result<UnfinishedReport> UnfinishedReport::note(const std::string& report_file) 
   if (problem) return base::system_error(problem.value(), "make {}", directory);
   const auto name = fmt::format("{}-{}", ::getpid(), base::monotonic_now().ns);
   // Locked before it has its name: no `clean` sees it unlocked.
-  std::string fresh = fmt::format("{}/.{}", directory, name);
+  std::string fresh = fmt::format("{}/{}{}", directory, being_made, name);
   UniqueFd fd(::open(fresh.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600));
   if (!fd) return base::system_error(errno, "{}", fresh);
   UnfinishedReport unfinished(std::move(fresh), std::move(fd));
@@ -81,7 +90,7 @@ Result<std::vector<std::string>> clean_unfinished_reports(bool dry_run) {
   std::vector<fs::path> notes;
   for (fs::directory_iterator entry(*directory, problem), end; !problem && entry != end;
        entry.increment(problem)) {
-    notes.push_back(entry->path());
+    if (!is_being_made(entry->path())) notes.push_back(entry->path());
   }
   if (problem && problem != std::errc::no_such_file_or_directory) {
     return base::system_error(problem.value(), "{}", *directory);

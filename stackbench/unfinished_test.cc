@@ -111,6 +111,22 @@ TEST_F(Unfinished, ARunThatIsAliveIsLeftAloneWhereADeadOneWroteBefore) {
   EXPECT_EQ(clean_unfinished_reports(false)->size(), 2u);
 }
 
+TEST_F(Unfinished, ANoteThatIsBeingMadeGoesOnlyWithItsRun) {
+  const auto notes = folder_ / "state" / "stackbench" / "unfinished";
+  fs::create_directories(notes);
+  const auto dead = ::fork();
+  ASSERT_GE(dead, 0);
+  if (dead == 0) ::_exit(0);
+  ASSERT_EQ(::waitpid(dead, nullptr, 0), dead);
+  const auto of_the_dead = notes / ("." + std::to_string(dead) + "-1");
+  const auto of_the_living = notes / ("." + std::to_string(::getpid()) + "-1");
+  std::ofstream(of_the_dead) << "";
+  std::ofstream(of_the_living) << "";
+  EXPECT_TRUE(clean_unfinished_reports(false)->empty());
+  EXPECT_FALSE(fs::exists(of_the_dead));
+  EXPECT_TRUE(fs::exists(of_the_living));
+}
+
 TEST_F(Unfinished, ARunThatEndsTakesItsNoteAlong) {
   {
     const auto unfinished = UnfinishedReport::note(report());
