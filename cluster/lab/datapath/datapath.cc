@@ -5,6 +5,10 @@
 
 namespace cluster {
 
+bool is_external(const ServiceEntry& entry) {
+  return entry.node_port != 0 || !entry.load_balancer_ips.empty();
+}
+
 std::vector<base::Endpoint> frontends_of(const ServiceEntry& entry,
                                          const std::vector<DatapathNode>& nodes) {
   std::vector<base::Endpoint> frontends{entry.cluster};

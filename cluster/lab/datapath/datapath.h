@@ -101,6 +101,9 @@ class Datapath {
   [[nodiscard]] virtual base::Json facts() const = 0;
 };
 
+// Is this port offered beyond the ClusterIP: at the nodes, or at a load balancer's address?
+[[nodiscard]] bool is_external(const ServiceEntry& entry);
+
 // Where a client inside reaches this port: the ClusterIP, the load balancer's addresses, the
 // NodePort at each of `nodes`.
 [[nodiscard]] std::vector<base::Endpoint> frontends_of(const ServiceEntry& entry,

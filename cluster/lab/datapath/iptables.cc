@@ -210,10 +210,6 @@ void add_external(TableText& nat, TableText& filter, const ServiceEntry& entry,
   }
 }
 
-bool is_external(const ServiceEntry& entry) {
-  return entry.node_port != 0 || !entry.load_balancer_ips.empty();
-}
-
 // One Service port with backends: the way from KUBE-SERVICES to a translated destination.
 void add_service(TableText& nat, TableText& filter, const ServiceEntry& entry,
                  const DatapathNode& node, std::string_view cluster_cidr) {

@@ -123,10 +123,6 @@ std::string node_port_key(const ServiceEntry& entry) {
   return fmt::format("{} . {}", rule_protocol(entry.protocol), entry.node_port);
 }
 
-bool is_external(const ServiceEntry& entry) {
-  return entry.node_port != 0 || !entry.load_balancer_ips.empty();
-}
-
 // The rules that choose among these backends.
 std::string choice_rules(const ServiceEntry& entry, const TableText& table,
                          const std::vector<Backend>& backends) {
