@@ -210,8 +210,6 @@ std::string to_line(Message message) {
 
 Result<ClientJob> parse_client_job(const Json& json) {
   ASSIGN_OR_RETURN(ClientJob job, base::from_json<ClientJob>(json, "job"));
-  if (job.servers.empty())
-    return base::fail(ErrorKind::input, "job.servers: expected at least one");
   constexpr base::Duration longest = std::chrono::hours(24);
   for (const auto& [name, span] :
        {std::pair{"duration", job.workload.duration}, std::pair{"warm_up", job.workload.warm_up},
