@@ -14,8 +14,8 @@ namespace {
 using base::AddressFamily;
 using base::Result;
 
-// The parts of one table: chains come before rules in the text.
-struct TableText {
+// One table of iptables-restore's input: chains come before rules.
+struct RestoreTable {
   std::string chains;
   std::string rules;
 
@@ -113,7 +113,7 @@ std::string match_of(const ServiceEntry& entry, const base::IpAddress& address) 
 }
 
 // A chain that chooses among these backends.
-void add_choice(TableText& nat, const ServiceEntry& entry, const std::string& chain,
+void add_choice(RestoreTable& nat, const ServiceEntry& entry, const std::string& chain,
                 const std::vector<Backend>& backends) {
   const std::string name = service_port_name(entry);
   if (entry.affinity.count() > 0) {
@@ -139,7 +139,7 @@ void add_choice(TableText& nat, const ServiceEntry& entry, const std::string& ch
 }
 
 // The chain that translates to one backend.
-void add_endpoint(TableText& nat, const ServiceEntry& entry, const Backend& backend) {
+void add_endpoint(RestoreTable& nat, const ServiceEntry& entry, const Backend& backend) {
   const std::string chain = iptables_endpoint_chain(entry, backend);
   const std::string name = service_port_name(entry);
   const auto protocol = rule_protocol(entry.protocol);
@@ -155,7 +155,7 @@ void add_endpoint(TableText& nat, const ServiceEntry& entry, const Backend& back
 
 // What comes to a NodePort or to a load balancer's address, and what becomes of it by
 // externalTrafficPolicy.
-void add_external(TableText& nat, TableText& filter, const ServiceEntry& entry,
+void add_external(RestoreTable& nat, RestoreTable& filter, const ServiceEntry& entry,
                   const DatapathNode& node, std::string_view cluster_cidr) {
   const std::string name = service_port_name(entry);
   const std::string cluster_chain = iptables_service_chain(entry);
@@ -211,7 +211,7 @@ void add_external(TableText& nat, TableText& filter, const ServiceEntry& entry,
 }
 
 // One Service port with backends: the way from KUBE-SERVICES to a translated destination.
-void add_service(TableText& nat, TableText& filter, const ServiceEntry& entry,
+void add_service(RestoreTable& nat, RestoreTable& filter, const ServiceEntry& entry,
                  const DatapathNode& node, std::string_view cluster_cidr) {
   const std::string chain = iptables_service_chain(entry);
   const std::string name = service_port_name(entry);
@@ -226,7 +226,7 @@ void add_service(TableText& nat, TableText& filter, const ServiceEntry& entry,
 }
 
 // One Service port that nobody answers: refused wherever it is dialled.
-void refuse_service(TableText& filter, const ServiceEntry& entry) {
+void refuse_service(RestoreTable& filter, const ServiceEntry& entry) {
   const std::string name = service_port_name(entry);
   filter.rule("-A KUBE-SERVICES -m comment --comment \"{} has no endpoints\" {} -j REJECT", name,
               match_of(entry, entry.cluster.address));
@@ -278,9 +278,9 @@ std::string iptables_rules(const ServiceTable& table, AddressFamily family,
                            const DatapathNode& node) {
   const std::string_view cluster_cidr =
       family == AddressFamily::ipv4 ? node.cluster_cidr_ipv4 : node.cluster_cidr_ipv6;
-  TableText filter{.chains = std::string(filter_start), .rules = std::string(filter_jumps)};
+  RestoreTable filter{.chains = std::string(filter_start), .rules = std::string(filter_jumps)};
   if (family == AddressFamily::ipv4) filter.rules += localnet_firewall;
-  TableText nat{.chains = std::string(nat_start), .rules = std::string(nat_jumps)};
+  RestoreTable nat{.chains = std::string(nat_start), .rules = std::string(nat_jumps)};
   for (const auto& entry : table.entries) {
     if (entry.cluster.address.family != family) continue;
     if (entry.backends.empty()) {

@@ -102,7 +102,7 @@ std::string collection(std::string_view kind, std::string_view name, std::string
 }
 
 // What makes up one family's table, chain by chain and element by element.
-struct TableText {
+struct FamilyTable {
   std::string_view ip;            // "ip" or "ip6"
   std::string address_type;       // "ipv4_addr"
   std::string_view cluster_cidr;  // where pods are
@@ -124,7 +124,7 @@ std::string node_port_key(const ServiceEntry& entry) {
 }
 
 // The rules that choose among these backends.
-std::string choice_rules(const ServiceEntry& entry, const TableText& table,
+std::string choice_rules(const ServiceEntry& entry, const FamilyTable& table,
                          const std::vector<Backend>& backends) {
   std::string rules;
   std::vector<std::string> choices;
@@ -142,7 +142,7 @@ std::string choice_rules(const ServiceEntry& entry, const TableText& table,
 }
 
 // The chain that translates to one backend, and the set of clients that stay with it.
-void add_endpoint(TableText& table, const ServiceEntry& entry, const Backend& backend) {
+void add_endpoint(FamilyTable& table, const ServiceEntry& entry, const Backend& backend) {
   std::string remember;
   if (entry.affinity.count() > 0) {
     const std::string set = nftables_affinity_set(entry, backend);
@@ -164,7 +164,7 @@ void add_endpoint(TableText& table, const ServiceEntry& entry, const Backend& ba
 
 // What comes to a NodePort or to a load balancer's address, and what becomes of it by
 // externalTrafficPolicy.
-void add_external(TableText& table, const ServiceEntry& entry, const DatapathNode& node) {
+void add_external(FamilyTable& table, const ServiceEntry& entry, const DatapathNode& node) {
   const auto local = backends_on(entry, node.name);
   const std::string cluster_chain = nftables_service_chain(entry);
   const std::string chain = nftables_external_chain(entry);
@@ -201,7 +201,7 @@ void add_external(TableText& table, const ServiceEntry& entry, const DatapathNod
   if (entry.node_port != 0) table.no_endpoint_node_ports.insert(node_port_key(entry) + dropped);
 }
 
-void add_service(TableText& table, const ServiceEntry& entry, const DatapathNode& node) {
+void add_service(FamilyTable& table, const ServiceEntry& entry, const DatapathNode& node) {
   for (const auto& backend : entry.backends) add_endpoint(table, entry, backend);
   table.chains += fmt::format(
       "  chain {} {{\n"
@@ -216,7 +216,7 @@ void add_service(TableText& table, const ServiceEntry& entry, const DatapathNode
 }
 
 // One Service port that nobody answers: refused wherever it is dialled.
-void refuse_service(TableText& table, const ServiceEntry& entry) {
+void refuse_service(FamilyTable& table, const ServiceEntry& entry) {
   const std::string refused =
       fmt::format(" comment \"{}\" : goto reject-chain", service_port_name(entry));
   table.no_endpoint_services.insert(service_key(entry, entry.cluster.address) + refused);
@@ -255,9 +255,9 @@ class NftablesDatapath : public Datapath {
 std::string nftables_rules(const ServiceTable& table, AddressFamily family,
                            const DatapathNode& node) {
   const bool ipv4 = family == AddressFamily::ipv4;
-  TableText text{.ip = ipv4 ? "ip" : "ip6",
-                 .address_type = ipv4 ? "ipv4_addr" : "ipv6_addr",
-                 .cluster_cidr = ipv4 ? node.cluster_cidr_ipv4 : node.cluster_cidr_ipv6};
+  FamilyTable text{.ip = ipv4 ? "ip" : "ip6",
+                   .address_type = ipv4 ? "ipv4_addr" : "ipv6_addr",
+                   .cluster_cidr = ipv4 ? node.cluster_cidr_ipv4 : node.cluster_cidr_ipv6};
   for (const auto& entry : table.entries) {
     if (entry.cluster.address.family != family) continue;
     text.cluster_ips.insert(entry.cluster.address.to_string());
