@@ -35,6 +35,7 @@ class SeriesWriter {
 
   // Adds one line. Errors: system; a full disk says so. After an error every later call returns it.
   base::Result<> append(const base::Json& row);
+  [[nodiscard]] bool has_failed() const { return failed_.has_value(); }
   // Brings it to disk and gives it its name. Errors: as append().
   base::Result<SeriesFile> finish();
   // Removes what finish() made, where no report came to name it.

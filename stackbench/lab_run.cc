@@ -183,11 +183,12 @@ base::Result<LabRun> run_in_lab(const Plan& plan, const RunRequest& request,
   progress.update(0, 1, "taking the lab down");
   if (const auto down = target.teardown(); !down) report.add_error(down.error());
   if (series) {
+    const bool known = series->has_failed();  // it ended the blocks, and was said then
     if (auto file = series->finish()) {
       report.add_series_file(std::move(*file));
     } else {
       // Most of what a full disk lacks may be this file: with it gone the report may find room.
-      if (!ended_by || ended_by->message != file.error().message) report.add_error(file.error());
+      if (!known) report.add_error(file.error());
       report.drop_series();
       series.reset();
     }
