@@ -6,48 +6,10 @@
 #include <gtest/gtest.h>
 
 #include "base/json.h"
+#include "stackbench/scenario/sound_scenario.h"
 
 namespace stackbench {
 namespace {
-
-constexpr std::string_view sound =
-    R"(question: Does it hold?
-topology:
-  pods: {client: {node: 1}, web: {node: 2, replicas: 3}}
-  services: {web: {target: web}}
-environments:
-  rules: {datapath: iptables}
-  socket: {datapath: ebpf_socket}
-arms:
-  - {name: direct, dial: pod/web}
-  - {name: pod_ip, in: socket, dial: pod/web}
-  - {name: cluster_ip, in: socket, dial: service/web}
-workloads:
-  - {kind: tcp_rr}
-  - {kind: tcp_crr, rate: 500/s}
-blocks: 12
-checks: [translated_at]
-expect:
-  - {metric: rate, workload: tcp_rr, arm: direct, at_least: 100/s}
-faults: []
-)";
-
-// The sound scenario with one line replaced (from 1).
-std::string with_line(int number, std::string_view replacement) {
-  std::string text;
-  std::string_view rest = sound;
-  for (int line = 1; !rest.empty(); ++line) {
-    const auto end = rest.find('\n') + 1;
-    text += line == number ? std::string(replacement) + "\n" : std::string(rest.substr(0, end));
-    rest.remove_prefix(end);
-  }
-  return text;
-}
-
-std::string message_of(std::string_view text, const std::vector<std::string>& overrides = {}) {
-  const auto scenario = parse_scenario(text, "s.yaml", overrides);
-  return scenario ? "no fault" : base::describe_error(scenario.error());
-}
 
 // The faults of the sound scenario with one line replaced: without the excerpts, if they are as
 // they should be, and without the count.
@@ -436,122 +398,6 @@ TEST(Reader, RefusesChecksAndFaultsThatSayNothing) {
             "s.yaml:19:45: faults[0].environment: no arm enters \"rules\", so nobody would notice\n"
             "   19 | faults: [{kind: hook_left_out, environment: rules}]\n"
             "      |                                             ^\n1 error in s.yaml");
-}
-
-TEST(Resolve, ComparesAServiceWithItsPodAndThatWithNoDatapath) {
-  const auto scenario = parse_scenario(sound, "s.yaml", {});
-  ASSERT_TRUE(scenario);
-  EXPECT_EQ(scenario->arms[0].relative_to, std::nullopt);
-  EXPECT_EQ(scenario->arms[1].relative_to, "direct");
-  EXPECT_EQ(scenario->arms[2].relative_to, "pod_ip");
-}
-
-TEST(Resolve, LeavesAnArmWithoutCompanionAlone) {
-  const auto scenario = parse_scenario(
-      with_line(11, "  - {name: cluster_ip, in: rules, dial: service/web}"), "s", {});
-  ASSERT_TRUE(scenario);
-  EXPECT_EQ(scenario->arms[2].relative_to, std::nullopt) << "pod_ip is in another environment";
-}
-
-TEST(Resolve, KeepsTheComparisonThatWasAskedFor) {
-  const auto scenario = parse_scenario(
-      with_line(11, "  - {name: cluster_ip, in: socket, dial: service/web, relative_to: direct}"),
-      "s", {});
-  ASSERT_TRUE(scenario);
-  EXPECT_EQ(scenario->arms[2].relative_to, "direct");
-}
-
-TEST(Resolve, WaitsByBlockInAClosedLoopAndByHybridInAnOpenOne) {
-  const auto scenario = parse_scenario(sound, "s.yaml", {"workloads.0.duration=10ms"});
-  ASSERT_TRUE(scenario);
-  EXPECT_EQ(scenario->workloads[0].wait, bench::WaitStrategy::block);
-  EXPECT_EQ(scenario->workloads[1].wait, bench::WaitStrategy::hybrid);
-}
-
-TEST(Resolve, TakesTheOnlyWorkloadForAnExpectation) {
-  const auto scenario = parse_scenario(
-      sound, "s.yaml",
-      {"workloads=[{kind: tcp_crr}]", "expect=[{metric: connect.p50, arm: direct, at_most: 1ms}]"});
-  ASSERT_TRUE(scenario) << scenario.error().message;
-  EXPECT_EQ(scenario->expect[0].workload, bench::WorkloadKind::tcp_crr);
-}
-
-TEST(Override, ChangesAddsAndReplaces) {
-  const auto scenario =
-      parse_scenario(sound, "s.yaml",
-                     {"blocks=20", "workloads.0.rate=5000/s", "family=ipv6", "arms[1].in=rules",
-                      "topology.pods.db.replicas=2", "blocks=21", "question='a=b?'"});
-  ASSERT_TRUE(scenario) << scenario.error().message;
-  EXPECT_EQ(scenario->blocks, 21) << "the last one counts";
-  EXPECT_EQ(scenario->workloads[0].rate, base::RequestRate{5000});
-  EXPECT_EQ(scenario->workloads[0].wait, bench::WaitStrategy::hybrid);
-  EXPECT_EQ(scenario->family, base::AddressFamily::ipv6);
-  EXPECT_EQ(scenario->arms[1].in, "rules");
-  EXPECT_EQ(scenario->topology.pods.at("db").replicas, 2);
-  EXPECT_EQ(scenario->question, "a=b?");
-}
-
-TEST(Override, IsHeldToWhatTheFileIsHeldTo) {
-  const auto one = [](const std::string& text) {
-    const auto message = message_of(sound, {text});
-    EXPECT_TRUE(message.ends_with("\n1 error in --set")) << message;
-    return message.substr(0, message.rfind('\n'));
-  };
-  EXPECT_EQ(one("workloads.0.rat=5/s"),
-            "--set workloads.0.rat: unknown field; did you mean \"rate\"?");
-  EXPECT_EQ(one("toplogy.nodes=3"),
-            "--set toplogy.nodes: toplogy: unknown field; did you mean \"topology\"?");
-  EXPECT_EQ(one("blocks=3"),
-            "--set blocks: expected at least 6, got 3. Kept blocks; in each every arm runs twice. "
-            "Below 6 no exact two-sided 95 % interval exists.");
-  EXPECT_EQ(one("workloads[0].rate=5000"),
-            "--set workloads[0].rate: expected a rate such as 2000/s, got \"5000\"");
-  EXPECT_EQ(one("arms.1.in=sockt"),
-            "--set arms.1.in: unknown environment \"sockt\"; did you mean \"socket\"?");
-  EXPECT_EQ(one("topology.pods.db={nod: 1}"),
-            "--set topology.pods.db: topology.pods.db.nod: unknown field; did you mean \"node\"?");
-  EXPECT_EQ(message_of(sound, {"environments.x.y=1"}),
-            "--set environments.x.y: environments.x.datapath: missing: How its Services are "
-            "implemented.\n"
-            "--set environments.x.y: unknown field; known here: datapath\n"
-            "2 errors in --set");
-}
-
-TEST(Override, SaysWhatIsWrongWithItself) {
-  const auto first = [](const std::string& text) {
-    const auto message = message_of(sound, {text});
-    return message.substr(0, message.find('\n'));
-  };
-  EXPECT_EQ(first("blocks"),
-            "--set blocks: expected PATH=VALUE such as blocks=20 or workloads.0.rate=5000/s");
-  EXPECT_EQ(first("=3"),
-            "--set : expected PATH=VALUE such as blocks=20 or workloads.0.rate=5000/s");
-  EXPECT_EQ(
-      first("topology..pods=3"),
-      "--set topology..pods: expected PATH=VALUE such as blocks=20 or workloads.0.rate=5000/s");
-  EXPECT_EQ(first("blocks="), "--set blocks: expected a value after \"=\", got nothing");
-  EXPECT_EQ(first("workloads.2.rate=1/s"),
-            "--set workloads.2.rate: workloads has no item 2: it has 2, counted from 0");
-  EXPECT_EQ(first("workloads.99999999999999999999.rate=1/s"),
-            "--set workloads.99999999999999999999.rate: workloads has no item "
-            "99999999999999999999: it has 2, counted from 0");
-  EXPECT_EQ(first("workloads.first.rate=1/s"),
-            "--set workloads.first.rate: workloads is a list: expected the number of an item, "
-            "counted from 0, got \"first\"");
-  EXPECT_EQ(first("blocks.x=1"), "--set blocks.x: blocks is \"12\", there is nothing below it");
-  EXPECT_EQ(first("arms={"), "--set arms: not YAML: did not find expected node content");
-}
-
-TEST(Override, FaultsComeAfterThoseOfTheFile) {
-  EXPECT_EQ(message_of(with_line(15, "blocks: x"), {"seed=x"}),
-            "s.yaml:15:9: blocks: expected an integer, got \"x\"\n"
-            "   15 | blocks: x\n      |         ^\n"
-            "--set seed: expected an integer, got \"x\"\n"
-            "2 errors in s.yaml and --set");
-}
-
-TEST(Override, MendsTheFile) {
-  EXPECT_EQ(message_of(with_line(15, "blocks: x"), {"blocks=7"}), "no fault");
 }
 
 }  // namespace

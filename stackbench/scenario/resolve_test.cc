@@ -1,0 +1,49 @@
+#include "stackbench/scenario/resolve.h"
+
+#include <gtest/gtest.h>
+
+#include "stackbench/scenario/sound_scenario.h"
+
+namespace stackbench {
+namespace {
+
+TEST(Resolve, ComparesAServiceWithItsPodAndThatWithNoDatapath) {
+  const auto scenario = parse_scenario(sound, "s.yaml", {});
+  ASSERT_TRUE(scenario);
+  EXPECT_EQ(scenario->arms[0].relative_to, std::nullopt);
+  EXPECT_EQ(scenario->arms[1].relative_to, "direct");
+  EXPECT_EQ(scenario->arms[2].relative_to, "pod_ip");
+}
+
+TEST(Resolve, LeavesAnArmWithoutCompanionAlone) {
+  const auto scenario = parse_scenario(
+      with_line(11, "  - {name: cluster_ip, in: rules, dial: service/web}"), "s", {});
+  ASSERT_TRUE(scenario);
+  EXPECT_EQ(scenario->arms[2].relative_to, std::nullopt) << "pod_ip is in another environment";
+}
+
+TEST(Resolve, KeepsTheComparisonThatWasAskedFor) {
+  const auto scenario = parse_scenario(
+      with_line(11, "  - {name: cluster_ip, in: socket, dial: service/web, relative_to: direct}"),
+      "s", {});
+  ASSERT_TRUE(scenario);
+  EXPECT_EQ(scenario->arms[2].relative_to, "direct");
+}
+
+TEST(Resolve, WaitsByBlockInAClosedLoopAndByHybridInAnOpenOne) {
+  const auto scenario = parse_scenario(sound, "s.yaml", {"workloads.0.duration=10ms"});
+  ASSERT_TRUE(scenario);
+  EXPECT_EQ(scenario->workloads[0].wait, bench::WaitStrategy::block);
+  EXPECT_EQ(scenario->workloads[1].wait, bench::WaitStrategy::hybrid);
+}
+
+TEST(Resolve, TakesTheOnlyWorkloadForAnExpectation) {
+  const auto scenario = parse_scenario(
+      sound, "s.yaml",
+      {"workloads=[{kind: tcp_crr}]", "expect=[{metric: connect.p50, arm: direct, at_most: 1ms}]"});
+  ASSERT_TRUE(scenario) << scenario.error().message;
+  EXPECT_EQ(scenario->expect[0].workload, bench::WorkloadKind::tcp_crr);
+}
+
+}  // namespace
+}  // namespace stackbench
