@@ -2,17 +2,17 @@
 #include "bench/client.h"
 
 #include "bench/affinity.h"
-#include "bench/frame.h"
 #include "bench/sockets.h"
 #include "bench/traffic.h"
 
 namespace bench {
 namespace {
 
-base::Result<> check_message(const char* name, base::Bytes bytes) {
-  if (sound_length(bytes.count)) return {};
+base::Result<> check_message(const char* name, WorkloadKind kind, base::Bytes bytes) {
+  const auto bounds = message_bounds(kind);
+  if (bytes.count >= bounds.least && bytes.count <= bounds.most) return {};
   return base::fail(base::ErrorKind::input, "{}: expected {} to {} bytes, got {}", name,
-                    header_bytes, max_message_bytes, bytes.count);
+                    bounds.least, bounds.most, bytes.count);
 }
 
 base::Result<> check(const ClientJob& job) {
@@ -20,8 +20,8 @@ base::Result<> check(const ClientJob& job) {
   if (job.servers.empty()) {
     return base::fail(base::ErrorKind::input, "servers: expected at least one");
   }
-  RETURN_IF_ERROR(check_message("request", spec.request));
-  RETURN_IF_ERROR(check_message("response", spec.response));
+  RETURN_IF_ERROR(check_message("request", spec.kind, spec.request));
+  RETURN_IF_ERROR(check_message("response", spec.kind, spec.response));
   if (spec.connections < 1) {
     return base::fail(base::ErrorKind::input, "connections: expected at least 1, got {}",
                       spec.connections);
@@ -41,7 +41,8 @@ base::Result<ClientResult> run_client(const ClientJob& job, int stop_fd) {
       job.workload.wait.value_or(job.workload.rate ? WaitStrategy::hybrid : WaitStrategy::block);
   switch (job.workload.kind) {
     case WorkloadKind::tcp_rr:
-      return run_tcp_rr(job, wait, stop_fd);
+    case WorkloadKind::udp_rr:
+      return run_request_reply(job, wait, stop_fd);
     case WorkloadKind::tcp_crr:
       return run_tcp_crr(job, wait, stop_fd);
   }

@@ -6,9 +6,9 @@
 
 namespace bench {
 
-// A kept connection: request, reply, request, ... (bench/tcp_rr.cc)
-[[nodiscard]] base::Result<ClientResult> run_tcp_rr(const ClientJob& job, WaitStrategy wait,
-                                                    int stop_fd);
+// tcp_rr and udp_rr, a kept connection: request, reply, request, ... (bench/request_reply.cc)
+[[nodiscard]] base::Result<ClientResult> run_request_reply(const ClientJob& job, WaitStrategy wait,
+                                                           int stop_fd);
 // Connect, one request and its reply, close. (bench/tcp_crr.cc)
 [[nodiscard]] base::Result<ClientResult> run_tcp_crr(const ClientJob& job, WaitStrategy wait,
                                                      int stop_fd);

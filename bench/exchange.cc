@@ -22,4 +22,22 @@ void count_exchange_end(const ExchangeEnd& end, TrafficErrors& errors) {
   }
 }
 
+int as_errno(const ExchangeEnd& end) {
+  switch (end.kind) {
+    case ExchangeEnd::Kind::replied:
+      return 0;
+    case ExchangeEnd::Kind::stopped:
+      return EINTR;
+    case ExchangeEnd::Kind::closed_early:
+      return ECONNRESET;
+    case ExchangeEnd::Kind::bad_reply:
+      return EBADMSG;
+    case ExchangeEnd::Kind::timed_out:
+      return ETIMEDOUT;
+    case ExchangeEnd::Kind::failed:
+      return end.code;
+  }
+  return EPROTO;
+}
+
 }  // namespace bench

@@ -3,6 +3,7 @@
 // connection's figures compare with theirs.
 #pragma once
 
+#include <algorithm>
 #include <cerrno>
 #include <vector>
 
@@ -26,12 +27,20 @@ struct ExchangeEnd {
 // Counts an end that is not `replied` or `stopped` under its class.
 void count_exchange_end(const ExchangeEnd& end, TrafficErrors& errors);
 
+// The errno that says most of what such an end does: 0 when replied, EINTR when stopped, EBADMSG
+// for a bad reply.
+[[nodiscard]] int as_errno(const ExchangeEnd& end);
+
 // A blocking recv(2) is left this often, to look at the stop descriptor and the timeout.
-inline constexpr base::Duration wait_slice = std::chrono::milliseconds(100);
+[[nodiscard]] inline base::Duration wait_slice(const WorkloadSpec& spec) {
+  return std::min<base::Duration>(spec.timeout, std::chrono::milliseconds(100));
+}
 // How often a loop that never sleeps looks at the stop descriptor.
 inline constexpr base::Duration look_interval = std::chrono::milliseconds(5);
 
-template <WaitStrategy wait>
+// `protocol` UDP: a message is one datagram. One that answers an earlier request comes late and is
+// passed over; any other that is not the reply ends the exchange as a bad one.
+template <WaitStrategy wait, base::Protocol protocol = base::Protocol::TCP>
 class Exchange {
  public:
   Exchange(const WorkloadSpec& spec, int stop_fd)
@@ -68,14 +77,18 @@ class Exchange {
     for (std::uint32_t misses = 0;;) {
       const auto n = ::recv(fd, scratch_.data(), scratch_.size(), flags);
       if (n > 0) [[likely]] {
+        if constexpr (datagrams) reader_.reset();
         const auto state = reader_.feed(scratch_.data(), static_cast<std::size_t>(n));
-        if (state == FrameReader::State::complete) [[likely]]
+        if (state == FrameReader::State::complete && !(datagrams && came_late())) [[likely]]
           return verify(server_id);
         if (state == FrameReader::State::malformed) return {ExchangeEnd::Kind::bad_reply};
-        continue;
+        if constexpr (!datagrams) continue;
+        if (state == FrameReader::State::incomplete) return {ExchangeEnd::Kind::bad_reply};
+      } else if (n == 0) {
+        return {datagrams ? ExchangeEnd::Kind::bad_reply : ExchangeEnd::Kind::closed_early};
+      } else if (errno != EAGAIN && errno != EINTR) {
+        return failed(errno);
       }
-      if (n == 0) return {ExchangeEnd::Kind::closed_early};
-      if (errno != EAGAIN && errno != EINTR) return failed(errno);
       ++misses;
       if constexpr (wait == WaitStrategy::spin) {
         if (misses % misses_per_look != 0) [[likely]]
@@ -90,6 +103,7 @@ class Exchange {
   }
 
  private:
+  static constexpr bool datagrams = protocol == base::Protocol::UDP;
   static constexpr std::size_t scratch_bytes = std::size_t{256} << 10;
   // A miss costs some 0.2 us: a look at the clock about every 50 us.
   static constexpr std::uint32_t misses_per_look = 256;
@@ -104,6 +118,10 @@ class Exchange {
     if (now - sent_at >= timeout_) return {ExchangeEnd::Kind::timed_out};
     if (readable(stop_fd_)) return {ExchangeEnd::Kind::stopped};
     return {};
+  }
+
+  [[nodiscard]] bool came_late() const {
+    return reader_.header<ReplyHeader>().sequence < sequence_;
   }
 
   ExchangeEnd verify(std::uint32_t& server_id) const {

@@ -41,10 +41,11 @@ class ExactTimers {
 template <WaitStrategy wait>
 class FlowLoop {
  public:
-  FlowLoop(const ClientJob& job, Connections connections, int stop_fd)
+  FlowLoop(const ClientJob& job, int stop_fd)
       : job_(job),
         spec_(job.workload),
-        keep_(connections == Connections::kept),
+        keep_(keeps_connections(spec_.kind)),
+        datagrams_(protocol_of(spec_.kind) == base::Protocol::UDP),
         open_loop_(spec_.rate.has_value()),
         stop_fd_(stop_fd),
         choice_(job.servers, job.seed),
@@ -180,15 +181,16 @@ class FlowLoop {
     Flow& flow = flows_[event.data.u32];
     switch (flow.state) {
       case Flow::State::connecting:
-        if (const int code = pending_error(flow.fd.get()); code != 0) {
+        if (datagrams_) {
+          progress(flow, event.events);
+        } else if (const int code = pending_error(flow.fd.get()); code != 0) {
           connect_failed(flow, code, base::monotonic_now());
         } else if ((event.events & EPOLLOUT) != 0) {
           established(flow, base::monotonic_now());
         }
         break;
       case Flow::State::exchanging:
-        if (flow.sent < request_.size() && (event.events & EPOLLOUT) != 0) send(flow);
-        if (flow.state == Flow::State::exchanging) receive(flow);
+        progress(flow, event.events);
         // The peer's FIN right behind its reply comes in the same edge.
         if (flow.state == Flow::State::idle && (event.events & EPOLLRDHUP) != 0) {
           peer_ended_idle(flow);
@@ -196,9 +198,16 @@ class FlowLoop {
         break;
       case Flow::State::idle:
       case Flow::State::resting:
-        peer_ended_idle(flow);
+        // A datagram that comes late is passed over by the next request that reads.
+        if (!datagrams_) peer_ended_idle(flow);
         break;
     }
+  }
+
+  void progress(Flow& flow, std::uint32_t events) {
+    const auto state = flow.state;
+    if (flow.sent < request_.size() && (events & EPOLLOUT) != 0) send(flow);
+    if (flow.state == state) receive(flow);
   }
 
   // Counts what has waited too long, wakes what has rested enough.
@@ -248,11 +257,13 @@ class FlowLoop {
     set_state(flow, Flow::State::connecting);
     flow.deadline = now + spec_.timeout;
     flow.server = &choice_.next();
-    auto fd = tcp_socket(flow.server->endpoint, SOCK_NONBLOCK);
+    auto fd = datagrams_ ? udp_socket(flow.server->address, SOCK_NONBLOCK)
+                         : tcp_socket(flow.server->endpoint, SOCK_NONBLOCK);
     if (!fd) return connect_failed(flow, fd.error(), now);
     flow.fd = std::move(*fd);
     flow.connect_begun = base::monotonic_now();
-    if (::connect(flow.fd.get(), flow.server->address.get(), flow.server->address.size()) < 0 &&
+    if (!datagrams_ &&
+        ::connect(flow.fd.get(), flow.server->address.get(), flow.server->address.size()) < 0 &&
         errno != EINPROGRESS) {
       return connect_failed(flow, errno, base::monotonic_now());
     }
@@ -261,8 +272,9 @@ class FlowLoop {
     epoll_event event{.events = EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET,
                       .data = {.u32 = static_cast<std::uint32_t>(&flow - flows_.data())}};
     if (::epoll_ctl(epoll_.get(), EPOLL_CTL_ADD, flow.fd.get(), &event) < 0) {
-      connect_failed(flow, errno, base::monotonic_now());
+      return connect_failed(flow, errno, base::monotonic_now());
     }
+    if (datagrams_) send_next(flow);
   }
 
   void established(Flow& flow, base::MonotonicTime now) {
@@ -283,6 +295,10 @@ class FlowLoop {
   void begin_exchange(Flow& flow, base::MonotonicTime now) {
     set_state(flow, Flow::State::exchanging);
     flow.deadline = now + spec_.timeout;
+    send_next(flow);
+  }
+
+  void send_next(Flow& flow) {
     flow.sent = 0;
     flow.reader.reset();
     ++flow.sequence;
@@ -312,15 +328,23 @@ class FlowLoop {
     for (;;) {
       const auto n = ::recv(flow.fd.get(), scratch_.data(), scratch_.size(), MSG_DONTWAIT);
       if (n > 0) [[likely]] {
+        if (datagrams_) flow.reader.reset();
         const auto state = flow.reader.feed(scratch_.data(), static_cast<std::size_t>(n));
-        if (state == FrameReader::State::complete) [[likely]]
+        if (state == FrameReader::State::complete) [[likely]] {
+          // The reply to a datagram that was given up.
+          if (datagrams_ && flow.reader.template header<ReplyHeader>().sequence < flow.sequence) {
+            continue;
+          }
           return replied(flow);
-        if (state == FrameReader::State::malformed) {
+        }
+        if (state == FrameReader::State::malformed || datagrams_) {
           return exchange_failed(flow, {ExchangeEnd::Kind::bad_reply}, base::monotonic_now());
         }
         // Part of a reply: its end may have come with it, and an edge is told once.
       } else if (n == 0) {
-        return exchange_failed(flow, {ExchangeEnd::Kind::closed_early}, base::monotonic_now());
+        return exchange_failed(
+            flow, {datagrams_ ? ExchangeEnd::Kind::bad_reply : ExchangeEnd::Kind::closed_early},
+            base::monotonic_now());
       } else if (errno == EAGAIN) {
         return;
       } else if (errno != EINTR) {
@@ -337,6 +361,7 @@ class FlowLoop {
         flow.sent < request_.size()) [[unlikely]] {
       return exchange_failed(flow, {ExchangeEnd::Kind::bad_reply}, now);
     }
+    if (flow.state == Flow::State::connecting) return established(flow, now);
     const bool in_window = open_loop_ ? flow.counted : meter_.window_open() && now < window_end_;
     if (in_window) {
       meter_.request_done(now - flow.started, reply.server_id);
@@ -371,12 +396,13 @@ class FlowLoop {
   }
 
   void exchange_failed(Flow& flow, const ExchangeEnd& end, base::MonotonicTime now) {
+    if (flow.state == Flow::State::connecting) return connect_failed(flow, as_errno(end), now);
     count_exchange_end(end, meter_.errors());
     request_failed(flow, now);
   }
 
   void request_failed(Flow& flow, base::MonotonicTime now) {
-    close(flow);
+    if (!datagrams_ || !flow.established) close(flow);
     if (!flow.has_request || draining_) {
       set_state(flow, Flow::State::idle);
     } else if (open_loop_) {
@@ -414,6 +440,7 @@ class FlowLoop {
   const ClientJob& job_;
   const WorkloadSpec& spec_;
   const bool keep_;
+  const bool datagrams_;
   const bool open_loop_;
   const int stop_fd_;
   ServerChoice choice_;
@@ -440,21 +467,20 @@ class FlowLoop {
 };
 
 template <WaitStrategy wait>
-base::Result<ClientResult> run_waiting(const ClientJob& job, Connections connections, int stop_fd) {
-  return FlowLoop<wait>(job, connections, stop_fd).run();
+base::Result<ClientResult> run_waiting(const ClientJob& job, int stop_fd) {
+  return FlowLoop<wait>(job, stop_fd).run();
 }
 
 }  // namespace
 
-base::Result<ClientResult> run_flows(const ClientJob& job, WaitStrategy wait,
-                                     Connections connections, int stop_fd) {
+base::Result<ClientResult> run_flows(const ClientJob& job, WaitStrategy wait, int stop_fd) {
   switch (wait) {
     case WaitStrategy::block:
-      return run_waiting<WaitStrategy::block>(job, connections, stop_fd);
+      return run_waiting<WaitStrategy::block>(job, stop_fd);
     case WaitStrategy::hybrid:
-      return run_waiting<WaitStrategy::hybrid>(job, connections, stop_fd);
+      return run_waiting<WaitStrategy::hybrid>(job, stop_fd);
     case WaitStrategy::spin:
-      return run_waiting<WaitStrategy::spin>(job, connections, stop_fd);
+      return run_waiting<WaitStrategy::spin>(job, stop_fd);
   }
   return base::fail(base::ErrorKind::input, "wait: not a wait strategy");
 }

@@ -3,7 +3,8 @@
 //   request: u32 request_bytes, u32 response_bytes, u64 sequence
 //   reply:   u32 response_bytes, u32 server_id,     u64 sequence
 // A client has at most one request outstanding per connection, so bytes beyond a message are a
-// fault of the peer, never the start of the next one.
+// fault of the peer, never the start of the next one. Over UDP a message is a datagram, and the
+// sequence tells the reply awaited from one that came after its request was given up.
 #pragma once
 
 #include <bit>
@@ -17,6 +18,8 @@ static_assert(std::endian::native == std::endian::little, "headers are copied as
 
 inline constexpr std::size_t header_bytes = 16;
 inline constexpr std::size_t max_message_bytes = std::size_t{64} << 20;
+// A message over UDP is one datagram: what IPv4 leaves of 65,535 bytes behind its header and UDP's.
+inline constexpr std::size_t max_datagram_bytes = 65'507;
 
 struct RequestHeader {
   std::uint32_t request_bytes = 0;

@@ -1,5 +1,12 @@
-// TCP_RR: one request and its reply at a time over a kept connection. A closed loop over a single
-// connection has its own loop here; everything else is a matter of many flows (bench/flow_loop.h).
+// TCP_RR and UDP_RR: one request and its reply at a time over a kept connection. A closed loop over
+// a single one has its own loop here; everything else is a matter of many flows
+// (bench/flow_loop.h).
+//
+// UDP has no connections; what is kept is the socket, its port and the server it is connected to.
+// The flow begins with one exchange that is not a request of the workload: it is what a datapath
+// does for a flow's first packet, and it tells a server that is there from one that is not. After
+// that the socket stays, whatever becomes of a datagram, as a resolver's or a game's would: a
+// translation that has gone stale is thereby seen, not mended.
 #include "bench/client.h"
 #include "bench/flow_loop.h"
 #include "bench/lone_requester.h"
@@ -8,16 +15,32 @@
 namespace bench {
 namespace {
 
-// Connects, and counts what comes of it.
-Connected open_connection(const ClientJob& job, ServerChoice& choice, int stop_fd, Meter& meter) {
-  const auto begun = base::monotonic_now();
-  const auto& server = choice.next().endpoint;
-  auto fd = connect_within(server, job.workload.timeout, stop_fd);
-  if (fd) {
-    if (const int code = bound_waits(fd->get(), wait_slice); code != 0) fd = std::unexpected(code);
+template <WaitStrategy wait, base::Protocol protocol>
+Connected connect_once(const ClientJob& job, const ServerChoice::Server& server,
+                       Exchange<wait, protocol>& exchange, int stop_fd) {
+  auto fd = protocol == base::Protocol::UDP
+                ? udp_socket(server.address, 0)
+                : connect_within(server.endpoint, job.workload.timeout, stop_fd);
+  if (!fd) return fd;
+  if (const int code = bound_waits(fd->get(), wait_slice(job.workload)); code != 0)
+    return std::unexpected(code);
+  if constexpr (protocol == base::Protocol::UDP) {
+    std::uint32_t server_id = 0;
+    const auto first = exchange.run(fd->get(), base::monotonic_now(), server_id);
+    if (const int code = as_errno(first); code != 0) return std::unexpected(code);
   }
+  return fd;
+}
+
+// Connects, and counts what comes of it.
+template <WaitStrategy wait, base::Protocol protocol>
+Connected open_connection(const ClientJob& job, ServerChoice& choice,
+                          Exchange<wait, protocol>& exchange, int stop_fd, Meter& meter) {
+  const auto begun = base::monotonic_now();
+  const auto& server = choice.next();
+  auto fd = connect_once(job, server, exchange, stop_fd);
   if (!fd) {
-    if (fd.error() != EINTR) meter.connect_failed(fd.error(), server);
+    if (fd.error() != EINTR) meter.connect_failed(fd.error(), server.endpoint);
     return fd;
   }
   meter.connected(base::monotonic_now() - begun);
@@ -25,12 +48,12 @@ Connected open_connection(const ClientJob& job, ServerChoice& choice, int stop_f
   return fd;
 }
 
-template <WaitStrategy wait>
+template <WaitStrategy wait, base::Protocol protocol>
 base::Result<ClientResult> request_and_reply(const ClientJob& job, int stop_fd) {
   Meter meter(job, wait);
-  Exchange<wait> exchange(job.workload, stop_fd);
+  Exchange<wait, protocol> exchange(job.workload, stop_fd);
   ServerChoice choice(job.servers, job.seed);
-  auto connection = open_connection(job, choice, stop_fd, meter);
+  auto connection = open_connection(job, choice, exchange, stop_fd, meter);
   if (!connection && meter.nothing_ever_connected()) {
     return std::unexpected(meter.first_connect_error());
   }
@@ -43,7 +66,7 @@ base::Result<ClientResult> request_and_reply(const ClientJob& job, int stop_fd) 
     if (next == Phases::Next::finished) break;
     if (!connection) [[unlikely]] {
       rest_after_failure(stop_fd);
-      connection = open_connection(job, choice, stop_fd, meter);
+      connection = open_connection(job, choice, exchange, stop_fd, meter);
       now = base::monotonic_now();
       continue;
     }
@@ -58,27 +81,36 @@ base::Result<ClientResult> request_and_reply(const ClientJob& job, int stop_fd) 
     } else {
       if (end.kind == ExchangeEnd::Kind::stopped) return stopped_early();
       count_exchange_end(end, meter.errors());
-      meter.connection_closing(connection->get());
-      connection = std::unexpected(ENOTCONN);
+      if constexpr (protocol == base::Protocol::UDP) {
+        rest_after_failure(stop_fd);
+      } else {
+        meter.connection_closing(connection->get());
+        connection = std::unexpected(ENOTCONN);
+      }
     }
   }
   if (connection) meter.connection_closing(connection->get());
   return meter.result();
 }
 
+template <WaitStrategy wait>
+base::Result<ClientResult> run_waiting(const ClientJob& job, int stop_fd) {
+  return protocol_of(job.workload.kind) == base::Protocol::UDP
+             ? request_and_reply<wait, base::Protocol::UDP>(job, stop_fd)
+             : request_and_reply<wait, base::Protocol::TCP>(job, stop_fd);
+}
+
 }  // namespace
 
-base::Result<ClientResult> run_tcp_rr(const ClientJob& job, WaitStrategy wait, int stop_fd) {
-  if (job.workload.rate || job.workload.connections > 1) {
-    return run_flows(job, wait, Connections::kept, stop_fd);
-  }
+base::Result<ClientResult> run_request_reply(const ClientJob& job, WaitStrategy wait, int stop_fd) {
+  if (job.workload.rate || job.workload.connections > 1) return run_flows(job, wait, stop_fd);
   switch (wait) {
     case WaitStrategy::block:
-      return request_and_reply<WaitStrategy::block>(job, stop_fd);
+      return run_waiting<WaitStrategy::block>(job, stop_fd);
     case WaitStrategy::hybrid:
-      return request_and_reply<WaitStrategy::hybrid>(job, stop_fd);
+      return run_waiting<WaitStrategy::hybrid>(job, stop_fd);
     case WaitStrategy::spin:
-      return request_and_reply<WaitStrategy::spin>(job, stop_fd);
+      return run_waiting<WaitStrategy::spin>(job, stop_fd);
   }
   return base::fail(base::ErrorKind::input, "wait: not a wait strategy");
 }

@@ -1,7 +1,9 @@
-// The server of every TCP request/reply workload: one thread, one epoll. A connection that is alone
-// is served by recv(2) and send(2) on its socket without epoll (as is, for tcp_crr, one connection
-// after another), so that the server is no slower than the plainest loop where figures are compared
-// with one.
+// run_server, and the server of every TCP request/reply workload: one thread, one epoll. A
+// connection that is alone is served by recv(2) and send(2) on its socket without epoll (as is, for
+// tcp_crr, one connection after another), so that the server is no slower than the plainest loop
+// where figures are compared with one.
+#include "bench/server.h"
+
 #include <algorithm>
 #include <array>
 #include <cerrno>
@@ -10,7 +12,6 @@
 
 #include <sys/epoll.h>
 #include <sys/socket.h>
-#include <time.h>
 
 #include "bench/affinity.h"
 #include "bench/frame.h"
@@ -28,22 +29,8 @@ constexpr std::size_t scratch_bytes = std::size_t{256} << 10;
 // Serving without epoll begins after this many requests (or connections) in a row with nobody
 // else there: clients that open several connections are through with it by then.
 constexpr int alone_enough = 16;
-// A blocking call outside epoll is left this often, to look at the listeners and the stop
-// descriptor; so is a busy connection.
-constexpr base::Duration look_interval = std::chrono::milliseconds(10);
-// A lone connection silent for this many waits in a row goes back to epoll.
-constexpr int idle_waits_allowed = 10;
-// So many connections are asked whom they come from.
-constexpr std::uint64_t clients_noted = 64;
 // A spinning server of short connections spins on this long after the last one has gone.
 constexpr base::Duration spin_after_last = std::chrono::milliseconds(1);
-
-// The kernel's tick-precise clock: a few ns to read, which a look every 10 ms deserves.
-base::MonotonicTime coarse_now() {
-  timespec now{};
-  ::clock_gettime(CLOCK_MONOTONIC_COARSE, &now);
-  return {static_cast<std::int64_t>(now.tv_sec) * 1'000'000'000 + now.tv_nsec};
-}
 
 struct Connection {
   std::size_t slot = 0;  // its place in the table of connections
@@ -83,10 +70,7 @@ class ServerLoop {
         serve_alone();
       }
     }
-    const auto usage = ThreadUsage::now();
-    const auto cpu_ns = usage.cpu_ns - usage_begin.cpu_ns;
-    result_.cpu_user_ns = std::min(usage.user_ns - usage_begin.user_ns, cpu_ns);
-    result_.cpu_system_ns = cpu_ns - result_.cpu_user_ns;
+    note_usage(usage_begin, result_);
     return result_;
   }
 
@@ -133,7 +117,7 @@ class ServerLoop {
   }
 
   // Takes one connection; level-triggered, so that the next is the next pass's. Listeners block
-  // (for look_interval at most): a connection gone between event and accept costs only that.
+  // (for server_look at most): a connection gone between event and accept costs only that.
   void accept(std::size_t listener) {
     Connection* const connection = take(listener);
     if (connection == nullptr) return;
@@ -266,7 +250,7 @@ class ServerLoop {
     Connection* const connection = only_open();
     if (connection == nullptr || connection->reply_bytes != 0) return;
     unpoll(*connection);
-    auto next_look = coarse_now() + look_interval;
+    auto next_look = base::coarse_now() + server_look;
     int flags = recv_flags;
     int idle_waits = 0;
     for (;;) {
@@ -290,11 +274,11 @@ class ServerLoop {
       } else if constexpr (wait == WaitStrategy::hybrid) {
         if (base::monotonic_now() - last_event_ >= spin_margin) flags = 0;
       }
-      if (const auto now = coarse_now(); now >= next_look) [[unlikely]] {
+      if (const auto now = base::coarse_now(); now >= next_look) [[unlikely]] {
         pass(0);
         if (stopped_) return;
         if (open_ > 1) return poll(*connection);
-        next_look = now + look_interval;
+        next_look = now + server_look;
       }
     }
   }
@@ -311,16 +295,16 @@ class ServerLoop {
         return poll(*last);
       }
     }
-    auto next_look = coarse_now() + look_interval;
+    auto next_look = base::coarse_now() + server_look;
     for (bool alone = true; alone && !stopped_;) {
       Connection* const connection = take(listener_);
       if (connection == nullptr) break;
       alone = answered_blocking(*connection);
-      if (const auto now = coarse_now(); now >= next_look) [[unlikely]] {
+      if (const auto now = base::coarse_now(); now >= next_look) [[unlikely]] {
         // A lone client connects again only after it has closed.
         if (alone && accept_queue(listeners_[listener_].get()) > 0) alone = false;
         pass(0);
-        next_look = now + look_interval;
+        next_look = now + server_look;
       }
       if (!connection->fd) continue;
       if (alone) await_end(*connection);
@@ -384,19 +368,34 @@ class ServerLoop {
   ServerResult result_;
 };
 
+template <WaitStrategy wait>
+base::Result<ServerResult> serve(const ServerJob& job, std::vector<base::UniqueFd> listeners,
+                                 int stop_fd) {
+  return ServerLoop<wait>(job, std::move(listeners), stop_fd).run();
+}
+
 }  // namespace
+
+void note_usage(const ThreadUsage& begin, ServerResult& result) {
+  const auto usage = ThreadUsage::now();
+  const auto cpu_ns = usage.cpu_ns - begin.cpu_ns;
+  // The split moves in ticks and may lag the exact total.
+  result.cpu_user_ns = std::min(usage.user_ns - begin.user_ns, cpu_ns);
+  result.cpu_system_ns = cpu_ns - result.cpu_user_ns;
+}
 
 base::Result<ServerResult> run_server(
     const ServerJob& job, int stop_fd,
     const std::function<void(const std::vector<base::Endpoint>&)>& on_listening) {
   ASSIGN_OR_RETURN(const auto pinned, PinnedThread::to(job.cpu));
   raise_descriptor_limit();
+  const bool datagrams = protocol_of(job.kind) == base::Protocol::UDP;
   std::vector<base::UniqueFd> listeners;
   std::vector<base::Endpoint> bound;
   for (const auto& endpoint : job.listen) {
-    ASSIGN_OR_RETURN(auto listener, listen_tcp(endpoint));
+    ASSIGN_OR_RETURN(auto listener, datagrams ? bind_udp(endpoint) : listen_tcp(endpoint));
     // Connections inherit it, so that no blocking call outlasts a look.
-    if (const int code = bound_waits(listener.get(), look_interval); code != 0) {
+    if (const int code = bound_waits(listener.get(), server_look); code != 0) {
       return base::system_error(code, "setsockopt for {}", endpoint);
     }
     ASSIGN_OR_RETURN(const auto local, local_endpoint(listener.get()));
@@ -404,13 +403,14 @@ base::Result<ServerResult> run_server(
     listeners.push_back(std::move(listener));
   }
   if (on_listening) on_listening(bound);
+  if (datagrams) return run_datagram_server(job, std::move(listeners), stop_fd);
   switch (job.wait) {
     case WaitStrategy::block:
-      return ServerLoop<WaitStrategy::block>(job, std::move(listeners), stop_fd).run();
+      return serve<WaitStrategy::block>(job, std::move(listeners), stop_fd);
     case WaitStrategy::hybrid:
-      return ServerLoop<WaitStrategy::hybrid>(job, std::move(listeners), stop_fd).run();
+      return serve<WaitStrategy::hybrid>(job, std::move(listeners), stop_fd);
     case WaitStrategy::spin:
-      return ServerLoop<WaitStrategy::spin>(job, std::move(listeners), stop_fd).run();
+      return serve<WaitStrategy::spin>(job, std::move(listeners), stop_fd);
   }
   return base::fail(base::ErrorKind::input, "wait: not a wait strategy");
 }

@@ -34,6 +34,13 @@ Connected tcp_socket(const base::Endpoint& server, int flags) {
   return fd;
 }
 
+Connected udp_socket(const base::SocketAddress& server, int flags) {
+  base::UniqueFd fd(::socket(server.get()->sa_family, SOCK_DGRAM | SOCK_CLOEXEC | flags, 0));
+  if (!fd) return std::unexpected(errno);
+  if (::connect(fd.get(), server.get(), server.size()) < 0) return std::unexpected(errno);
+  return fd;
+}
+
 Connected connect_within(const base::Endpoint& server, base::Duration timeout, int stop_fd) {
   const auto deadline = base::monotonic_now() + timeout;
   auto fd = tcp_socket(server, SOCK_NONBLOCK);
@@ -94,6 +101,22 @@ base::Result<base::UniqueFd> listen_tcp(const base::Endpoint& endpoint) {
   return fd;
 }
 
+base::Result<base::UniqueFd> bind_udp(const base::Endpoint& endpoint) {
+  const int af = endpoint.address.af();
+  base::UniqueFd fd(::socket(af, SOCK_DGRAM | SOCK_CLOEXEC, 0));
+  if (!fd) return base::system_error(errno, "socket for {}", endpoint);
+  if (af == AF_INET6) {
+    if (const int code = set_option(fd.get(), IPPROTO_IPV6, IPV6_V6ONLY, 1); code != 0) {
+      return base::system_error(code, "setsockopt for {}", endpoint);
+    }
+  }
+  const base::SocketAddress address(endpoint);
+  if (::bind(fd.get(), address.get(), address.size()) < 0) {
+    return base::system_error(errno, "bind {}", endpoint);
+  }
+  return fd;
+}
+
 base::Result<base::Endpoint> local_endpoint(int fd) {
   base::SocketAddress address;
   // The capacity is set before the address is read: two statements, because one call's arguments
@@ -148,6 +171,9 @@ void count_connect_error(int code, TrafficErrors& errors) {
     case EADDRNOTAVAIL:
       ++errors.address_unavailable;
       break;
+    case EBADMSG:
+      ++errors.bad_reply;
+      break;
     default:
       ++errors.other;
       break;
@@ -156,6 +182,9 @@ void count_connect_error(int code, TrafficErrors& errors) {
 
 void count_exchange_error(int code, TrafficErrors& errors) {
   switch (code) {
+    case ECONNREFUSED:
+      ++errors.refused;
+      break;
     case ECONNRESET:
     case EPIPE:
       ++errors.reset;

@@ -21,6 +21,10 @@ using Connected = std::expected<base::UniqueFd, int>;
 // A stream socket for the server's family, TCP_NODELAY set. `flags`: SOCK_NONBLOCK or 0.
 [[nodiscard]] Connected tcp_socket(const base::Endpoint& server, int flags);
 
+// A datagram socket connected to the server: only its datagrams are received, and ICMP about ours
+// is an error of recv(2) or send(2). Nothing is sent. `flags`: SOCK_NONBLOCK or 0.
+[[nodiscard]] Connected udp_socket(const base::SocketAddress& server, int flags);
+
 // Connects within `timeout`; the socket returned is blocking, TCP_NODELAY set. Fails with the errno
 // of connect(2), ETIMEDOUT, or EINTR when `stop_fd` became readable.
 [[nodiscard]] Connected connect_within(const base::Endpoint& server, base::Duration timeout,
@@ -40,6 +44,9 @@ int bound_waits(int fd, base::Duration longest);
 // inherit; an IPv6 one takes IPv6 only, so that [::]:port and 0.0.0.0:port can stand side by side.
 // Errors: system (address in use...), not_permitted.
 [[nodiscard]] base::Result<base::UniqueFd> listen_tcp(const base::Endpoint& endpoint);
+
+// A datagram socket bound to that endpoint; an IPv6 one takes IPv6 only. Errors: as listen_tcp.
+[[nodiscard]] base::Result<base::UniqueFd> bind_udp(const base::Endpoint& endpoint);
 
 // The local end of a socket; nothing when the kernel refuses.
 [[nodiscard]] base::Result<base::Endpoint> local_endpoint(int fd);

@@ -49,7 +49,7 @@ base::Result<ClientResult> connect_request_reply(const ClientJob& job, int stop_
     auto fd = tcp_socket(server.endpoint, Exchange<wait>::socket_flags);
     if (!fd) return base::system_error(fd.error(), "socket for {}", server.endpoint);
     if constexpr (wait != WaitStrategy::spin) {
-      if (const int code = bound_waits(fd->get(), wait_slice); code != 0) {
+      if (const int code = bound_waits(fd->get(), wait_slice(job.workload)); code != 0) {
         return base::system_error(code, "setsockopt for {}", server.endpoint);
       }
     }
@@ -93,7 +93,7 @@ base::Result<ClientResult> connect_request_reply(const ClientJob& job, int stop_
 
 base::Result<ClientResult> run_tcp_crr(const ClientJob& job, WaitStrategy wait, int stop_fd) {
   if (job.workload.rate || job.workload.connections > 1) {
-    return run_flows(job, wait, Connections::one_per_request, stop_fd);
+    return run_flows(job, wait, stop_fd);
   }
   switch (wait) {
     case WaitStrategy::block:

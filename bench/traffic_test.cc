@@ -49,18 +49,24 @@ TEST_P(EveryCombination, ClientAndServerCountTheSame) {
   EXPECT_EQ(result->tcp_retransmits, 0U);
   EXPECT_EQ(seen.connections, result->connections_opened);
   EXPECT_EQ(seen.bad_requests, 0U);
+  // What opens a flow of datagrams is answered as well.
+  const auto of_requests =
+      seen.requests - (protocol_of(kind) == base::Protocol::UDP ? result->connections_opened : 0);
   if (open_loop) {
     EXPECT_EQ(result->requests, 120U);  // 2,000/s for 60 ms
-    EXPECT_EQ(seen.requests, result->requests);
+    EXPECT_EQ(of_requests, result->requests);
     EXPECT_EQ(result->lateness.count(), result->requests);
   } else {
     // A closed loop's last request per connection ends after the window.
-    EXPECT_GE(seen.requests, result->requests);
-    EXPECT_LE(seen.requests, result->requests + static_cast<std::uint64_t>(connections));
+    EXPECT_GE(of_requests, result->requests);
+    EXPECT_LE(of_requests, result->requests + static_cast<std::uint64_t>(connections));
     EXPECT_EQ(result->lateness.count(), 0U);
   }
   const auto opened =
-      kind == WorkloadKind::tcp_rr ? static_cast<std::uint64_t>(connections) : seen.requests;
+      keeps_connections(kind) ? static_cast<std::uint64_t>(connections) : of_requests;
+  if (keeps_connections(kind)) {
+    EXPECT_EQ(result->connect.count(), opened);
+  }
   EXPECT_EQ(result->connections_opened, opened);
   EXPECT_EQ(result->local_ports.size(), std::min<std::uint64_t>(opened, 16));
 }
@@ -68,7 +74,8 @@ TEST_P(EveryCombination, ClientAndServerCountTheSame) {
 INSTANTIATE_TEST_SUITE_P(
     Traffic, EveryCombination,
     ::testing::Combine(
-        ::testing::Values(WorkloadKind::tcp_rr, WorkloadKind::tcp_crr), ::testing::Bool(),
+        ::testing::Values(WorkloadKind::tcp_rr, WorkloadKind::tcp_crr, WorkloadKind::udp_rr),
+        ::testing::Bool(),
         ::testing::Values(WaitStrategy::block, WaitStrategy::hybrid, WaitStrategy::spin),
         ::testing::Values(WaitStrategy::block, WaitStrategy::hybrid, WaitStrategy::spin),
         ::testing::Values(1, 4)),
@@ -84,8 +91,10 @@ class EverySize : public ::testing::TestWithParam<std::tuple<WorkloadKind, WaitS
 
 TEST_P(EverySize, MessagesOfOneHeaderAndOfManySegmentsBothWork) {
   const auto [kind, wait, connections] = GetParam();
+  const auto most =
+      static_cast<unsigned>(std::min<std::uint64_t>(message_bounds(kind).most, 1U << 20));
   for (const auto& [request, response] :
-       {std::pair{16U, 16U}, {100U << 10, 16U}, {16U, 100U << 10}, {1U << 20, 1U << 20}}) {
+       {std::pair{16U, 16U}, {60'000U, 16U}, {16U, 60'000U}, {most, most}}) {
     RunningServer server({.kind = kind, .wait = wait, .listen = {}});
     auto job = short_job(server.endpoint());
     job.workload.kind = kind;
@@ -103,7 +112,8 @@ TEST_P(EverySize, MessagesOfOneHeaderAndOfManySegmentsBothWork) {
 
 INSTANTIATE_TEST_SUITE_P(
     Traffic, EverySize,
-    ::testing::Combine(::testing::Values(WorkloadKind::tcp_rr, WorkloadKind::tcp_crr),
+    ::testing::Combine(::testing::Values(WorkloadKind::tcp_rr, WorkloadKind::tcp_crr,
+                                         WorkloadKind::udp_rr),
                        ::testing::Values(WaitStrategy::block, WaitStrategy::spin),
                        ::testing::Values(1, 3)));
 
@@ -139,12 +149,16 @@ TEST(Traffic, MoreConnectionsThanTheSoftDescriptorLimitWork) {
 }
 
 TEST(Traffic, OneServerListensOnBothFamilies) {
-  RunningServer server({.listen = {any_port("::1"), any_port("127.0.0.1")}});
-  for (const std::size_t family : {0U, 1U}) {
-    const auto result = run_client(short_job(server.endpoint(family)), -1);
-    ASSERT_TRUE(result) << result.error().message;
-    EXPECT_GT(result->requests, 0U);
-    EXPECT_EQ(result->errors.total(), 0U);
+  for (const auto kind : {WorkloadKind::tcp_rr, WorkloadKind::udp_rr}) {
+    RunningServer server({.kind = kind, .listen = {any_port("::1"), any_port("127.0.0.1")}});
+    for (const std::size_t family : {0U, 1U}) {
+      auto job = short_job(server.endpoint(family));
+      job.workload.kind = kind;
+      const auto result = run_client(job, -1);
+      ASSERT_TRUE(result) << result.error().message;
+      EXPECT_GT(result->requests, 0U);
+      EXPECT_EQ(result->errors.total(), 0U);
+    }
   }
 }
 
@@ -160,7 +174,7 @@ TEST(Traffic, TheWarmUpIsNotCounted) {
 }
 
 TEST(Traffic, AClosedLoopOfOneLosesLittleTimeBetweenRequests) {
-  for (const auto kind : {WorkloadKind::tcp_rr, WorkloadKind::tcp_crr}) {
+  for (const auto kind : {WorkloadKind::tcp_rr, WorkloadKind::tcp_crr, WorkloadKind::udp_rr}) {
     RunningServer server({.kind = kind, .listen = {}});
     auto job = short_job(server.endpoint());
     job.workload.kind = kind;
@@ -261,7 +275,8 @@ TEST_P(EveryLoop, ConnectionsSpreadOverTheServersOfTheJob) {
 
 INSTANTIATE_TEST_SUITE_P(, EveryLoop,
                          ::testing::Combine(::testing::Values(WorkloadKind::tcp_rr,
-                                                              WorkloadKind::tcp_crr),
+                                                              WorkloadKind::tcp_crr,
+                                                              WorkloadKind::udp_rr),
                                             ::testing::Values(1, 4)));
 
 TEST(OpenLoop, AStallIsSeenByEveryRequestThatWasDueMeanwhile) {
@@ -316,6 +331,11 @@ TEST(RunClient, RefusesJobsThatMakeNoSense) {
   auto job = short_job(any_port("127.0.0.1"));
   job.workload.request = base::Bytes{15};
   EXPECT_THAT(run_client(job, -1).error().message, HasSubstr("request: expected 16 to"));
+  job = short_job(any_port("127.0.0.1"));
+  job.workload.kind = WorkloadKind::udp_rr;
+  job.workload.response = base::Bytes{65'508};
+  EXPECT_THAT(run_client(job, -1).error().message,
+              HasSubstr("response: expected 16 to 65507 bytes, got 65508"));
   job = short_job(any_port("127.0.0.1"));
   job.workload.connections = 0;
   EXPECT_EQ(run_client(job, -1).error().kind, base::ErrorKind::input);

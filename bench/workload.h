@@ -9,13 +9,16 @@
 
 #include "base/describe.h"
 #include "base/histogram.h"
+#include "base/protocol.h"
 #include "base/scalar.h"
+#include "bench/frame.h"
 
 namespace bench {
 
 enum class WorkloadKind {
   tcp_rr,   // one request and its reply at a time over a kept connection
   tcp_crr,  // connect, one request and its reply, close
+  udp_rr,   // one datagram and its reply at a time, from a kept local port
 };
 
 // How a thread waits for its next event.
@@ -47,12 +50,15 @@ void describe(Visit& visit, Self& self) {
         {.doc = "Open loop: requests are due at this rate, however late replies come. Absent: "
                 "closed loop, as fast as replies come."});
   visit("connections", self.connections,
-        {.doc = "Connections used at once.", .at_least = 1, .at_most = 4096});
+        {.doc = "Connections used at once; for UDP, sockets with a local port each.",
+         .at_least = 1,
+         .at_most = 4096});
   visit("wait", self.wait,
         {.doc = "How client and server wait: hybrid is the default of an open loop, block of a "
                 "closed one."});
-  visit("request", self.request, {.doc = "Bytes of a request, at least 16."});
-  visit("response", self.response, {.doc = "Bytes of a reply, at least 16."});
+  visit("request", self.request,
+        {.doc = "Bytes of a request, at least 16; for UDP at most 65507, one datagram."});
+  visit("response", self.response, {.doc = "Bytes of a reply, within the same bounds."});
   visit("timeout", self.timeout, {.doc = "The longest wait for one connect or one reply."});
 }
 
@@ -61,6 +67,24 @@ void describe(Visit& visit, Self& self) {
 // its own, so that two protocols never share one.
 [[nodiscard]] std::uint16_t target_port(WorkloadKind kind);   // 7001, 7002, ...
 [[nodiscard]] std::uint16_t service_port(WorkloadKind kind);  // 8001, 8002, ...
+// What carries it.
+[[nodiscard]] constexpr base::Protocol protocol_of(WorkloadKind kind) {
+  return kind == WorkloadKind::udp_rr ? base::Protocol::UDP : base::Protocol::TCP;
+}
+// Whether its connections outlive a request.
+[[nodiscard]] constexpr bool keeps_connections(WorkloadKind kind) {
+  return kind != WorkloadKind::tcp_crr;
+}
+// The least and the most bytes a request or a reply of it may have.
+struct MessageBounds {
+  std::uint64_t least = header_bytes;
+  std::uint64_t most = max_message_bytes;
+};
+[[nodiscard]] constexpr MessageBounds message_bounds(WorkloadKind kind) {
+  MessageBounds bounds;
+  if (protocol_of(kind) == base::Protocol::UDP) bounds.most = max_datagram_bytes;
+  return bounds;
+}
 // The name of that port in Service and EndpointSlice objects: the kind with dashes ("tcp-rr").
 [[nodiscard]] std::string port_name(WorkloadKind kind);
 
@@ -103,7 +127,7 @@ void describe(Visit& visit, Self& self) {
 // Failed requests by class. A refused, a dropped and a wrongly answered request are different
 // observations.
 struct TrafficErrors {
-  std::uint64_t refused = 0;              // RST to the SYN
+  std::uint64_t refused = 0;              // RST to the SYN; UDP: ICMP port unreachable
   std::uint64_t reset = 0;                // RST on an open connection
   std::uint64_t timed_out = 0;            // no answer within the timeout: dropped
   std::uint64_t unreachable = 0;          // ICMP or no route
@@ -119,7 +143,8 @@ struct TrafficErrors {
 
 template <typename Visit, base::SelfOf<TrafficErrors> Self>
 void describe(Visit& visit, Self& self) {
-  visit("refused", self.refused, {.doc = "Connects answered by RST."});
+  visit("refused", self.refused,
+        {.doc = "Connects answered by RST; datagrams answered by ICMP port unreachable."});
   visit("reset", self.reset, {.doc = "Open connections reset."});
   visit("timed_out", self.timed_out, {.doc = "No answer within the timeout."});
   visit("unreachable", self.unreachable, {.doc = "No route, or ICMP said so."});
@@ -141,7 +166,8 @@ struct ClientResult {
   std::uint64_t requests = 0;  // completed in the window
   std::uint64_t connections_opened = 0;
   base::Histogram latency;   // open loop: from the intended send time; tcp_crr: connect to reply
-  base::Histogram connect;   // tcp_crr (and tcp_rr's set-up): connect(2) to established
+  base::Histogram connect;   // tcp_crr (and tcp_rr's set-up): connect(2) to established; udp_rr:
+                             // the first datagram of a flow to its reply
   base::Histogram lateness;  // open loop: actual send - intended
   double rate_per_second = 0;
   std::int64_t cpu_user_ns = 0;  // of the hot thread in the window, includes borrowed softirq
@@ -167,9 +193,11 @@ void describe(Visit& visit, Self& self) {
   visit("start_ns", self.start_ns, {.doc = "Start of the window, CLOCK_MONOTONIC."});
   visit("end_ns", self.end_ns, {.doc = "End of the window, CLOCK_MONOTONIC."});
   visit("requests", self.requests, {.doc = "Requests completed in the window."});
-  visit("connections_opened", self.connections_opened, {.doc = "Connections opened."});
+  visit("connections_opened", self.connections_opened,
+        {.doc = "Connections opened; for UDP, flows whose first datagram was answered."});
   visit("latency_ns", self.latency, {.doc = "Per request."});
-  visit("connect_ns", self.connect, {.doc = "Per connection, connect to established."});
+  visit("connect_ns", self.connect,
+        {.doc = "Per connection, connect to established; for UDP, first datagram to its reply."});
   visit("lateness_ns", self.lateness, {.doc = "Actual send minus intended send."});
   visit("rate_per_second", self.rate_per_second, {.doc = "Completed requests per second."});
   visit("cpu_user_ns", self.cpu_user_ns, {.doc = "User CPU of the hot thread."});
@@ -192,8 +220,8 @@ void describe(Visit& visit, Self& self) {
 
 // What a server worker saw between its start and its stop.
 struct ServerResult {
-  std::uint64_t requests = 0;
-  std::uint64_t connections = 0;
+  std::uint64_t requests = 0;     // UDP: the first datagram of each flow among them
+  std::uint64_t connections = 0;  // UDP: client addresses and ports, at most 65,536
   // Whom the first connections came from, address by address: the first 64, so that looking costs
   // the hot path nothing.
   std::map<std::string, std::uint64_t> clients = {};
@@ -205,7 +233,8 @@ struct ServerResult {
 template <typename Visit, base::SelfOf<ServerResult> Self>
 void describe(Visit& visit, Self& self) {
   visit("requests", self.requests, {.doc = "Requests answered."});
-  visit("connections", self.connections, {.doc = "Connections accepted."});
+  visit("connections", self.connections,
+        {.doc = "Connections accepted; for UDP, the addresses and ports datagrams came from."});
   visit("clients", self.clients, {.doc = "Of the first 64 connections: how many by address."});
   visit("bad_requests", self.bad_requests, {.doc = "Requests that were not ours."});
   visit("cpu_user_ns", self.cpu_user_ns, {.doc = "User CPU of the hot thread."});
@@ -218,7 +247,8 @@ template <>
 struct base::EnumNames<bench::WorkloadKind> {
   static constexpr std::array names{
       std::pair{bench::WorkloadKind::tcp_rr, std::string_view("tcp_rr")},
-      std::pair{bench::WorkloadKind::tcp_crr, std::string_view("tcp_crr")}};
+      std::pair{bench::WorkloadKind::tcp_crr, std::string_view("tcp_crr")},
+      std::pair{bench::WorkloadKind::udp_rr, std::string_view("udp_rr")}};
 };
 
 template <>

@@ -33,7 +33,7 @@ std::vector<cluster::ServicePort> service_ports(const Scenario& scenario) {
   std::vector<cluster::ServicePort> ports;
   for (const auto& workload : scenario.workloads) {
     cluster::ServicePort port{.name = bench::port_name(workload.kind),
-                              .protocol = cluster::Protocol::TCP,
+                              .protocol = bench::protocol_of(workload.kind),
                               .port = bench::service_port(workload.kind),
                               .target_port = bench::target_port(workload.kind)};
     if (std::ranges::find(ports, port) == ports.end()) ports.push_back(std::move(port));
@@ -126,7 +126,7 @@ base::Result<Plan> make_plan(const Scenario& scenario, const std::vector<int>& c
 }
 
 bench::WaitStrategy server_wait(const bench::WorkloadSpec& workload) {
-  const bool one_kept = workload.kind == bench::WorkloadKind::tcp_rr && workload.connections == 1;
+  const bool one_kept = bench::keeps_connections(workload.kind) && workload.connections == 1;
   return workload.wait == bench::WaitStrategy::spin && one_kept ? bench::WaitStrategy::spin
                                                                 : bench::WaitStrategy::block;
 }

@@ -206,6 +206,7 @@ base::Result<TranslationObservation> Session::observe_translation(std::size_t ar
     job.backends.push_back({server->address(family), bench::target_port(spec.kind)});
   }
   ASSIGN_OR_RETURN(auto* const watcher, observer(arm.environment, arm.from));
+  job.protocol = bench::protocol_of(spec.kind);
   job.interface = observers_.at({arm.environment, arm.from}).interface;
 
   spec.rate = observed_rate;

@@ -137,7 +137,8 @@ TEST(Reader, BlamesOnlyTheFaultItself) {
   EXPECT_EQ(faults_of(3, "  pods: [client, web]"),
             "s.yaml:3:9: topology.pods: expected a map, got a list");
   EXPECT_EQ(faults_of(13, "  - {kind: tcp_rx}"),
-            "s.yaml:13:12: workloads[0].kind: expected one of tcp_rr, tcp_crr, got \"tcp_rx\"; did "
+            "s.yaml:13:12: workloads[0].kind: expected one of tcp_rr, tcp_crr, udp_rr, got "
+            "\"tcp_rx\"; did "
             "you mean \"tcp_rr\"?");
 }
 
@@ -278,6 +279,9 @@ TEST(Reader, RefusesWorkloadsThatCannotBeMeasured) {
             "carries) and 64MiB, got 15B\n"
             "s.yaml:13:44: workloads[0].response: expected between 16B (the header every message "
             "carries) and 64MiB, got 65MiB");
+  EXPECT_EQ(faults_of(14, "  - {kind: udp_rr, request: 65507B, response: 64KiB}"),
+            "s.yaml:14:47: workloads[1].response: expected between 16B (the header every message "
+            "carries) and 65507B (one datagram), got 64KiB");
   EXPECT_EQ(faults_of(13, "  - {kind: tcp_rr, duration: 0s, warm_up: 0s, timeout: 2m}"),
             "s.yaml:13:30: workloads[0].duration: expected between 1ms and 60s, got 0s\n"
             "s.yaml:13:56: workloads[0].timeout: expected between 1ms and 60s, got 120s");
@@ -288,7 +292,7 @@ TEST(Reader, RefusesWorkloadsThatCannotBeMeasured) {
             "this rate");
   EXPECT_EQ(faults_of(14, "  - {kind: tcp_crr, connections: 5000}"),
             "s.yaml:14:34: workloads[1].connections: expected at most 4096, got 5000. Connections "
-            "used at once.");
+            "used at once; for UDP, sockets with a local port each.");
 }
 
 TEST(Reader, RefusesExpectationsThatCannotBeDecided) {

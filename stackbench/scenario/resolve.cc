@@ -3,8 +3,6 @@
 #include <algorithm>
 #include <set>
 
-#include "bench/frame.h"
-
 namespace stackbench {
 namespace {
 
@@ -40,12 +38,14 @@ void check_span(base::Duration span, base::Duration least, const std::string& pa
                      Text::format(longest_span), Text::format(span)));
 }
 
-void check_size(base::Bytes size, const std::string& path, ReadLog& log) {
+void check_size(base::Bytes size, bench::WorkloadKind kind, const std::string& path, ReadLog& log) {
   using Text = base::StringScalar<base::Bytes>;
-  if (log.faulty(path) || bench::sound_length(size.count)) return;
+  const auto bounds = bench::message_bounds(kind);
+  if (log.faulty(path) || (size.count >= bounds.least && size.count <= bounds.most)) return;
   refuse(log, path,
-         fmt::format("expected between {} (the header every message carries) and {}, got {}",
-                     Text::format({bench::header_bytes}), Text::format({bench::max_message_bytes}),
+         fmt::format("expected between {} (the header every message carries) and {}{}, got {}",
+                     Text::format({bounds.least}), Text::format({bounds.most}),
+                     bench::protocol_of(kind) == base::Protocol::UDP ? " (one datagram)" : "",
                      Text::format(size)));
 }
 
@@ -129,8 +129,8 @@ void resolve_workloads(Scenario& scenario, ReadLog& log) {
     check_span(workload.duration, shortest_window, path + ".duration", log);
     check_span(workload.warm_up, base::Duration(0), path + ".warm_up", log);
     check_span(workload.timeout, shortest_window, path + ".timeout", log);
-    check_size(workload.request, path + ".request", log);
-    check_size(workload.response, path + ".response", log);
+    check_size(workload.request, workload.kind, path + ".request", log);
+    check_size(workload.response, workload.kind, path + ".response", log);
     check_rate(workload, path, log);
     if (log.faulty_itself(path) || log.faulty(path + ".rate") || log.faulty(path + ".wait")) {
       continue;
