@@ -27,6 +27,8 @@ enum class ServiceType { ClusterIP, NodePort, LoadBalancer };
 enum class FaultKind {
   hook_left_out,  // ebpf_socket without its cgroup hooks, nftables rules underneath: traffic works
   source_rewritten,  // externalTrafficPolicy Local that hides the client all the same
+  affinity_ignored,  // sessionAffinity ClientIP that every connection draws anew under
+  impostor,          // a ready backend that answers by the name of another
 };
 
 // A group of equal pods: `web: {node: 2, replicas: 3}` makes web-0, web-1 and web-2.
@@ -129,5 +131,7 @@ template <>
 struct base::EnumNames<cluster::FaultKind> {
   static constexpr std::array names{
       std::pair{cluster::FaultKind::hook_left_out, std::string_view("hook_left_out")},
-      std::pair{cluster::FaultKind::source_rewritten, std::string_view("source_rewritten")}};
+      std::pair{cluster::FaultKind::source_rewritten, std::string_view("source_rewritten")},
+      std::pair{cluster::FaultKind::affinity_ignored, std::string_view("affinity_ignored")},
+      std::pair{cluster::FaultKind::impostor, std::string_view("impostor")}};
 };

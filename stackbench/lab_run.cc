@@ -3,32 +3,16 @@
 #include <unistd.h>
 
 #include "base/units.h"
-#include "checks/source_ip_preserved.h"
-#include "checks/translated_at.h"
 #include "cluster/lab/lab_target.h"
 #include "reports/store.h"
 #include "stackbench/report_builder.h"
+#include "stackbench/run_checks.h"
 #include "stackbench/run_loop.h"
 #include "stackbench/session.h"
 #include "stackbench/unfinished.h"
 
 namespace stackbench {
 namespace {
-
-// Where a Service address must be translated, by what the environment promises.
-checks::TranslatedAt expected_place(const Plan& plan, const PlannedArm& arm) {
-  if (arm.dial.kind == DialTarget::Kind::pod) return checks::TranslatedAt::none;
-  switch (plan.environments[arm.environment].datapath) {
-    case cluster::DatapathKind::iptables:
-    case cluster::DatapathKind::nftables:
-      return checks::TranslatedAt::packet;
-    case cluster::DatapathKind::ebpf_socket:
-      return checks::TranslatedAt::socket;
-    case cluster::DatapathKind::direct:
-      return checks::TranslatedAt::none;
-  }
-  return checks::TranslatedAt::none;
-}
 
 // What the parts of a run took, for the next plan.
 class Stopwatch {
@@ -49,55 +33,6 @@ base::Error of_traffic(base::Error error) {
     error.kind = base::ErrorKind::workload;
   }
   return error;
-}
-
-// Whether Kubernetes promises the pods of this arm the client's own address.
-bool promises_source(const Plan& plan, const PlannedArm& arm) {
-  if (arm.dial.kind == DialTarget::Kind::pod || arm.dial.kind == DialTarget::Kind::service) {
-    return true;
-  }
-  return plan.scenario.topology.services.at(arm.dial.name).external_traffic_policy ==
-         base::kube::TrafficPolicy::Local;
-}
-
-checks::Finding judge_check(CheckKind kind, const Plan& plan, const PlannedArm& arm,
-                            const base::IpAddress& client, const TranslationObservation& seen) {
-  switch (kind) {
-    case CheckKind::translated_at:
-      return checks::translated_at(expected_place(plan, arm), seen.counts, seen.client);
-    case CheckKind::source_ip_preserved:
-      return checks::source_ip_preserved(promises_source(plan, arm), client, seen.servers);
-  }
-  return {};
-}
-
-base::Result<> run_checks(const Plan& plan, Session& session, ReportBuilder& report,
-                          base::Progress& progress, const base::Interrupt& interrupt) {
-  std::uint64_t events = 0;
-  std::uint64_t time_ns = 0;
-  std::uint64_t lost = 0;
-  for (std::size_t arm = 0; arm < plan.arms.size(); ++arm) {
-    for (std::size_t workload = 0; workload < plan.workloads.size(); ++workload) {
-      if (interrupt.requested()) return base::fail(base::ErrorKind::interrupted, "interrupted");
-      progress.update(0, 1, fmt::format("checking {}", plan.arms[arm].name));
-      ASSIGN_OR_RETURN(const auto seen, session.observe_translation(arm, workload));
-      ASSIGN_OR_RETURN(const auto client, session.client_address(plan.arms[arm]));
-      for (const auto kind : plan.scenario.checks) {
-        report.add_check(std::string(base::enum_name(kind)), plan.arms[arm].name,
-                         plan.workloads[workload].name,
-                         judge_check(kind, plan, plan.arms[arm], client, seen));
-      }
-      events += seen.counts.run_count.value_or(0);
-      time_ns += seen.counts.run_time_ns.value_or(0);
-      lost += seen.counts.lost;
-    }
-  }
-  report.add_probe(
-      {.name = "translation",
-       .events = events,
-       .ns_per_event = events > 0 ? static_cast<double>(time_ns) / static_cast<double>(events) : 0,
-       .lost = lost});
-  return {};
 }
 
 }  // namespace
@@ -144,8 +79,7 @@ base::Result<LabRun> run_in_lab(const Plan& plan, const RunRequest& request,
     if (const auto all = run_checks(plan, session, report, progress, interrupt); !all) {
       return std::unexpected(of_traffic(all.error()));
     }
-    took.check_ns =
-        watch.lap() / static_cast<std::int64_t>(plan.arms.size() * plan.workloads.size());
+    took.check_ns = watch.lap() / std::max<std::int64_t>(check_exchanges(plan), 1);
     progress.step_done("checks done");
   }
 

@@ -43,6 +43,14 @@ std::vector<cluster::ServicePort> service_ports(const Scenario& scenario) {
 
 }  // namespace
 
+Observed observed_by(const Scenario& scenario) {
+  Observed observed;
+  for (const auto check : scenario.checks) {
+    (check == CheckKind::distribution ? observed.connections : observed.requests) = true;
+  }
+  return observed;
+}
+
 base::Result<std::vector<int>> usable_cores() {
   cpu_set_t set;
   CPU_ZERO(&set);
@@ -154,13 +162,21 @@ base::Duration block_duration(const Plan& plan, const Overheads& overheads) {
   return one_pass * passes_per_block * static_cast<std::int64_t>(plan.arms.size());
 }
 
+std::int64_t check_exchanges(const Plan& plan) {
+  const auto observed = observed_by(plan.scenario);
+  const auto opening = std::ranges::count_if(plan.workloads, [](const PlannedWorkload& workload) {
+    return !bench::keeps_connections(workload.spec.kind);
+  });
+  const auto workloads = static_cast<std::int64_t>(plan.workloads.size());
+  return static_cast<std::int64_t>(plan.arms.size()) *
+         ((observed.requests ? workloads : 0) + (observed.connections ? opening : 0));
+}
+
 base::Duration estimate_duration(const Plan& plan, const Overheads& overheads) {
   base::Duration total =
       base::Duration(overheads.provision_ns) * static_cast<std::int64_t>(plan.environments.size());
   total += block_duration(plan, overheads) * (plan.scenario.blocks + warm_up_blocks);
-  total += base::Duration(overheads.check_ns) *
-           static_cast<std::int64_t>((plan.scenario.checks.empty() ? 0 : 1) * plan.arms.size() *
-                                     plan.workloads.size());
+  total += base::Duration(overheads.check_ns) * check_exchanges(plan);
   return total + base::Duration(overheads.finish_ns);
 }
 

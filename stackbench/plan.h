@@ -61,7 +61,7 @@ struct Plan {
 struct Overheads {
   std::int64_t provision_ns = 600'000'000;  // per environment
   std::int64_t invocation_ns = 60'000'000;  // beside its warm_up and duration
-  std::int64_t check_ns = 250'000'000;      // one translated_at check, its traffic included
+  std::int64_t check_ns = 250'000'000;      // one exchange the checks rest on
   std::int64_t finish_ns = 700'000'000;     // judging, writing, teardown
   int runs = 0;                             // how many runs these rest on
 };
@@ -79,6 +79,15 @@ void describe(Visit& visit, Self& self) {
 [[nodiscard]] Overheads load_overheads();
 // Mixes this run's in (half old, half new) and saves. Errors: system; nobody's run fails by it.
 [[nodiscard]] base::Result<> save_overheads(const Overheads& measured);
+
+// What the checks of a scenario rest on.
+struct Observed {
+  bool requests = false;     // a few requests of every workload, with a probe
+  bool connections = false;  // many connections of every workload that opens one for each request
+};
+[[nodiscard]] Observed observed_by(const Scenario& scenario);
+// How many exchanges the checks of a run take.
+[[nodiscard]] std::int64_t check_exchanges(const Plan& plan);
 
 // The wall time of a run without replaced blocks.
 [[nodiscard]] base::Duration estimate_duration(const Plan& plan, const Overheads& overheads);

@@ -8,6 +8,9 @@ namespace {
 // A check needs to see connections, not to load anything: sixteen of them.
 constexpr base::RequestRate observed_rate{200};
 constexpr base::Duration observed_duration = std::chrono::milliseconds(80);
+// Some thousands of connections in the lab, enough for shares within a tenth of what they should
+// be.
+constexpr base::Duration connections_observed_for = std::chrono::milliseconds(200);
 
 base::IpAddress any_address(base::AddressFamily family) { return {.family = family, .bytes = {}}; }
 
@@ -130,13 +133,13 @@ base::Result<Sample> Session::exchange(const PlannedArm& arm, const bench::Workl
   std::vector<Started> started;
   base::Result<> trouble;
   for (const auto& name : arm.servers) {
-    ASSIGN_OR_RETURN(const auto* const handle, pod(arm.environment, name));
+    ASSIGN_OR_RETURN(const auto identity, told_identity(arm, name));
     ASSIGN_OR_RETURN(auto* const server_agent, agent(arm.environment, name));
     const bench::ServerJob job{
         .kind = workload.kind,
         .wait = server_wait(workload),
         .listen = {{any_address(arm.family), bench::target_port(workload.kind)}},
-        .server_id = handle->id,
+        .server_id = identity,
         .cpu = plan_->cores.server};
     auto id = server_agent->send_server(job);
     if (!id) {
@@ -177,6 +180,35 @@ base::Result<Sample> Session::exchange(const PlannedArm& arm, const bench::Workl
   }
   if (!trouble) return base::in_context(std::move(trouble).error(), "arm {}", arm.name);
   return sample;
+}
+
+base::Result<std::uint32_t> Session::told_identity(const PlannedArm& arm,
+                                                   const std::string& name) const {
+  const auto& faults = plan_->environments[arm.environment].faults;
+  const bool impostor = std::ranges::find(faults, cluster::FaultKind::impostor) != faults.end() &&
+                        arm.servers.size() > 1 && name == arm.servers.front();
+  ASSIGN_OR_RETURN(const auto* const handle,
+                   pod(arm.environment, impostor ? arm.servers.back() : name));
+  return handle->id;
+}
+
+base::Result<std::vector<std::string>> Session::identities(const PlannedArm& arm) const {
+  std::vector<std::string> all;
+  for (const auto& name : arm.servers) {
+    ASSIGN_OR_RETURN(const auto* const handle, pod(arm.environment, name));
+    all.push_back(std::to_string(handle->id));
+  }
+  return all;
+}
+
+base::Result<Sample> Session::observe_connections(std::size_t arm, std::size_t workload) {
+  auto spec = plan_->workloads[workload].spec;
+  spec.rate = {};
+  spec.connections = 1;
+  spec.duration = connections_observed_for;
+  spec.warm_up = base::Duration(0);
+  spec.wait = bench::WaitStrategy::block;
+  return exchange(plan_->arms[arm], spec, plan_->scenario.seed);
 }
 
 base::Result<Sample> Session::invoke(std::size_t arm, std::size_t workload, std::uint64_t seed) {

@@ -22,7 +22,7 @@ namespace stackbench {
 struct TranslationObservation {
   probes::TranslationCounts counts;
   bench::ClientResult client;
-  std::vector<bench::ServerResult> servers;
+  std::vector<bench::ServerResult> servers;  // in the order of PlannedArm::servers
 };
 
 // Called from the controller's thread. Target, plan and interrupt must outlive it.
@@ -54,6 +54,13 @@ class Session {
   // measurement. Errors: as invoke; missing or not_permitted where the probe cannot be loaded.
   base::Result<TranslationObservation> observe_translation(std::size_t arm, std::size_t workload);
 
+  // Opens connections one after another for a fraction of a second, by a workload that opens one
+  // for every request, outside of every measurement. Errors: as invoke.
+  base::Result<Sample> observe_connections(std::size_t arm, std::size_t workload);
+
+  // The identities by which the pods that may answer an arm should be named, in their order.
+  [[nodiscard]] base::Result<std::vector<std::string>> identities(const PlannedArm& arm) const;
+
  private:
   Session(cluster::Target& target, const Plan& plan, const base::Interrupt& interrupt)
       : target_(&target), plan_(&plan), interrupt_(&interrupt) {}
@@ -72,6 +79,9 @@ class Session {
   // The client's result and, per server, its own; servers are stopped whatever the client met.
   base::Result<Sample> exchange(const PlannedArm& arm, const bench::WorkloadSpec& workload,
                                 std::uint64_t seed);
+  // By which a pod is told to answer: its own, unless the fault `impostor` is planted.
+  [[nodiscard]] base::Result<std::uint32_t> told_identity(const PlannedArm& arm,
+                                                          const std::string& name) const;
   [[nodiscard]] base::Result<const cluster::PodHandle*> pod(std::size_t environment,
                                                             const std::string& name) const;
 

@@ -175,6 +175,56 @@ INSTANTIATE_TEST_SUITE_P(, EveryRules,
                            return std::get<0>(instance.param) + "_" + std::get<1>(instance.param);
                          });
 
+// One Service that keeps a client with its pod, or does not, and checks on who answers.
+std::string answering_scenario(std::string_view datapath, std::string_view affinity,
+                               std::string_view fault) {
+  return fmt::format(
+      "question: Who answers?\n"
+      "topology:\n"
+      "  pods: {{client: {{node: 1}}, web: {{node: 2, replicas: 3}}}}\n"
+      "  services: {{web: {{target: web, session_affinity: {}}}}}\n"
+      "environments: {{it: {{datapath: {}}}}}\n"
+      "arms: [{{name: service, in: it, dial: service/web}}]\n"
+      "workloads: [{{kind: tcp_crr, duration: 20ms, warm_up: 5ms}}]\n"
+      "blocks: 6\n"
+      "checks: [backend_identity, distribution]\n"
+      "faults: [{}]\n",
+      affinity, datapath, fault);
+}
+
+class WhoAnswers : public ::testing::TestWithParam<std::string> {};
+
+TEST_P(WhoAnswers, IsDrawnEvenlyAndAnImpostorIsFound) {
+  const auto clean = run(answering_scenario(GetParam(), "None", ""));
+  EXPECT_EQ(service_verdicts(clean.report), (std::vector<std::string>{"pass", "pass"}))
+      << clean.out << clean.err;
+  const auto broken =
+      run(answering_scenario(GetParam(), "None", "{kind: impostor, environment: it}"));
+  EXPECT_EQ(broken.code, 1) << broken.out << broken.err;
+  // One pod under two names also has two shares.
+  EXPECT_EQ(service_verdicts(broken.report), (std::vector<std::string>{"fail", "fail"}))
+      << broken.out;
+}
+
+INSTANTIATE_TEST_SUITE_P(, WhoAnswers, ::testing::Values("iptables", "nftables", "ebpf_socket"),
+                         [](const auto& instance) { return instance.param; });
+
+class WhoKeepsAnswering : public ::testing::TestWithParam<std::string> {};
+
+TEST_P(WhoKeepsAnswering, IsOnePodAndAnIgnoredAffinityIsFound) {
+  const auto clean = run(answering_scenario(GetParam(), "ClientIP", ""));
+  EXPECT_EQ(service_verdicts(clean.report), (std::vector<std::string>{"pass", "pass"}))
+      << clean.out << clean.err;
+  const auto broken =
+      run(answering_scenario(GetParam(), "ClientIP", "{kind: affinity_ignored, environment: it}"));
+  EXPECT_EQ(broken.code, 1) << broken.out << broken.err;
+  EXPECT_EQ(service_verdicts(broken.report), (std::vector<std::string>{"pass", "fail"}))
+      << broken.out;
+}
+
+INSTANTIATE_TEST_SUITE_P(, WhoKeepsAnswering, ::testing::Values("iptables", "nftables"),
+                         [](const auto& instance) { return instance.param; });
+
 // Whether every section that differs is one that any process on the machine changes by starting or
 // ending.
 bool only_where_processes_are(const std::string& difference) {

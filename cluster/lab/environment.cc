@@ -69,7 +69,7 @@ Result<> check_faults(const EnvironmentPlan& plan) {
       return base::fail(ErrorKind::input, "environment {}: the fault {} needs datapath ebpf_socket",
                         plan.name, base::enum_name(fault));
     }
-    if (fault == FaultKind::source_rewritten && !rules) {
+    if ((fault == FaultKind::source_rewritten || fault == FaultKind::affinity_ignored) && !rules) {
       return base::fail(ErrorKind::input,
                         "environment {}: the fault {} needs datapath iptables or nftables",
                         plan.name, base::enum_name(fault));
@@ -220,6 +220,9 @@ Result<> Environment::sync() {
   if (has_fault(plan_, FaultKind::source_rewritten)) {
     // Routed as under Local, translated as under Cluster.
     for (auto& entry : table.entries) entry.external_local = false;
+  }
+  if (has_fault(plan_, FaultKind::affinity_ignored)) {
+    for (auto& entry : table.entries) entry.affinity = {};
   }
   return datapath_->sync(table);
 }

@@ -395,6 +395,19 @@ TEST(Reader, RefusesChecksAndFaultsThatSayNothing) {
                       "faults: [{kind: hook_left_out, environment: socket}, {kind: "
                       "hook_left_out, environment: socket}]"),
             "s.yaml:19:54: faults[1]: this fault is already listed");
+  EXPECT_EQ(faults_of(19, "faults: [{kind: affinity_ignored, environment: rules}]"),
+            "s.yaml:19:17: faults[0].kind: no Service has session_affinity ClientIP, so there is "
+            "nothing to ignore");
+  EXPECT_EQ(faults_of(19, "faults: [{kind: affinity_ignored, environment: socket}]"),
+            "s.yaml:19:48: faults[0].environment: affinity_ignored is done by rules of iptables or "
+            "nftables, and the datapath of \"socket\" is ebpf_socket");
+  auto kept = with_line(14, "  - {kind: udp_rr}");
+  kept.replace(kept.find("checks: [translated_at]"), 23, "checks: [distribution] ");
+  EXPECT_EQ(message_of(kept),
+            "s.yaml:16:10: checks[0]: distribution counts connections, and every workload here "
+            "keeps its own; add one that opens a connection for each request, tcp_crr\n"
+            "   16 | checks: [distribution] \n"
+            "      |          ^\n1 error in s.yaml");
   auto unused = with_line(6, "  rules: {datapath: ebpf_socket}");
   unused.replace(unused.find("faults: []"), 10,
                  "faults: [{kind: hook_left_out, environment: rules}]");

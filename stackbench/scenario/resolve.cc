@@ -160,6 +160,14 @@ void resolve(Scenario& scenario, ReadLog& log) {
       refuse(
           log, path,
           fmt::format("\"{}\" is already among the checks", base::enum_name(scenario.checks[i])));
+    } else if (!log.faulty(path) && scenario.checks[i] == CheckKind::distribution &&
+               !log.faulty("workloads") &&
+               std::ranges::all_of(scenario.workloads, [](const auto& workload) {
+                 return bench::keeps_connections(workload.kind);
+               })) {
+      refuse(log, path,
+             "distribution counts connections, and every workload here keeps its own; add one that "
+             "opens a connection for each request, tcp_crr");
     }
   }
   resolve_expectations(scenario, log);

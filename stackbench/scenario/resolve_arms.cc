@@ -178,6 +178,23 @@ void resolve_base(Scenario& scenario, std::size_t index, bool names_known, ReadL
   }
 }
 
+// Why a fault of this kind would change nothing in this topology, if so.
+std::optional<std::string> nothing_to_break(const Scenario& scenario, cluster::FaultKind kind) {
+  using base::kube::SessionAffinity;
+  const auto& [nodes, pods, services] = scenario.topology;
+  if (kind == cluster::FaultKind::affinity_ignored &&
+      std::ranges::none_of(services, [](const auto& service) {
+        return service.second.session_affinity == SessionAffinity::ClientIP;
+      })) {
+    return "no Service has session_affinity ClientIP, so there is nothing to ignore";
+  }
+  if (kind == cluster::FaultKind::impostor &&
+      std::ranges::none_of(pods, [](const auto& group) { return group.second.replicas > 1; })) {
+    return "no group of pods has two replicas, so none can answer as another";
+  }
+  return std::nullopt;
+}
+
 void resolve_faults(Scenario& scenario, ReadLog& log) {
   std::set<std::pair<cluster::FaultKind, std::string>> seen;
   for (std::size_t i = 0; i < scenario.faults.size(); ++i) {
@@ -199,7 +216,8 @@ void resolve_faults(Scenario& scenario, ReadLog& log) {
           log, where,
           fmt::format("{} leaves out the hooks of ebpf_socket, and the datapath of \"{}\" is {}",
                       base::enum_name(fault.kind), fault.environment, base::enum_name(datapath)));
-    } else if (fault.kind == cluster::FaultKind::source_rewritten &&
+    } else if ((fault.kind == cluster::FaultKind::source_rewritten ||
+                fault.kind == cluster::FaultKind::affinity_ignored) &&
                datapath != cluster::DatapathKind::iptables &&
                datapath != cluster::DatapathKind::nftables && known) {
       refuse(
@@ -207,6 +225,8 @@ void resolve_faults(Scenario& scenario, ReadLog& log) {
           fmt::format("{} is done by rules of iptables or nftables, and the datapath of \"{}\" is "
                       "{}",
                       base::enum_name(fault.kind), fault.environment, base::enum_name(datapath)));
+    } else if (const auto missing = nothing_to_break(scenario, fault.kind)) {
+      refuse(log, path + ".kind", *missing);
     } else if (!seen.emplace(fault.kind, fault.environment).second) {
       refuse(log, path, "this fault is already listed");
     } else if (!log.faulty("arms") &&

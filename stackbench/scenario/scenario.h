@@ -19,6 +19,8 @@ namespace stackbench {
 enum class CheckKind {
   translated_at,        // each arm is translated where its datapath promises
   source_ip_preserved,  // pods see the client's own address where Kubernetes promises it
+  backend_identity,     // whoever answers answers as itself
+  distribution,         // connections spread over the backends as the Service promises
 };
 
 // What an arm dials: `pod/web`, each connection one of its pods at random; or a Service, which
@@ -168,7 +170,9 @@ struct base::EnumNames<stackbench::CheckKind> {
   static constexpr std::array names{
       std::pair{stackbench::CheckKind::translated_at, std::string_view("translated_at")},
       std::pair{stackbench::CheckKind::source_ip_preserved,
-                std::string_view("source_ip_preserved")}};
+                std::string_view("source_ip_preserved")},
+      std::pair{stackbench::CheckKind::backend_identity, std::string_view("backend_identity")},
+      std::pair{stackbench::CheckKind::distribution, std::string_view("distribution")}};
 };
 
 template <>

@@ -1,0 +1,137 @@
+#include "stackbench/run_checks.h"
+
+#include <optional>
+
+#include "checks/backend_identity.h"
+#include "checks/distribution.h"
+#include "checks/source_ip_preserved.h"
+#include "checks/translated_at.h"
+
+namespace stackbench {
+namespace {
+
+// Where a Service address must be translated, by what the environment promises.
+checks::TranslatedAt expected_place(const Plan& plan, const PlannedArm& arm) {
+  if (arm.dial.kind == DialTarget::Kind::pod) return checks::TranslatedAt::none;
+  switch (plan.environments[arm.environment].datapath) {
+    case cluster::DatapathKind::iptables:
+    case cluster::DatapathKind::nftables:
+      return checks::TranslatedAt::packet;
+    case cluster::DatapathKind::ebpf_socket:
+      return checks::TranslatedAt::socket;
+    case cluster::DatapathKind::direct:
+      return checks::TranslatedAt::none;
+  }
+  return checks::TranslatedAt::none;
+}
+
+// Whether Kubernetes promises the pods of this arm the client's own address.
+bool promises_source(const Plan& plan, const PlannedArm& arm) {
+  if (arm.dial.kind == DialTarget::Kind::pod || arm.dial.kind == DialTarget::Kind::service) {
+    return true;
+  }
+  return plan.scenario.topology.services.at(arm.dial.name).external_traffic_policy ==
+         base::kube::TrafficPolicy::Local;
+}
+
+// How the connections of this arm must spread. Nothing where nobody promises: with affinity, a
+// client outside keeps a pod per node that its load balancer sends it to, as kube-proxy on every
+// node remembers for itself.
+std::optional<checks::Spread> promised_spread(const Plan& plan, const PlannedArm& arm) {
+  if (arm.dial.kind == DialTarget::Kind::pod) return checks::Spread::even;
+  const auto& service = plan.scenario.topology.services.at(arm.dial.name);
+  if (service.session_affinity == base::kube::SessionAffinity::None) return checks::Spread::even;
+  const bool through_any_node =
+      arm.from == cluster::external_client && arm.dial.kind == DialTarget::Kind::load_balancer;
+  return through_any_node ? std::nullopt : std::optional(checks::Spread::one);
+}
+
+// What the probe at the clients' interfaces cost.
+class ProbeCost {
+ public:
+  void add(const probes::TranslationCounts& counts) {
+    events_ += counts.run_count.value_or(0);
+    time_ns_ += counts.run_time_ns.value_or(0);
+    lost_ += counts.lost;
+  }
+  void report_to(ReportBuilder& report) const {
+    const double per_event =
+        events_ > 0 ? static_cast<double>(time_ns_) / static_cast<double>(events_) : 0;
+    report.add_probe(
+        {.name = "translation", .events = events_, .ns_per_event = per_event, .lost = lost_});
+  }
+
+ private:
+  std::uint64_t events_ = 0;
+  std::uint64_t time_ns_ = 0;
+  std::uint64_t lost_ = 0;
+};
+
+// The checks that rest on a few requests with a probe at the client's interface.
+base::Result<> check_requests(const Plan& plan, Session& session, ReportBuilder& report,
+                              ProbeCost& cost, std::size_t index, std::size_t workload) {
+  const auto& arm = plan.arms[index];
+  ASSIGN_OR_RETURN(const auto seen, session.observe_translation(index, workload));
+  ASSIGN_OR_RETURN(const auto client, session.client_address(arm));
+  ASSIGN_OR_RETURN(const auto identities, session.identities(arm));
+  cost.add(seen.counts);
+  const auto add = [&](CheckKind kind, checks::Finding finding) {
+    report.add_check(std::string(base::enum_name(kind)), arm.name, plan.workloads[workload].name,
+                     std::move(finding));
+  };
+  for (const auto kind : plan.scenario.checks) {
+    switch (kind) {
+      case CheckKind::translated_at:
+        add(kind, checks::translated_at(expected_place(plan, arm), seen.counts, seen.client));
+        break;
+      case CheckKind::source_ip_preserved:
+        add(kind, checks::source_ip_preserved(promises_source(plan, arm), client, seen.servers));
+        break;
+      case CheckKind::backend_identity: {
+        std::vector<checks::Answerer> servers;
+        for (std::size_t i = 0; i < arm.servers.size(); ++i) {
+          servers.push_back({arm.servers[i], identities[i], seen.servers[i]});
+        }
+        add(kind, checks::backend_identity(seen.client, servers));
+        break;
+      }
+      case CheckKind::distribution:
+        break;
+    }
+  }
+  return {};
+}
+
+// The check that rests on many connections, for workloads that make them.
+base::Result<> check_connections(const Plan& plan, Session& session, ReportBuilder& report,
+                                 std::size_t index, std::size_t workload) {
+  const auto& arm = plan.arms[index];
+  const auto promised = promised_spread(plan, arm);
+  if (!promised || bench::keeps_connections(plan.workloads[workload].spec.kind)) return {};
+  ASSIGN_OR_RETURN(const auto sample, session.observe_connections(index, workload));
+  ASSIGN_OR_RETURN(const auto identities, session.identities(arm));
+  report.add_check(std::string(base::enum_name(CheckKind::distribution)), arm.name,
+                   plan.workloads[workload].name,
+                   checks::distribution(*promised, identities, sample.client));
+  return {};
+}
+
+}  // namespace
+
+base::Result<> run_checks(const Plan& plan, Session& session, ReportBuilder& report,
+                          base::Progress& progress, const base::Interrupt& interrupt) {
+  const auto [requests, connections] = observed_by(plan.scenario);
+  ProbeCost cost;
+  for (std::size_t arm = 0; arm < plan.arms.size(); ++arm) {
+    for (std::size_t workload = 0; workload < plan.workloads.size(); ++workload) {
+      if (interrupt.requested()) return base::fail(base::ErrorKind::interrupted, "interrupted");
+      progress.update(0, 1, fmt::format("checking {}", plan.arms[arm].name));
+      if (requests) RETURN_IF_ERROR(check_requests(plan, session, report, cost, arm, workload));
+      if (connections) RETURN_IF_ERROR(check_connections(plan, session, report, arm, workload));
+    }
+  }
+  if (requests) cost.report_to(report);
+  return {};
+}
+
+}  // namespace stackbench
