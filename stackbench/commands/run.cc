@@ -8,6 +8,7 @@
 #include "base/terminal.h"
 #include "reports/terminal.h"
 #include "stackbench/commands/command.h"
+#include "stackbench/commands/publish.h"
 #include "stackbench/exit_code.h"
 #include "stackbench/lab_run.h"
 #include "stackbench/scenario/reader.h"
@@ -32,6 +33,7 @@ Action declare_run(CLI::App& app) {
     std::string target = "lab";
     std::string out;
     bool strict = false;
+    PublishArguments publish;
   };
   auto arguments = std::make_shared<Arguments>();
   declare_scenario_arguments(app, arguments->scenario);
@@ -42,7 +44,9 @@ Action declare_run(CLI::App& app) {
       ->type_name("FILE");
   app.add_flag("--strict", arguments->strict,
                "At least 20 blocks: narrower intervals, fewer inconclusive");
+  declare_publish_arguments(app, arguments->publish);
   return [arguments](const Context& context) -> base::Result<int> {
+    RETURN_IF_ERROR(check_publish_arguments(arguments->publish));
     auto overrides = arguments->scenario.overrides;
     ASSIGN_OR_RETURN(auto scenario, load_scenario(arguments->scenario.file, overrides));
     if (arguments->strict && scenario.blocks < strict_blocks) {
@@ -68,7 +72,9 @@ Action declare_run(CLI::App& app) {
     // First what was measured, saved or not.
     RETURN_IF_ERROR(print(reports::render_terminal(
         run->report, base::detect_terminal(STDOUT_FILENO), run->saved ? request.report_file : "")));
+    const auto published = publish(run->report, arguments->publish);
     RETURN_IF_ERROR(run->saved);
+    RETURN_IF_ERROR(published);
     return run->report.conclusion.exit_code;
   };
 }

@@ -1,0 +1,214 @@
+#include "reports/prometheus.h"
+
+#include <ctime>
+#include <filesystem>
+#include <map>
+#include <tuple>
+#include <vector>
+
+#include <fmt/format.h>
+#include <prometheus/metric_family.h>
+#include <prometheus/text_serializer.h>
+
+namespace reports {
+namespace {
+
+constexpr double ns = 1e-9;  // in seconds
+
+using Labels = std::vector<std::pair<std::string, std::string>>;
+
+// Families in the order they were first named.
+class Exposition {
+ public:
+  explicit Exposition(std::string scenario) : scenario_(std::move(scenario)) {}
+
+  void gauge(const std::string& name, const std::string& help, const Labels& labels, double value) {
+    const auto [place, fresh] = index_.try_emplace(name, families_.size());
+    if (fresh) {
+      families_.push_back({.name = "stackbench_" + name,
+                           .help = help,
+                           .type = prometheus::MetricType::Gauge,
+                           .metric = {}});
+    }
+    prometheus::ClientMetric metric;
+    metric.label.push_back({.name = "scenario", .value = scenario_});
+    for (const auto& [key, text] : labels) metric.label.push_back({.name = key, .value = text});
+    metric.gauge.value = value;
+    families_[place->second].metric.push_back(std::move(metric));
+  }
+
+  // One gauge a verdict, of which the one that is true is 1: a label that changed with the verdict
+  // would leave the old series standing.
+  void state(const std::string& name, const std::string& help, const Labels& labels,
+             std::optional<Verdict> verdict) {
+    for (const auto& [one, word] : base::EnumNames<Verdict>::names) {
+      auto with_verdict = labels;
+      with_verdict.emplace_back("verdict", word);
+      gauge(name, help, with_verdict, verdict == one ? 1 : 0);
+    }
+  }
+
+  [[nodiscard]] std::string text() const {
+    return prometheus::TextSerializer().Serialize(families_);
+  }
+
+ private:
+  std::string scenario_;
+  std::map<std::string, std::size_t> index_;
+  std::vector<prometheus::MetricFamily> families_;
+};
+
+// What a metric of the report is called here: "latency.p50" is latency_seconds{percentile="50"}.
+// Not `quantile`, which Prometheus keeps for its summaries.
+struct MetricName {
+  std::string name;
+  std::string help;
+  Labels labels = {};
+};
+
+MetricName name_of(const std::string& metric) {
+  const auto dot = metric.find(".p");
+  const auto stem = metric.substr(0, dot);
+  if (dot != std::string::npos) {
+    return {.name = stem + "_seconds",
+            .help = stem == "connect" ? "Connect to established, centre of the blocks' percentiles."
+                                      : "Latency of a request, centre of the blocks' percentiles.",
+            .labels = {{"percentile", metric.substr(dot + 2)}}};
+  }
+  if (metric == "rate") {
+    return {.name = "requests_per_second", .help = "Completed requests per second."};
+  }
+  if (metric == "cpu_per_request") {
+    return {
+        .name = "cpu_per_request_seconds",
+        .help = "CPU of client and server together for one request, borrowed softirq included."};
+  }
+  return {.name = metric, .help = "A metric of the scenario."};
+}
+
+// Seconds since 1970 of an RFC 3339 stamp in UTC; nothing where it is none.
+std::optional<double> unix_time(const std::string& wall) {
+  std::tm parts{};
+  const char* const end = ::strptime(wall.c_str(), "%Y-%m-%dT%H:%M:%SZ", &parts);
+  if (end == nullptr || *end != '\0') return std::nullopt;
+  return static_cast<double>(::timegm(&parts));
+}
+
+void add_run(Exposition& out, const Report& report) {
+  out.gauge("run_info", "The last run: who measured, where.",
+            {{"version", report.stackbench_version},
+             {"target", report.target},
+             {"kernel", report.machine.kernel},
+             {"cpu_model", report.machine.cpu_model}},
+            1);
+  if (const auto ended = unix_time(report.ended.wall)) {
+    out.gauge("run_end_timestamp_seconds", "When the last run ended.", {}, *ended);
+  }
+  out.gauge("run_duration_seconds", "How long it took.", {},
+            static_cast<double>(report.ended.monotonic_ns - report.started.monotonic_ns) * ns);
+  out.gauge("run_complete", "0 where it ended before its last block.", {}, report.complete ? 1 : 0);
+  out.gauge("run_exit_code", "0 pass, 1 fail, 3 inconclusive, 4 too disturbed, 5 workload errors.",
+            {}, report.conclusion.exit_code);
+  out.state("run_state", "The verdict on the whole run.", {}, report.conclusion.verdict);
+  out.gauge("run_blocks", "Blocks by what became of them.", {{"state", "kept"}}, report.noise.kept);
+  out.gauge("run_blocks", "", {{"state", "disturbed"}}, report.noise.disturbed);
+}
+
+void add_bounds(Exposition& out, const std::string& name, const std::string& help, Labels labels,
+                const Interval& interval, double unit) {
+  labels.emplace_back("bound", "lower");
+  out.gauge(name, help, labels, interval.lower * unit);
+  labels.back().second = "upper";
+  out.gauge(name, help, labels, interval.upper * unit);
+}
+
+void add_estimates(Exposition& out, const Report& report) {
+  for (const auto& estimate : report.estimates) {
+    auto metric = name_of(estimate.metric);
+    const double unit = estimate.unit == Unit::ns ? ns : 1;
+    Labels labels{{"arm", estimate.arm}, {"workload", estimate.workload}};
+    labels.insert(labels.end(), metric.labels.begin(), metric.labels.end());
+    out.gauge(metric.name, metric.help, labels, estimate.value * unit);
+    if (estimate.interval) {
+      add_bounds(out, "interval_" + metric.name, "The ends of its interval.", labels,
+                 *estimate.interval, unit);
+    }
+  }
+  for (const auto& estimate : report.estimates) {
+    if (!estimate.difference) continue;
+    const auto& difference = *estimate.difference;
+    const Labels labels{{"arm", estimate.arm},
+                        {"base_arm", difference.base_arm},
+                        {"workload", estimate.workload},
+                        {"metric", estimate.metric}};
+    constexpr double percent = 0.01;
+    out.gauge("difference_ratio", "Against the base arm, block by block: 0.05 is 5 % more.", labels,
+              difference.percent * percent);
+    if (difference.interval_percent) {
+      add_bounds(out, "interval_difference_ratio", "The ends of its interval.", labels,
+                 *difference.interval_percent, percent);
+    }
+  }
+}
+
+void add_verdicts(Exposition& out, const Report& report) {
+  for (const auto& expectation : report.expectations) {
+    out.state("expectation_state", "Whether it holds.", {{"expectation", expectation.text}},
+              expectation.verdict);
+  }
+  for (const auto& check : report.checks) {
+    out.state(
+        "check_state", "Whether the claim is true.",
+        {{"check", check.name}, {"arm", check.arm}, {"workload", check.workload.value_or("")}},
+        check.verdict);
+  }
+}
+
+void add_traffic(Exposition& out, const Report& report) {
+  std::map<std::pair<std::string, std::string>, std::uint64_t> requests;
+  std::map<std::tuple<std::string, std::string, std::string>, std::uint64_t> failed;
+  for (const auto& sample : report.samples) {
+    requests[{sample.arm, sample.workload}] += sample.requests;
+    for (const auto& [kind, count] : sample.errors) {
+      failed[{sample.arm, sample.workload, kind}] += count;
+    }
+  }
+  for (const auto& [where, count] : requests) {
+    out.gauge("run_requests", "Requests answered in the windows of all invocations.",
+              {{"arm", where.first}, {"workload", where.second}}, static_cast<double>(count));
+  }
+  for (const auto& [where, count] : failed) {
+    out.gauge("run_failed_requests", "Requests that failed, by class; absent where none did.",
+              {{"arm", std::get<0>(where)},
+               {"workload", std::get<1>(where)},
+               {"class", std::get<2>(where)}},
+              static_cast<double>(count));
+  }
+  for (const auto& probe : report.probes) {
+    out.gauge("probe_cost_seconds", "What an eBPF program of the run cost, an event.",
+              {{"probe", probe.name}}, probe.ns_per_event * ns);
+  }
+}
+
+}  // namespace
+
+std::string prometheus_scenario(const Report& report) {
+  auto name = std::filesystem::path(report.scenario.file).stem().string();
+  for (char& letter : name) {
+    const bool plain = (letter >= 'a' && letter <= 'z') || (letter >= 'A' && letter <= 'Z') ||
+                       (letter >= '0' && letter <= '9') || letter == '.' || letter == '-';
+    if (!plain) letter = '_';
+  }
+  return name.empty() ? "unnamed" : name;
+}
+
+std::string render_prometheus(const Report& report) {
+  Exposition out(prometheus_scenario(report));
+  add_run(out, report);
+  add_estimates(out, report);
+  add_verdicts(out, report);
+  add_traffic(out, report);
+  return out.text();
+}
+
+}  // namespace reports
