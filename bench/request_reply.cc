@@ -15,6 +15,9 @@
 namespace bench {
 namespace {
 
+// A lost datagram alone does not tell a server that is not there.
+constexpr int first_exchange_attempts = 3;
+
 template <WaitStrategy wait, base::Protocol protocol>
 Connected connect_once(const ClientJob& job, const ServerChoice::Server& server,
                        Exchange<wait, protocol>& exchange, int stop_fd) {
@@ -26,8 +29,11 @@ Connected connect_once(const ClientJob& job, const ServerChoice::Server& server,
     return std::unexpected(code);
   if constexpr (protocol == base::Protocol::UDP) {
     std::uint32_t server_id = 0;
-    const auto first = exchange.run(fd->get(), base::monotonic_now(), server_id);
-    if (const int code = as_errno(first); code != 0) return std::unexpected(code);
+    int code = ETIMEDOUT;
+    for (int attempt = 0; attempt < first_exchange_attempts && code == ETIMEDOUT; ++attempt) {
+      code = as_errno(exchange.run(fd->get(), base::monotonic_now(), server_id));
+    }
+    if (code != 0) return std::unexpected(code);
   }
   return fd;
 }
