@@ -67,7 +67,8 @@ class AgentTest : public ::testing::Test {
 TEST_F(AgentTest, GreetsAndDoesEveryJob) {
   start();
   EXPECT_EQ(client().hello().pid, agent_->process->pid());
-  EXPECT_THAT(client().hello().capabilities, ::testing::ElementsAre("serve", "run", "observe"));
+  EXPECT_THAT(client().hello().capabilities,
+              ::testing::ElementsAre("serve", "run", "observe", "watch_drops"));
 
   const auto server = client().start_server(server_job());
   ASSERT_TRUE(server) << server.error().message;
@@ -78,6 +79,14 @@ TEST_F(AgentTest, GreetsAndDoesEveryJob) {
   ASSERT_TRUE(observer) << observer.error().message;
   expect_alive();
   EXPECT_EQ(client().stop_observer(observer->id).value().to_service, 2U);
+
+  const auto there = base::Endpoint::parse("10.0.0.1:80").value();
+  const auto drops = client().start_drops_watch({.endpoints = {there}});
+  ASSERT_TRUE(drops) << drops.error().message;
+  const auto found = client().stop_drops_watch(drops->id);
+  ASSERT_TRUE(found) << found.error().message;
+  ASSERT_EQ(found->drops.size(), 1U);
+  EXPECT_EQ(found->drops.front().to, there);
   const auto worker = watch(server->worker_pid);
   EXPECT_EQ(client().stop_server(server->id).value().requests, fake_server_requests);
   // A result means that its worker is gone, and its ports are free.

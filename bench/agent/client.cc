@@ -362,6 +362,18 @@ Result<probes::TranslationCounts> AgentClient::stop_observer(JobId id) {
   return await_observer_result(id);
 }
 
+Result<RunningJob> AgentClient::start_drops_watch(const probes::DropsJob& job) {
+  ASSIGN_OR_RETURN(const auto id,
+                   state_->send({.type = CommandType::watch_drops, .job = base::to_json(job)},
+                                "watch for drops", start_patience));
+  return state_->await_ready(JobId{id});
+}
+
+Result<probes::Drops> AgentClient::stop_drops_watch(JobId id) {
+  RETURN_IF_ERROR(send_stop(id));
+  return state_->await_result<probes::Drops>(id);
+}
+
 Result<ClientResult> AgentClient::run(const ClientJob& job) {
   ASSIGN_OR_RETURN(const JobId id, send_run(job));
   return await_run(id);

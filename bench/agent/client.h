@@ -25,6 +25,7 @@
 #include "base/result.h"
 #include "bench/agent/protocol.h"
 #include "bench/workload.h"
+#include "probes/drops.h"
 #include "probes/translation.h"
 
 namespace bench {
@@ -99,6 +100,9 @@ class AgentClient {
   [[nodiscard]] base::Result<ServerResult> stop_server(JobId id);
   [[nodiscard]] base::Result<RunningJob> start_observer(const probes::TranslationJob& job);
   [[nodiscard]] base::Result<probes::TranslationCounts> stop_observer(JobId id);
+  // Notes what the kernel drops, from the first call to the second. Errors: as observers.
+  [[nodiscard]] base::Result<RunningJob> start_drops_watch(const probes::DropsJob& job);
+  [[nodiscard]] base::Result<probes::Drops> stop_drops_watch(JobId id);
   [[nodiscard]] base::Result<ClientResult> run(const ClientJob& job);
 
   // The worker process of a job, once the agent has said it: waits for that.

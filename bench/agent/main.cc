@@ -6,21 +6,37 @@
 
 namespace {
 
-base::Result<probes::TranslationCounts> observe(const probes::TranslationJob& job, int stop_fd,
-                                                const std::function<void()>& on_ready) {
-  ASSIGN_OR_RETURN(const auto probe, probes::TranslationProbe::attach(job));
-  on_ready();
+// Blocks until the supervisor ends the job.
+base::Result<> await_stop(int stop_fd) {
   pollfd stop{.fd = stop_fd, .events = POLLIN, .revents = 0};
   while (::poll(&stop, 1, -1) < 0) {
     if (errno != EINTR) return base::system_error(errno, "poll");
   }
+  return {};
+}
+
+base::Result<probes::TranslationCounts> observe(const probes::TranslationJob& job, int stop_fd,
+                                                const std::function<void()>& on_ready) {
+  ASSIGN_OR_RETURN(const auto probe, probes::TranslationProbe::attach(job));
+  on_ready();
+  RETURN_IF_ERROR(await_stop(stop_fd));
   return probe.read();
+}
+
+base::Result<probes::Drops> watch_drops(const probes::DropsJob& job, int stop_fd,
+                                        const std::function<void()>& on_ready) {
+  ASSIGN_OR_RETURN(auto probe, probes::DropsProbe::attach(job));
+  on_ready();
+  RETURN_IF_ERROR(await_stop(stop_fd));
+  return probe.take();
 }
 
 }  // namespace
 
 int main(int argc, char** argv) {
-  return bench::agent_main(
-      argc, argv,
-      {.run_client = bench::run_client, .run_server = bench::run_server, .observe = observe});
+  return bench::agent_main(argc, argv,
+                           {.run_client = bench::run_client,
+                            .run_server = bench::run_server,
+                            .observe = observe,
+                            .watch_drops = watch_drops});
 }

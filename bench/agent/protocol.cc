@@ -90,6 +90,7 @@ Result<> check_command(const Command& command) {
     case CommandType::serve:
     case CommandType::run:
     case CommandType::observe:
+    case CommandType::watch_drops:
       if (!command.job) return base::fail(ErrorKind::input, "{}: job: missing", name);
       break;
     case CommandType::stop:

@@ -38,13 +38,13 @@ constexpr std::size_t longest_message = std::size_t{4} << 20;
 constexpr base::Duration heartbeat_interval = std::chrono::seconds(5);
 constexpr base::Duration default_idle_after = std::chrono::seconds(15);
 
-enum class CommandType { serve, run, observe, stop, ping, heartbeat };
+enum class CommandType { serve, run, observe, watch_drops, stop, ping, heartbeat };
 
 // A line of the controller.
 struct Command {
   CommandType type = CommandType::heartbeat;
   std::uint64_t id = 0;                      // 0 only in a heartbeat
-  std::optional<base::Json> job = {};        // serve, run, observe
+  std::optional<base::Json> job = {};        // serve, run, observe, watch_drops
   std::optional<std::uint64_t> job_id = {};  // stop: the id of the job's command
 };
 
@@ -52,7 +52,7 @@ template <typename Visit, base::SelfOf<Command> Self>
 void describe(Visit& visit, Self& self) {
   visit("type", self.type, {.doc = "What to do.", .required = true});
   visit("id", self.id, {.doc = "Of this command; its answers carry it."});
-  visit("job", self.job, {.doc = "ServerJob, ClientJob or TranslationJob."});
+  visit("job", self.job, {.doc = "ServerJob, ClientJob, TranslationJob or DropsJob."});
   visit("job_id", self.job_id, {.doc = "stop: which job."});
 }
 
@@ -149,6 +149,7 @@ struct base::EnumNames<bench::CommandType> {
       std::pair{bench::CommandType::serve, std::string_view("serve")},
       std::pair{bench::CommandType::run, std::string_view("run")},
       std::pair{bench::CommandType::observe, std::string_view("observe")},
+      std::pair{bench::CommandType::watch_drops, std::string_view("watch_drops")},
       std::pair{bench::CommandType::stop, std::string_view("stop")},
       std::pair{bench::CommandType::ping, std::string_view("ping")},
       std::pair{bench::CommandType::heartbeat, std::string_view("heartbeat")}};

@@ -8,6 +8,7 @@
 
 #include "bench/agent/line.h"
 #include "bench/agent/protocol.h"
+#include "probes/drops.h"
 #include "probes/translation.h"
 
 namespace {
@@ -61,6 +62,11 @@ void read_command(std::string_view line) {
     case bench::CommandType::observe:
       if (const auto job = base::from_json<probes::TranslationJob>(*command->job)) {
         must(base::from_json<probes::TranslationJob>(base::to_json(*job)).has_value());
+      }
+      break;
+    case bench::CommandType::watch_drops:
+      if (const auto job = base::from_json<probes::DropsJob>(*command->job)) {
+        must(base::from_json<probes::DropsJob>(base::to_json(*job)).has_value());
       }
       break;
     case bench::CommandType::stop:

@@ -10,6 +10,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "probes/drops.h"
 #include "probes/translation.h"
 
 namespace bench {
@@ -39,6 +40,8 @@ Result<std::optional<base::Duration>> check_job(const Command& command) {
     limit = run_time_limit(client);
   } else if (command.type == CommandType::serve) {
     RETURN_IF_ERROR(parse_server_job(job));
+  } else if (command.type == CommandType::watch_drops) {
+    RETURN_IF_ERROR(base::from_json<probes::DropsJob>(job, "job"));
   } else {
     RETURN_IF_ERROR(base::from_json<probes::TranslationJob>(job, "job"));
   }
@@ -51,7 +54,7 @@ Supervisor::Supervisor(int in, int out, const SupervisorOptions& options)
     : in_(in), out_(out), options_(options), last_line_(base::monotonic_now()) {}
 
 Result<> Supervisor::run() {
-  say({.type = MessageType::hello, .hello = own_hello({"serve", "run", "observe"})});
+  say({.type = MessageType::hello, .hello = own_hello({"serve", "run", "observe", "watch_drops"})});
   while (true) {
     ASSIGN_OR_RETURN(const bool more, turn());
     if (!more) break;
@@ -153,6 +156,7 @@ void Supervisor::handle_command(const Command& command) {
     case CommandType::serve:
     case CommandType::run:
     case CommandType::observe:
+    case CommandType::watch_drops:
       break;
   }
   if (auto started = start(command); !started) {

@@ -75,6 +75,11 @@ Result<base::Json> do_job(const Invocations& invocations,
       return as_json(invocations.observe(translation, STDIN_FILENO,
                                          [&] { say({.type = MessageType::ready}); }));
     }
+    case CommandType::watch_drops: {
+      ASSIGN_OR_RETURN(const auto drops, base::from_json<probes::DropsJob>(job, "job"));
+      return as_json(
+          invocations.watch_drops(drops, STDIN_FILENO, [&] { say({.type = MessageType::ready}); }));
+    }
     case CommandType::stop:
     case CommandType::ping:
     case CommandType::heartbeat:

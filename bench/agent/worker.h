@@ -10,6 +10,7 @@
 #include "base/fd.h"
 #include "base/result.h"
 #include "bench/workload.h"
+#include "probes/drops.h"
 #include "probes/translation.h"
 
 namespace bench {
@@ -24,6 +25,9 @@ struct Invocations {
   std::function<base::Result<probes::TranslationCounts>(
       const probes::TranslationJob& job, int stop_fd, const std::function<void()>& on_ready)>
       observe;
+  std::function<base::Result<probes::Drops>(const probes::DropsJob& job, int stop_fd,
+                                            const std::function<void()>& on_ready)>
+      watch_drops;
 };
 
 // Takes stdout away from everyone else in this process: returns a private descriptor to it and

@@ -82,9 +82,26 @@ Result<probes::TranslationCounts> observe(const probes::TranslationJob& job, int
   return counts;
 }
 
+Result<probes::Drops> watch_drops(const probes::DropsJob& job, int stop_fd,
+                                  const std::function<void()>& on_ready) {
+  on_ready();
+  stopped_within(stop_fd, -1);
+  probes::Drops found;
+  for (const auto& endpoint : job.endpoints) {
+    probes::Drop drop;
+    drop.reason = "NO_SOCKET";
+    drop.from = drop.to = endpoint;
+    found.drops.push_back(drop);
+  }
+  return found;
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
-  return bench::agent_main(
-      argc, argv, {.run_client = run_client, .run_server = run_server, .observe = observe});
+  return bench::agent_main(argc, argv,
+                           {.run_client = run_client,
+                            .run_server = run_server,
+                            .observe = observe,
+                            .watch_drops = watch_drops});
 }
