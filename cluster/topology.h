@@ -4,8 +4,10 @@
 #include <cstdint>
 #include <map>
 #include <string>
+#include <string_view>
 #include <vector>
 
+#include "base/address.h"
 #include "base/describe.h"
 #include "base/kube/service.h"
 #include "base/protocol.h"
@@ -29,6 +31,7 @@ enum class FaultKind {
   source_rewritten,  // externalTrafficPolicy Local that hides the client all the same
   affinity_ignored,  // sessionAffinity ClientIP that every connection draws anew under
   impostor,          // a ready backend that answers by the name of another
+  datagrams_lost,    // every thousandth datagram that crosses node 1 is dropped there
 };
 
 // A group of equal pods: `web: {node: 2, replicas: 3}` makes web-0, web-1 and web-2.
@@ -81,6 +84,20 @@ void describe(Visit& visit, Self& self) {
   visit("services", self.services, {.doc = "Services, by name."});
 }
 
+// Services beside those of a topology, for what many of them cost. Rules stand in the order of
+// Services' names: the first half of the fillers are called filler-00001 and on, the rest
+// other-00001 and on, so that names from a to e come before all of them, from g to n between the
+// halves, and from p after them. Each has a ClusterIP and one endpoint, and nobody dials it.
+struct Filler {
+  int services = 0;
+  base::AddressFamily family = base::AddressFamily::ipv4;
+
+  bool operator==(const Filler&) const = default;
+};
+inline constexpr int most_fillers = 20'000;
+inline constexpr std::string_view first_filler_prefix = "filler-";
+inline constexpr std::string_view second_filler_prefix = "other-";
+
 using base::Protocol;
 
 // The client outside the cluster: where a pod's name is asked for, this stands for it. No group of
@@ -104,6 +121,7 @@ struct EnvironmentPlan {
   TopologySpec topology;
   std::vector<ServicePort> ports;
   std::vector<FaultKind> faults;
+  Filler filler = {};
 
   bool operator==(const EnvironmentPlan&) const = default;
 };
@@ -133,5 +151,6 @@ struct base::EnumNames<cluster::FaultKind> {
       std::pair{cluster::FaultKind::hook_left_out, std::string_view("hook_left_out")},
       std::pair{cluster::FaultKind::source_rewritten, std::string_view("source_rewritten")},
       std::pair{cluster::FaultKind::affinity_ignored, std::string_view("affinity_ignored")},
-      std::pair{cluster::FaultKind::impostor, std::string_view("impostor")}};
+      std::pair{cluster::FaultKind::impostor, std::string_view("impostor")},
+      std::pair{cluster::FaultKind::datagrams_lost, std::string_view("datagrams_lost")}};
 };

@@ -217,6 +217,35 @@ void add_expectations(Report& report) {
        .blocks = 12}};
 }
 
+// As if its environments had been filled: one path that grows and one that does not.
+void add_growth(Report& report) {
+  const auto add = [&](const std::string& arm, std::string path, GrowthLaw law, double per_thousand,
+                       std::int64_t load_ns) {
+    Growth growth{
+        .path = std::move(path),
+        .workload = "tcp_crr",
+        .metric = "connect.p50",
+        .law = law,
+        .sentence = fmt::format("connect.p50 from 1 to 10001 Services: {}", base::enum_name(law)),
+        .per_thousand_ns = per_thousand,
+        .per_thousand_interval = Interval{per_thousand - 300, per_thousand + 280},
+        .at_none_ns = 27'000,
+        .explained = 0.98,
+        .blocks = 12};
+    for (const int services : {1, 5'001, 10'001}) {
+      growth.points.push_back({.arm = arm,
+                               .environment = "iptables",
+                               .services = services,
+                               .value_ns = 27'000 + per_thousand * services / 1'000,
+                               .load_ns = load_ns * services,
+                               .kernel_memory_bytes = 5'000 * services});
+    }
+    report.growth.push_back(std::move(growth));
+  };
+  add("iptables_cluster_ip", "iptables service/web", GrowthLaw::grows, 15'500, 150'000);
+  add("ebpf_cluster_ip", "ebpf_socket service/web", GrowthLaw::flat, 20, 3'000);
+}
+
 void add_checks(Report& report) {
   const auto add = [&](std::string arm, std::string observed, std::string sentence) {
     report.checks.push_back({.name = "translated_at",
@@ -261,6 +290,7 @@ Report example_report() {
   add_estimates(report, "iptables_cluster_ip", "tcp_crr", 50'300,
                 difference("iptables_pod_ip", 14.1));
   add_estimates(report, "ebpf_cluster_ip", "tcp_crr", 45'400, difference("iptables_pod_ip", 2.9));
+  add_growth(report);
   add_expectations(report);
   add_checks(report);
   report.probes = {{.name = "translation", .events = 12'345, .ns_per_event = 87.0}};

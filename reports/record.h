@@ -13,6 +13,7 @@
 #include "base/json.h"
 #include "base/machine.h"
 #include "base/noise.h"
+#include "reports/growth.h"
 #include "reports/judgement.h"
 #include "reports/sample.h"
 
@@ -139,6 +140,31 @@ void describe(Visit& visit, Self& self) {
   visit("lost", self.lost, {.doc = "Events it could not keep."});
 }
 
+// Whether the kernel's own account of dropped packets was there to be joined to losses.
+struct DropWatch {
+  bool watched = false;
+  std::optional<std::string> reason = {};  // why not
+  std::uint64_t seen = 0;
+  std::uint64_t lost = 0;
+  std::uint64_t unparsed = 0;
+  std::uint64_t run_count = 0;
+  std::uint64_t run_time_ns = 0;
+};
+
+template <typename Visit, base::SelfOf<DropWatch> Self>
+void describe(Visit& visit, Self& self) {
+  visit("watched", self.watched, {.doc = "Whether it was there for all blocks."});
+  visit("reason", self.reason, {.doc = "Why not."});
+  visit("seen", self.seen,
+        {.doc = "Packets of the scenario's endpoints the kernel dropped during the blocks, "
+                "between and after invocations included."});
+  visit("lost", self.lost, {.doc = "Drops there was no room to keep."});
+  visit("unparsed", self.unparsed,
+        {.doc = "Dropped packets of the whole machine whose headers could not be read."});
+  visit("run_count", self.run_count, {.doc = "Drops of the whole machine it looked at."});
+  visit("run_time_ns", self.run_time_ns, {.doc = "What that took, by the kernel's count."});
+}
+
 struct NoiseSummary {
   base::NoiseLimits limits = {};
   int kept = 0;
@@ -204,9 +230,11 @@ struct Report {
   std::vector<ArmRecord> arms = {};
   PlanRecord plan = {};
   std::vector<Estimate> estimates = {};
+  std::vector<Growth> growth = {};
   std::vector<Expectation> expectations = {};
   std::vector<Check> checks = {};
   std::vector<ProbeOverhead> probes = {};
+  DropWatch drop_watch = {};
   NoiseSummary noise = {};
   std::vector<Trouble> errors = {};
   std::vector<Block> blocks = {};
@@ -238,10 +266,13 @@ void describe(Visit& visit, Self& self) {
   visit("arms", self.arms, {.doc = "The arms."});
   visit("plan", self.plan, {.doc = "Order, cores and clocks."});
   visit("estimates", self.estimates, {.doc = "Metrics with their uncertainty."});
+  visit("growth", self.growth, {.doc = "How paths' costs grow with the number of Services."});
   visit("expectations", self.expectations, {.doc = "What must hold, judged."});
   visit("checks", self.checks, {.doc = "Claims, judged."});
   visit("probes", self.probes,
         {.doc = "What eBPF programs cost, probes and datapaths' hooks, at the checks' low rate."});
+  visit("drop_watch", self.drop_watch,
+        {.doc = "Whether the kernel's drop reasons were there to explain losses."});
   visit("noise", self.noise, {.doc = "How quiet the machine was."});
   visit("errors", self.errors, {.doc = "Our own errors; empty for a complete run."});
   visit("blocks", self.blocks, {.doc = "The blocks in the order of time."});

@@ -90,7 +90,9 @@ struct Sample {
   std::uint64_t tcp_retransmits = 0;
   std::map<std::string, std::uint64_t> errors = {};  // by class; classes without any are left out
   std::map<std::string, std::uint64_t> answered_by = {};  // server identity -> requests
-  std::optional<std::uint64_t> series_row = {};           // its line in the series file, from 0
+  // Packets the kernel dropped meanwhile, by reason and function; only where something was lost.
+  std::map<std::string, std::uint64_t> drops = {};
+  std::optional<std::uint64_t> series_row = {};  // its line in the series file, from 0
 
   // Failed requests of every class.
   [[nodiscard]] std::uint64_t failed() const {
@@ -138,6 +140,9 @@ void describe(Visit& visit, Self& self) {
   visit("tcp_retransmits", self.tcp_retransmits, {.doc = "Segments sent again."});
   visit("errors", self.errors, {.doc = "Failed requests by class."});
   visit("answered_by", self.answered_by, {.doc = "Requests per server identity."});
+  visit("drops", self.drops,
+        {.doc = "Packets the kernel dropped meanwhile, by reason and function; only where requests "
+                "failed or segments were sent again."});
   visit("series_row", self.series_row, {.doc = "Its line in the series file, from 0."});
 }
 

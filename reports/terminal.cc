@@ -39,6 +39,7 @@ class Renderer {
 
   void header();
   void tables();
+  void growth();
   void skipped();
   void run_notes();
   void expectations();
@@ -121,6 +122,18 @@ void Renderer::tables() {
     text_ += table.text;
     for (const auto& note : table.notes) paragraph(note.text, fmt::format("  {} ", note.mark));
   }
+}
+
+void Renderer::growth() {
+  if (report_.growth.empty()) return;
+  heading("Growth with the number of Services");
+  text_ += growth_tables(report_.growth, terminal_);
+  paragraph(
+      "Each law is a straight line through the numbers of Services, fitted in every block; flat: "
+      "from first to last surely within 10 % of the cost of the fewest; invalid: the interval is "
+      "wider than the difference it would claim. Kernel memory is the whole machine's growth while "
+      "rules were loaded; of eBPF the table's own size.",
+      "  ");
 }
 
 void Renderer::skipped() {
@@ -258,6 +271,7 @@ std::string render_terminal(const Report& report, const base::Terminal& terminal
   Renderer renderer(report, terminal);
   renderer.header();
   renderer.tables();
+  renderer.growth();
   renderer.skipped();
   renderer.run_notes();
   renderer.expectations();

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <array>
 #include <functional>
+#include <map>
 #include <set>
 #include <string_view>
 
@@ -21,12 +22,13 @@ struct Flag {
   std::string_view mark;
   std::function<bool(const Sample&)> set;
   std::string_view meaning;
+  bool is_loss = false;  // then the kernel's drop reasons are said with it
 };
 
 const std::array<Flag, 5>& flags() {
   static const std::array<Flag, 5> all{{
       {"[e]", [](const Sample& sample) { return sample.failed() > 0; },
-       "requests failed; the figures are of the others"},
+       "requests failed; the figures are of the others", true},
       {"[g]", [](const Sample& sample) { return sample.generator_limited; },
        "the generator, not the path, set these figures"},
       {"[l]", [](const Sample& sample) { return sample.littles_law_violated; },
@@ -34,7 +36,7 @@ const std::array<Flag, 5>& flags() {
       {"[o]", [](const Sample& sample) { return sample.oversubscribed; },
        "more hot threads than cores: latency does not gate, CPU per request leads"},
       {"[r]", [](const Sample& sample) { return sample.tcp_retransmits > 0; },
-       "segments were sent again: something on the path lost or delayed them"},
+       "segments were sent again: something on the path lost or delayed them", true},
   }};
   return all;
 }
@@ -60,6 +62,8 @@ class Builder {
   [[nodiscard]] std::string difference(const Estimate* estimate) const;
   [[nodiscard]] std::string observed(const std::string& arm) const;
   [[nodiscard]] Cell verdict(const std::string& arm) const;
+  // Why, where something was lost: a sentence with a blank before it, or nothing.
+  [[nodiscard]] std::string dropped(const std::map<std::string, std::uint64_t>& drops) const;
   // Fills the notes; answers the marks of each row.
   std::vector<std::string> marks();
   Column column(std::string title, Align align, int importance,
@@ -132,10 +136,22 @@ Cell Builder::verdict(const std::string& arm) const {
   return {};
 }
 
+std::string Builder::dropped(const std::map<std::string, std::uint64_t>& drops) const {
+  if (!report_.drop_watch.watched) return {};
+  if (drops.empty()) return " The kernel dropped nothing meanwhile.";
+  std::vector<std::string> reasons;
+  for (const auto& [reason, count] : drops) {
+    reasons.push_back(fmt::format("{} {}", base::printable(reason, terminal_.charset),
+                                  count == 1 ? "once" : fmt::format("{} times", count)));
+  }
+  return fmt::format(" The kernel dropped packets meanwhile: {}.", fmt::join(reasons, ", "));
+}
+
 std::vector<std::string> Builder::marks() {
   std::vector<std::string> marks(rows_.size());
   for (const auto& flag : flags()) {
     std::vector<std::string> where;
+    std::map<std::string, std::uint64_t> drops;
     for (std::size_t row = 0; row < rows_.size(); ++row) {
       std::size_t flagged = 0;
       std::size_t all = 0;
@@ -143,15 +159,18 @@ std::vector<std::string> Builder::marks() {
         if (sample.arm != rows_[row]->name || sample.workload != workload_) continue;
         if (!kept_.contains(sample.block)) continue;
         ++all;
-        if (flag.set(sample)) ++flagged;
+        if (!flag.set(sample)) continue;
+        ++flagged;
+        for (const auto& [reason, count] : sample.drops) drops[reason] += count;
       }
       if (flagged == 0) continue;
       marks[row] += fmt::format(" {}", flag.mark);
       where.push_back(fmt::format("{} of {} in row {}", flagged, all, row + 1));
     }
     if (where.empty()) continue;
-    notes_.push_back({std::string(flag.mark),
-                      fmt::format("{} (invocations: {}).", flag.meaning, fmt::join(where, ", "))});
+    auto text = fmt::format("{} (invocations: {}).", flag.meaning, fmt::join(where, ", "));
+    if (flag.is_loss) text += dropped(drops);
+    notes_.push_back({std::string(flag.mark), std::move(text)});
   }
   return marks;
 }

@@ -85,6 +85,8 @@ base::Result<LabRun> run_in_lab(const Plan& plan, const RunRequest& request,
 
   report.add_facts(target.facts());
 
+  const auto watching = session.watch_drops();
+  if (!watching) report.no_drop_watch(watching.error());
   base::NoiseGuard guard({plan.cores.client, plan.cores.server}, {});
   const auto measured = measure_blocks(
       plan,
@@ -96,6 +98,14 @@ base::Result<LabRun> run_in_lab(const Plan& plan, const RunRequest& request,
       },
       guard, progress, interrupt);
   report.set_clock(session.clock());
+  if (watching) {
+    // Without an agent that answers, or at Ctrl-C, only the reasons of losses are missing.
+    if (auto drops = session.take_drops()) {
+      report.add_drops(*std::move(drops));
+    } else {
+      report.no_drop_watch(drops.error());
+    }
+  }
   const auto ended_by = measured.ended_by.transform(of_traffic);
   if (ended_by) {
     if (measured.kept_blocks().empty()) {

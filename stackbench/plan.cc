@@ -68,12 +68,14 @@ base::Result<Plan> make_plan(const Scenario& scenario, const std::vector<int>& c
   Plan plan{.scenario = scenario, .environments = {}, .arms = {}, .workloads = {}, .cores = {}};
   plan.cores = {.client = cores.front(), .server = cores.size() > 1 ? cores[1] : cores.front()};
 
-  const auto add_environment = [&](const std::string& name, cluster::DatapathKind datapath) {
-    cluster::EnvironmentPlan environment{.name = name,
-                                         .datapath = datapath,
-                                         .topology = scenario.topology,
-                                         .ports = service_ports(scenario),
-                                         .faults = {}};
+  const auto add_environment = [&](const std::string& name, const EnvironmentSpec& spec) {
+    cluster::EnvironmentPlan environment{
+        .name = name,
+        .datapath = spec.datapath,
+        .topology = scenario.topology,
+        .ports = service_ports(scenario),
+        .faults = {},
+        .filler = {.services = spec.filler, .family = scenario.family}};
     for (const auto& fault : scenario.faults) {
       if (fault.environment == name) environment.faults.push_back(fault.kind);
     }
@@ -89,7 +91,7 @@ base::Result<Plan> make_plan(const Scenario& scenario, const std::vector<int>& c
     // An environment that no arm enters would cost time and tell nothing.
     if (std::ranges::find(scenario.arms, std::optional(name), &ArmSpec::in) !=
         scenario.arms.end()) {
-      add_environment(name, environment.datapath);
+      add_environment(name, environment);
     }
   }
   const auto environment_index = [&](const std::string& name) {
@@ -100,7 +102,7 @@ base::Result<Plan> make_plan(const Scenario& scenario, const std::vector<int>& c
   for (const auto& arm : scenario.arms) {
     const std::string name = arm.in.value_or(std::string(bare_environment));
     if (environment_index(name) == plan.environments.size()) {
-      add_environment(name, cluster::DatapathKind::direct);
+      add_environment(name, {});
     }
     PlannedArm planned{
         .name = arm.name,

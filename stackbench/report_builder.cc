@@ -1,11 +1,13 @@
 #include "stackbench/report_builder.h"
 
+#include <algorithm>
 #include <cmath>
 #include <ctime>
 
 #include <fmt/chrono.h>
 
 #include "reports/conclude.h"
+#include "stackbench/growth.h"
 
 namespace stackbench {
 namespace {
@@ -310,10 +312,67 @@ void ReportBuilder::add_estimates(const Measurements& measured) {
   }
 }
 
+void ReportBuilder::add_drops(probes::Drops drops) {
+  auto& watch = report_.drop_watch;
+  watch.watched = true;
+  watch.seen = drops.drops.size();
+  watch.lost = drops.lost;
+  watch.unparsed = drops.unparsed;
+  watch.run_count = drops.run_count;
+  watch.run_time_ns = drops.run_time_ns;
+  drops_ = std::move(drops.drops);
+}
+
+void ReportBuilder::no_drop_watch(const base::Error& error) {
+  report_.drop_watch.watched = false;
+  report_.drop_watch.reason = error.message;
+}
+
+// A sample that lost something gets what the kernel dropped from the start of its warm-up to its
+// end. One invocation runs at a time, so what was dropped then was of its making; both stamps are
+// of one clock, a lab's.
+void ReportBuilder::join_drops() {
+  for (auto& sample : report_.samples) {
+    if (sample.failed() == 0 && sample.tcp_retransmits == 0) continue;
+    const auto workload =
+        std::ranges::find(plan_->workloads, sample.workload, &PlannedWorkload::name);
+    const auto begin = sample.start_ns - workload->spec.warm_up.count();
+    for (const auto& drop : drops_) {
+      if (drop.time_ns < begin || drop.time_ns > sample.end_ns) continue;
+      const auto where = drop.where.empty() ? std::string() : " in " + drop.where;
+      ++sample.drops[drop.reason + where];
+    }
+  }
+}
+
+base::Result<> ReportBuilder::add_growth(const Measurements& measured) {
+  const auto kept = measured.kept_blocks();
+  for (const auto& series : growth_series(*plan_)) {
+    ASSIGN_OR_RETURN(auto growth, fit_growth(*plan_, series, measured.samples, kept));
+    if (!growth) continue;
+    for (auto& point : growth->points) {
+      const auto environment = std::ranges::find(report_.environments, point.environment,
+                                                 &reports::EnvironmentRecord::name);
+      if (environment == report_.environments.end()) continue;
+      const auto fact = [&](const char* name) -> std::optional<std::int64_t> {
+        const auto found = environment->facts.find(name);
+        if (found == environment->facts.end()) return std::nullopt;
+        return found->get<std::int64_t>();
+      };
+      point.load_ns = fact("load_ns");
+      point.kernel_memory_bytes = fact("kernel_memory_bytes");
+    }
+    report_.growth.push_back(std::move(*growth));
+  }
+  return {};
+}
+
 base::Result<reports::Report> ReportBuilder::finish(const Measurements& measured,
                                                     const base::NoiseLimits& limits,
                                                     bool complete) && {
   add_estimates(measured);
+  RETURN_IF_ERROR(add_growth(measured));
+  join_drops();
   ASSIGN_OR_RETURN(const auto judged,
                    judge_expectations(*plan_, measured.samples, measured.kept_blocks()));
   for (std::size_t i = 0; i < judged.size(); ++i) {
@@ -329,6 +388,10 @@ base::Result<reports::Report> ReportBuilder::finish(const Measurements& measured
     for (auto& expectation : report_.expectations) {
       expectation.verdict = reports::Verdict::invalid;
       expectation.sentence = "not judged, the machine was too disturbed; " + expectation.sentence;
+    }
+    for (auto& growth : report_.growth) {
+      growth.law = reports::GrowthLaw::invalid;
+      growth.sentence = "not judged, the machine was too disturbed; " + growth.sentence;
     }
   }
   report_.complete = complete;

@@ -11,6 +11,7 @@
 #include "base/json.h"
 #include "base/result.h"
 #include "checks/finding.h"
+#include "probes/drops.h"
 #include "reports/record.h"
 #include "reports/store.h"
 #include "stackbench/run_loop.h"
@@ -57,10 +58,18 @@ class ReportBuilder {
   base::Result<reports::Report> finish(const Measurements& measured,
                                        const base::NoiseLimits& limits, bool complete) &&;
 
+  // What the kernel dropped during the blocks; finish() joins it to samples that lost something.
+  void add_drops(probes::Drops drops);
+  // Why nobody watched for drops.
+  void no_drop_watch(const base::Error& error);
+
  private:
   void add_estimates(const Measurements& measured);
+  base::Result<> add_growth(const Measurements& measured);
+  void join_drops();
 
   const Plan* plan_;
+  std::vector<probes::Drop> drops_;
   reports::Report report_;
   reports::SeriesWriter* series_ = nullptr;
   std::uint64_t rows_ = 0;

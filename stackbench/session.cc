@@ -1,6 +1,8 @@
 #include "stackbench/session.h"
 
 #include <algorithm>
+#include <set>
+#include <utility>
 
 namespace stackbench {
 namespace {
@@ -199,6 +201,39 @@ base::Result<std::vector<std::string>> Session::identities(const PlannedArm& arm
     all.push_back(std::to_string(handle->id));
   }
   return all;
+}
+
+base::Result<> Session::watch_drops() {
+  std::set<base::Endpoint> endpoints;
+  for (const auto& workload : plan_->workloads) {
+    const auto kind = workload.spec.kind;
+    for (const auto& environment : environments_) {
+      for (const auto family : {base::AddressFamily::ipv4, base::AddressFamily::ipv6}) {
+        for (const auto& [name, service] : environment.services) {
+          for (const auto& frontend : frontends(environment, service, kind, family)) {
+            endpoints.insert(frontend.endpoint);
+          }
+        }
+        for (const auto& pod : environment.pods) {
+          endpoints.insert({pod.address(family), bench::target_port(kind)});
+        }
+      }
+    }
+  }
+  const auto& arm = plan_->arms.front();
+  ASSIGN_OR_RETURN(auto* const watcher, observer(arm.environment, arm.from));
+  ASSIGN_OR_RETURN(const auto watch,
+                   watcher->start_drops_watch({.endpoints = {endpoints.begin(), endpoints.end()}}));
+  drops_watch_ = watch.id;
+  return {};
+}
+
+base::Result<probes::Drops> Session::take_drops() {
+  const auto watch = std::exchange(drops_watch_, std::nullopt);
+  if (!watch) return base::fail(base::ErrorKind::input, "nobody watched for drops");
+  const auto& arm = plan_->arms.front();
+  ASSIGN_OR_RETURN(auto* const watcher, observer(arm.environment, arm.from));
+  return watcher->stop_drops_watch(*watch);
 }
 
 base::Result<Sample> Session::observe_connections(std::size_t arm, std::size_t workload) {

@@ -4,6 +4,7 @@
 
 #include <map>
 #include <memory>
+#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
@@ -12,6 +13,7 @@
 #include "base/result.h"
 #include "bench/agent/client.h"
 #include "cluster/target.h"
+#include "probes/drops.h"
 #include "probes/translation.h"
 #include "stackbench/analysis.h"
 #include "stackbench/plan.h"
@@ -58,6 +60,13 @@ class Session {
   // for every request, outside of every measurement. Errors: as invoke.
   base::Result<Sample> observe_connections(std::size_t arm, std::size_t workload);
 
+  // Notes from here on what the kernel drops of any of the environments' traffic; in a lab one
+  // kernel carries every pod, so one watcher sees all of it. Errors: as Target::observe; missing or
+  // not_permitted where the probe cannot be loaded.
+  base::Result<> watch_drops();
+  // What was dropped since, and the end of the watch. Errors: as invoke.
+  base::Result<probes::Drops> take_drops();
+
   // The identities by which the pods that may answer an arm should be named, in their order.
   [[nodiscard]] base::Result<std::vector<std::string>> identities(const PlannedArm& arm) const;
 
@@ -98,6 +107,7 @@ class Session {
   bench::ClockOffset clock_;
   std::map<Place, bench::AgentClient> agents_;
   std::map<Place, ObserverAgent> observers_;
+  std::optional<bench::JobId> drops_watch_;  // at the first arm's client
 };
 
 }  // namespace stackbench

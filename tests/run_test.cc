@@ -7,6 +7,7 @@
 #include <set>
 #include <sstream>
 
+#include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <poll.h>
 #include <sys/mount.h>
@@ -224,6 +225,47 @@ TEST_P(WhoKeepsAnswering, IsOnePodAndAnIgnoredAffinityIsFound) {
 
 INSTANTIATE_TEST_SUITE_P(, WhoKeepsAnswering, ::testing::Values("iptables", "nftables"),
                          [](const auto& instance) { return instance.param; });
+
+// Datagrams by a Service, answered or given up within the timeout.
+std::string datagram_scenario(std::string_view fault) {
+  return fmt::format(
+      "question: Is any datagram lost, and why?\n"
+      "topology:\n"
+      "  pods: {{client: {{node: 1}}, web: {{node: 2}}}}\n"
+      "  services: {{web: {{target: web}}}}\n"
+      "environments: {{it: {{datapath: nftables}}}}\n"
+      "arms: [{{name: service, in: it, dial: service/web}}]\n"
+      "workloads: [{{kind: udp_rr, duration: 100ms, warm_up: 5ms, timeout: 100ms}}]\n"
+      "blocks: 6\n"
+      "faults: [{}]\n",
+      fault);
+}
+
+TEST(Run, JoinsTheKernelsReasonToALostDatagramAndSaysNothingWhereNoneIsLost) {
+  const auto clean = run(datagram_scenario(""));
+  ASSERT_TRUE(clean.report.contains("samples")) << clean.out << clean.err;
+  EXPECT_EQ(clean.report["drop_watch"]["watched"], true) << clean.report["drop_watch"];
+  for (const auto& sample : clean.report["samples"]) {
+    EXPECT_TRUE(sample["errors"].empty()) << sample;
+    EXPECT_TRUE(sample["drops"].empty()) << sample;
+  }
+
+  const auto lossy = run(datagram_scenario("{kind: datagrams_lost, environment: it}"));
+  EXPECT_EQ(lossy.code, 5) << lossy.out << lossy.err;
+  std::uint64_t timed_out = 0;
+  std::uint64_t dropped = 0;
+  for (const auto& sample : lossy.report["samples"]) {
+    timed_out += sample["errors"].value("timed_out", std::uint64_t{0});
+    for (const auto& [reason, count] : sample["drops"].items()) {
+      EXPECT_THAT(reason, ::testing::StartsWith("NETFILTER_DROP"));
+      dropped += count.get<std::uint64_t>();
+    }
+  }
+  EXPECT_GT(timed_out, 0U);
+  // One may be dropped in a warm-up, or be given up after its window.
+  EXPECT_GE(dropped, timed_out);
+  EXPECT_THAT(lossy.out, ::testing::HasSubstr("NETFILTER_DROP"));
+}
 
 // Whether every section that differs is one that any process on the machine changes by starting or
 // ending.

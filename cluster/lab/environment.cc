@@ -15,6 +15,7 @@
 #include "cluster/lab/datapath/ebpf_socket.h"
 #include "cluster/lab/datapath/iptables.h"
 #include "cluster/lab/datapath/nftables.h"
+#include "cluster/lab/filler.h"
 #include "cluster/lab/wiring.h"
 
 namespace cluster {
@@ -28,6 +29,15 @@ using base::UniqueFd;
 constexpr off_t errors_kept = 64 << 10;
 // How long after its streams an agent's process may take to end.
 constexpr base::Duration end_follows_streams = std::chrono::milliseconds(200);
+
+// Beside the datapath's own tables, and before them.
+constexpr std::string_view lossy_rules =
+    "table inet stackbench-fault {\n"
+    "  chain forward {\n"
+    "    type filter hook forward priority -200;\n"
+    "    meta l4proto udp numgen inc mod 1000 == 999 drop\n"
+    "  }\n"
+    "}\n";
 
 bool has_fault(const EnvironmentPlan& plan, FaultKind fault) {
   return std::ranges::find(plan.faults, fault) != plan.faults.end();
@@ -107,6 +117,9 @@ Result<> Environment::build(const CgroupTree& cgroups) {
   RETURN_IF_ERROR(make_namespaces());
   ASSIGN_OR_RETURN(const auto nodes, make_nodes(cgroups));
   ASSIGN_OR_RETURN(datapath_, maker_of(plan_)(nodes));
+  if (has_fault(plan_, FaultKind::datagrams_lost)) {
+    RETURN_IF_ERROR(nodes.front().run({"nft", "-f", "-"}, lossy_rules));
+  }
   handle_.name = plan_.name;
   handle_.datapath = plan_.datapath;
   for (int number = 1; number <= layout_.nodes; ++number) {
@@ -209,6 +222,12 @@ Result<> Environment::apply_plan() {
     handle_.services.emplace(handle.name, handle);
   }
   for (const auto& slice : slices_of(plan_, layout_)) {
+    RETURN_IF_ERROR(store_.apply(base::to_json(slice)));
+  }
+  for (const auto& service : filler_services(plan_)) {
+    RETURN_IF_ERROR(store_.apply(base::to_json(service)));
+  }
+  for (const auto& slice : filler_slices(plan_, layout_)) {
     RETURN_IF_ERROR(store_.apply(base::to_json(slice)));
   }
   // One sync for all of them.

@@ -60,6 +60,23 @@ TEST_P(LabDatapath, ClusterIpReachesEveryBackend) {
   EXPECT_TRUE(lab.teardown());
 }
 
+TEST_P(LabDatapath, AServiceIsFoundAmongManyOthers) {
+  auto plan = plan_of(GetParam().kind);
+  plan.faults = GetParam().faults;
+  plan.filler = {.services = 300, .family = AddressFamily::ipv4};
+  const auto environment = must(lab.provision(plan));
+  serve(environment);
+  const auto& address = environment.services.at("web").ipv4;
+  EXPECT_EQ(answered_by("env", {address, 8001}, Transport::tcp, 3).size(), 3U);
+  // What it took and holds is said, and the fillers are no Services of the scenario's.
+  const auto facts = lab.environment("env")->facts();
+  EXPECT_GT(facts.at("load_ns").get<std::int64_t>(), 0);
+  EXPECT_GT(facts.at("kernel_memory_bytes").get<std::int64_t>(), 0);
+  EXPECT_EQ(environment.services.size(), 1U);
+  servers.clear();
+  EXPECT_TRUE(lab.teardown());
+}
+
 TEST_P(LabDatapath, ABackendThatIsNotReadyGetsNoConnections) {
   const auto environment = provision();
   serve(environment);

@@ -6,6 +6,7 @@
 
 #include "base/json.h"
 #include "cluster/lab/addresses.h"
+#include "cluster/lab/filler.h"
 #include "cluster/lab/layout.h"
 #include "cluster/lab/object_store.h"
 #include "cluster/lab/service_table.h"
@@ -87,6 +88,37 @@ TEST(Layout, RefusesWhatItCannotLayOut) {
       HasSubstr("more than 200 pods on node 2"));
 }
 
+TEST(Filler, StandsBetweenTheNamesItPromisesAndInOneFamily) {
+  auto plan = example_plan();
+  plan.topology.services = {
+      {"a", {.target = "web"}}, {"m", {.target = "web"}}, {"z", {.target = "web"}}};
+  plan.filler = {.services = 5, .family = base::AddressFamily::ipv6};
+  const auto layout = lay_out(plan);
+  ASSERT_TRUE(layout);
+  ObjectStore store;
+  for (const auto& service : services_of(plan, *layout)) {
+    ASSERT_TRUE(store.apply(base::to_json(service)));
+  }
+  for (const auto& slice : slices_of(plan, *layout)) ASSERT_TRUE(store.apply(base::to_json(slice)));
+  for (const auto& service : filler_services(plan)) {
+    ASSERT_TRUE(store.apply(base::to_json(service)));
+  }
+  for (const auto& slice : filler_slices(plan, *layout)) {
+    ASSERT_TRUE(store.apply(base::to_json(slice)));
+  }
+  std::vector<std::string> order;
+  for (const auto& entry : store.service_table().entries) {
+    if (entry.cluster.address.family != base::AddressFamily::ipv6) {
+      EXPECT_EQ(entry.service.size(), 1U) << entry.service;  // none of the fillers
+      continue;
+    }
+    EXPECT_FALSE(entry.backends.empty()) << entry.service;
+    if (entry.port_name == "tcp-rr") order.push_back(entry.service);
+  }
+  EXPECT_THAT(order, ElementsAre("a", "filler-00001", "filler-00002", "m", "other-00003",
+                                 "other-00004", "other-00005", "z"));
+}
+
 TEST(Wiring, LinksEveryNamespaceOnce) {
   const auto layout = lay_out(example_plan());
   ASSERT_TRUE(layout);
@@ -162,6 +194,28 @@ TEST(ObjectStore, AllocatesServiceAddressesOfBothFamilies) {
   ASSERT_TRUE(store.apply(other));
   EXPECT_THAT(store.find_service("other")->spec.cluster_ips,
               ElementsAre("10.96.0.12", "fd00:10:96::c"));
+}
+
+TEST(ObjectStore, GivesTheAddressesOfARemovedServiceAgain) {
+  ObjectStore store;
+  const auto add = [&](const std::string& name) {
+    base::kube::Service service;
+    service.metadata.name = name;
+    service.spec.ports = {{.name = "", .port = 80}};
+    EXPECT_TRUE(store.apply(base::to_json(service)));
+    return store.find_service(name)->spec.cluster_ips.front();
+  };
+  const auto first = add("first");
+  const auto second = add("second");
+  EXPECT_NE(first, second);
+  ASSERT_TRUE(store.remove("Service", "first"));
+  EXPECT_EQ(add("third"), first);
+  // Only one may have it.
+  auto thief = base::to_json(*store.find_service("third"));
+  thief["metadata"]["name"] = "thief";
+  const auto refused = store.apply(thief);
+  ASSERT_FALSE(refused);
+  EXPECT_THAT(refused.error().message, HasSubstr("belongs to Service third"));
 }
 
 TEST(ObjectStore, VersionsGrowWithChangesAlone) {

@@ -142,6 +142,26 @@ Result<Layout> lay_out(const EnvironmentPlan& plan) {
   return layout;
 }
 
+std::vector<kube::ServicePort> service_ports(const EnvironmentPlan& plan) {
+  std::vector<kube::ServicePort> ports;
+  for (const auto& port : plan.ports) {
+    ports.push_back({.name = port.name,
+                     .protocol = kube_protocol(port.protocol),
+                     .port = port.port,
+                     .target_port = kube::IntOrString{port.target_port}});
+  }
+  return ports;
+}
+
+std::vector<kube::SlicePort> slice_ports(const EnvironmentPlan& plan) {
+  std::vector<kube::SlicePort> ports;
+  for (const auto& port : plan.ports) {
+    ports.push_back(
+        {.name = port.name, .protocol = kube_protocol(port.protocol), .port = port.target_port});
+  }
+  return ports;
+}
+
 std::vector<kube::Service> services_of(const EnvironmentPlan& plan, const Layout& layout) {
   std::vector<kube::Service> services;
   for (const auto& [name, spec] : plan.topology.services) {
@@ -156,12 +176,7 @@ std::vector<kube::Service> services_of(const EnvironmentPlan& plan, const Layout
       service.status.load_balancer.ingress = {{balancer->ipv4.to_string()},
                                               {balancer->ipv6.to_string()}};
     }
-    for (const auto& port : plan.ports) {
-      service.spec.ports.push_back({.name = port.name,
-                                    .protocol = kube_protocol(port.protocol),
-                                    .port = port.port,
-                                    .target_port = kube::IntOrString{port.target_port}});
-    }
+    service.spec.ports = service_ports(plan);
     services.push_back(std::move(service));
   }
   return services;
@@ -175,11 +190,7 @@ std::vector<kube::EndpointSlice> slices_of(const EnvironmentPlan& plan, const La
       kube::EndpointSlice slice{.address_type = family};
       slice.metadata.name = fmt::format("{}-{}", name, ipv4 ? "ipv4" : "ipv6");
       slice.metadata.labels[std::string(kube::service_name_label)] = name;
-      for (const auto& port : plan.ports) {
-        slice.ports.push_back({.name = port.name,
-                               .protocol = kube_protocol(port.protocol),
-                               .port = port.target_port});
-      }
+      slice.ports = slice_ports(plan);
       for (const auto& pod : layout.pods) {
         if (pod.handle.group != spec.target) continue;
         slice.endpoints.push_back(

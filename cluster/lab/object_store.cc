@@ -105,18 +105,26 @@ Result<> check_slice(const kube::EndpointSlice& slice) {
 
 }  // namespace
 
-Result<> ObjectStore::allocate_addresses(kube::Service& service) const {
+void ObjectStore::index(const Key& key, const std::vector<std::string>& cluster_ips) {
+  forget(key);
+  for (const auto& address : cluster_ips) owners_.emplace(address, key);
+}
+
+void ObjectStore::forget(const Key& key) {
+  const auto stored = services_.find(key);
+  if (stored == services_.end()) return;
+  for (const auto& address : stored->second.spec.cluster_ips) owners_.erase(address);
+  first_free_ = 1;
+}
+
+Result<> ObjectStore::allocate_addresses(kube::Service& service) {
   auto& spec = service.spec;
   if (spec.ip_families.empty()) spec.ip_families = {kube::IpFamily::IPv4, kube::IpFamily::IPv6};
-  std::set<std::string> taken;
-  for (const auto& [key, other] : services_) {
-    if (key == Key{service.metadata.in_namespace, service.metadata.name}) continue;
-    taken.insert(other.spec.cluster_ips.begin(), other.spec.cluster_ips.end());
-  }
-  for (int index = 1; index <= addresses::most_services; ++index) {
+  for (int index = first_free_; index <= addresses::most_services; ++index) {
     const std::string ipv4 = addresses::service_ipv4(index).to_string();
     const std::string ipv6 = addresses::service_ipv6(index).to_string();
-    if (taken.contains(ipv4) || taken.contains(ipv6)) continue;
+    if (owners_.contains(ipv4) || owners_.contains(ipv6)) continue;
+    first_free_ = index;
     for (const auto family : spec.ip_families) {
       spec.cluster_ips.push_back(family == kube::IpFamily::IPv4 ? ipv4 : ipv6);
     }
@@ -128,6 +136,8 @@ Result<> ObjectStore::allocate_addresses(kube::Service& service) const {
 
 Result<> ObjectStore::allocate_node_ports(kube::Service& service) const {
   const bool wanted = service.spec.type != kube::ServiceType::ClusterIP;
+  const auto asks = [](const kube::ServicePort& port) { return port.node_port.has_value(); };
+  if (!wanted && std::ranges::none_of(service.spec.ports, asks)) return {};
   std::set<std::int32_t> taken;
   for (const auto& [key, other] : services_) {
     if (key == Key{service.metadata.in_namespace, service.metadata.name}) continue;
@@ -164,7 +174,7 @@ Result<> ObjectStore::allocate_node_ports(kube::Service& service) const {
   return {};
 }
 
-Result<kube::Service> ObjectStore::admit(kube::Service service) const {
+Result<kube::Service> ObjectStore::admit(kube::Service service) {
   RETURN_IF_ERROR(check_metadata(service.metadata, "Service"));
   RETURN_IF_ERROR(check_version(service.api_version, "v1", "Service"));
   RETURN_IF_ERROR(check_features(service));
@@ -198,12 +208,11 @@ Result<kube::Service> ObjectStore::admit(kube::Service service) const {
     text = address->to_string();
     families.push_back(address->family == base::AddressFamily::ipv4 ? kube::IpFamily::IPv4
                                                                     : kube::IpFamily::IPv6);
-    for (const auto& [key, other] : services_) {
-      if (key == Key{service.metadata.in_namespace, service.metadata.name}) continue;
-      if (std::ranges::find(other.spec.cluster_ips, text) != other.spec.cluster_ips.end()) {
-        return base::fail(ErrorKind::input, "{}: {} belongs to Service {} already", where, text,
-                          other.metadata.name);
-      }
+    const auto owner = owners_.find(text);
+    if (owner != owners_.end() &&
+        owner->second != Key{service.metadata.in_namespace, service.metadata.name}) {
+      return base::fail(ErrorKind::input, "{}: {} belongs to Service {} already", where, text,
+                        owner->second.second);
     }
   }
   if (families.size() > 2 || (families.size() == 2 && families[0] == families[1])) {
@@ -238,6 +247,7 @@ Result<std::uint64_t> ObjectStore::apply(const base::Json& object) {
   if (type.kind == "Service") {
     ASSIGN_OR_RETURN(auto service, base::from_json<kube::Service>(object, "Service"));
     ASSIGN_OR_RETURN(service, admit(std::move(service)));
+    index({service.metadata.in_namespace, service.metadata.name}, service.spec.cluster_ips);
     return store(services_, std::move(service));
   }
   if (type.kind == "EndpointSlice") {
@@ -257,6 +267,7 @@ Result<std::uint64_t> ObjectStore::remove(std::string_view kind, std::string_vie
                                                         std::string(name.substr(slash + 1))};
   std::size_t erased = 0;
   if (kind == "Service") {
+    forget(key);
     erased = services_.erase(key);
   } else if (kind == "EndpointSlice") {
     erased = slices_.erase(key);

@@ -3,10 +3,12 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <map>
 #include <string>
 #include <string_view>
 #include <utility>
+#include <vector>
 
 #include "base/json.h"
 #include "base/kube/endpoint_slice.h"
@@ -36,13 +38,19 @@ class ObjectStore {
  private:
   using Key = std::pair<std::string, std::string>;  // namespace, name
 
-  base::Result<base::kube::Service> admit(base::kube::Service service) const;
-  base::Result<> allocate_addresses(base::kube::Service& service) const;
+  base::Result<base::kube::Service> admit(base::kube::Service service);
+  base::Result<> allocate_addresses(base::kube::Service& service);
   base::Result<> allocate_node_ports(base::kube::Service& service) const;
   template <typename Object>
   std::uint64_t store(std::map<Key, Object>& objects, Object object);
 
+  // Who has which ClusterIP, kept beside the Services: thousands may ask for one.
+  void index(const Key& key, const std::vector<std::string>& cluster_ips);
+  void forget(const Key& key);
+
   std::map<Key, base::kube::Service> services_;
+  std::map<std::string, Key, std::less<>> owners_;  // by ClusterIP
+  int first_free_ = 1;  // no Service index below it has its addresses free
   std::map<Key, base::kube::EndpointSlice> slices_;
   std::uint64_t version_ = 0;
 };

@@ -1,7 +1,10 @@
 #include "cluster/lab/service_table.h"
 
 #include <algorithm>
+#include <map>
+#include <string>
 #include <tuple>
+#include <utility>
 
 namespace cluster {
 namespace {
@@ -18,10 +21,18 @@ bool serves_while_terminating(const kube::EndpointConditions& conditions) {
          conditions.terminating.value_or(false);
 }
 
-bool belongs_to(const kube::EndpointSlice& slice, const kube::Service& service) {
-  const auto label = slice.metadata.labels.find(std::string(kube::service_name_label));
-  return slice.metadata.in_namespace == service.metadata.in_namespace &&
-         label != slice.metadata.labels.end() && label->second == service.metadata.name;
+// Slices by the namespace and name of their Service.
+using SlicesOf =
+    std::map<std::pair<std::string, std::string>, std::vector<const kube::EndpointSlice*>>;
+
+SlicesOf by_service(const std::vector<kube::EndpointSlice>& slices) {
+  SlicesOf found;
+  for (const auto& slice : slices) {
+    const auto label = slice.metadata.labels.find(std::string(kube::service_name_label));
+    if (label == slice.metadata.labels.end()) continue;
+    found[{slice.metadata.in_namespace, label->second}].push_back(&slice);
+  }
+  return found;
 }
 
 base::AddressFamily family_of(kube::IpFamily family) {
@@ -46,15 +57,12 @@ void add_backends(const kube::EndpointSlice& slice, const kube::ServicePort& por
   }
 }
 
-std::vector<Backend> backends_of(const kube::Service& service, const kube::ServicePort& port,
-                                 base::AddressFamily family,
-                                 const std::vector<kube::EndpointSlice>& slices) {
+std::vector<Backend> backends_of(const kube::ServicePort& port, base::AddressFamily family,
+                                 const std::vector<const kube::EndpointSlice*>& slices) {
   const auto collect = [&](auto wanted) {
     std::vector<Backend> backends;
-    for (const auto& slice : slices) {
-      if (belongs_to(slice, service) && family_of(slice.address_type) == family) {
-        add_backends(slice, port, wanted, backends);
-      }
+    for (const auto* slice : slices) {
+      if (family_of(slice->address_type) == family) add_backends(*slice, port, wanted, backends);
     }
     // An endpoint may be in two slices while it moves from one to the other: it counts once.
     std::sort(backends.begin(), backends.end(), [](const Backend& a, const Backend& b) {
@@ -73,7 +81,9 @@ std::vector<Backend> backends_of(const kube::Service& service, const kube::Servi
 ServiceTable make_service_table(const std::vector<kube::Service>& services,
                                 const std::vector<kube::EndpointSlice>& slices) {
   ServiceTable table;
+  auto slices_of = by_service(slices);
   for (const auto& service : services) {
+    const auto& own = slices_of[{service.metadata.in_namespace, service.metadata.name}];
     for (const auto& text : service.spec.cluster_ips) {
       const auto address = base::IpAddress::parse(text);
       if (!address) continue;  // "None"
@@ -89,7 +99,7 @@ ServiceTable make_service_table(const std::vector<kube::Service>& services,
              .port_name = port.name,
              .protocol = port.protocol == kube::Protocol::UDP ? Protocol::UDP : Protocol::TCP,
              .cluster = {*address, static_cast<std::uint16_t>(port.port)},
-             .backends = backends_of(service, port, address->family, slices),
+             .backends = backends_of(port, address->family, own),
              .in_namespace = service.metadata.in_namespace,
              .node_port = static_cast<std::uint16_t>(port.node_port.value_or(0)),
              .load_balancer_ips = load_balancer_ips,

@@ -142,6 +142,20 @@ TEST(Reader, BlamesOnlyTheFaultItself) {
             "you mean \"tcp_rr\"?");
 }
 
+TEST(Reader, RefusesFillersThatCostNothingOrTakeANameThatIsThere) {
+  EXPECT_EQ(faults_of(6, "  rules: {datapath: direct, filler: 5}"),
+            "s.yaml:6:37: environments.rules.filler: datapath direct implements no Services, so "
+            "others beside them cost nothing");
+  EXPECT_EQ(faults_of(6, "  rules: {datapath: iptables, filler: 20001}"),
+            "s.yaml:6:39: environments.rules.filler: expected at most 20000, got 20001. Other "
+            "Services loaded beside the topology's, half of them called filler-NNNNN, half "
+            "other-NNNNN; rules stand in order of name.");
+  const auto named = with_line(4, "  services: {web: {target: web}, other-x: {target: web}}");
+  EXPECT_THAT(message_of(named, {"environments.rules.filler=5"}),
+              testing::HasSubstr("the topology's Service \"other-x\" is named as fillers are"));
+  EXPECT_EQ(message_of(named), "no fault");
+}
+
 TEST(Reader, KeepsNamesToWhatReportsAndKubernetesAllow) {
   EXPECT_EQ(faults_of(9, "  - {name: Direct-1, dial: pod/web}"),
             "s.yaml:9:12: arms[0].name: expected a name of at most 63 characters out of a-z, 0-9 "

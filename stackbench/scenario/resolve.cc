@@ -63,6 +63,25 @@ void check_rate(const bench::WorkloadSpec& workload, const std::string& path, Re
   }
 }
 
+void check_filler(const Scenario& scenario, const EnvironmentSpec& environment,
+                  const std::string& path, ReadLog& log) {
+  const auto at = path + ".filler";
+  if (environment.filler == 0 || log.faulty(at)) return;
+  if (environment.datapath == cluster::DatapathKind::direct && !log.faulty(path + ".datapath")) {
+    refuse(log, at, "datapath direct implements no Services, so others beside them cost nothing");
+    return;
+  }
+  for (const auto& [name, service] : scenario.topology.services) {
+    if (name.starts_with(cluster::first_filler_prefix) ||
+        name.starts_with(cluster::second_filler_prefix)) {
+      refuse(log, at,
+             fmt::format("the topology's Service \"{}\" is named as fillers are; give it another "
+                         "name",
+                         name));
+    }
+  }
+}
+
 }  // namespace
 
 void refuse(ReadLog& log, const std::string& path, std::string message) {
@@ -116,6 +135,7 @@ void resolve_topology(Scenario& scenario, ReadLog& log) {
       log.fault(log.key_place_of(path), path,
                 "this name is kept for arms outside any environment; give it another");
     }
+    check_filler(scenario, environment, path, log);
   }
 }
 

@@ -53,11 +53,17 @@ inline constexpr std::string_view bare_environment = "direct";
 
 struct EnvironmentSpec {
   cluster::DatapathKind datapath = cluster::DatapathKind::direct;
+  int filler = 0;
 };
 
 template <typename Visit, base::SelfOf<EnvironmentSpec> Self>
 void describe(Visit& visit, Self& self) {
   visit("datapath", self.datapath, {.doc = "How its Services are implemented.", .required = true});
+  visit("filler", self.filler,
+        {.doc = "Other Services loaded beside the topology's, half of them called filler-NNNNN, "
+                "half other-NNNNN; rules stand in order of name.",
+         .at_least = 0,
+         .at_most = cluster::most_fillers});
 }
 
 struct ArmSpec {

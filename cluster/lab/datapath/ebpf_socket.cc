@@ -18,6 +18,7 @@
 #include <netinet/in.h>
 
 #include "base/bpf/bpf.h"
+#include "base/clock.h"
 #include "base/fd.h"
 #include "cluster/lab/datapath/ebpf_socket.skel.h"
 
@@ -148,6 +149,8 @@ class EbpfSocketDatapath final : public Datapath {
   std::vector<DatapathNode> nodes_;
   std::vector<UniqueLink> links_;
   ServiceTable table_;
+  std::int64_t load_ns_ = 0;      // of the last table
+  std::int64_t table_bytes_ = 0;  // its elements
 };
 
 std::array<bpf_program*, 8> EbpfSocketDatapath::programs() const {
@@ -182,6 +185,7 @@ base::Result<> EbpfSocketDatapath::attach(const DatapathNode& node) {
 }
 
 base::Result<> EbpfSocketDatapath::publish(const ServiceTable& table) {
+  const auto begun = base::monotonic_now();
   RETURN_IF_ERROR(check(table, nodes_));
   auto buckets = std::bit_ceil(2 * table.entries.size() + 1);
   auto entries = lay_out(table, nodes_, buckets);
@@ -209,6 +213,8 @@ base::Result<> EbpfSocketDatapath::publish(const ServiceTable& table) {
   }
   // Only now: whoever sees the new number started after the swap and so sees the new table.
   std::atomic_ref(skeleton_->bss->generation).fetch_add(1);
+  load_ns_ = (base::monotonic_now() - begun).count();
+  table_bytes_ = static_cast<std::int64_t>(entries->size() * sizeof(SocketTableEntry));
   return {};
 }
 
@@ -227,6 +233,8 @@ base::Json EbpfSocketDatapath::facts() const {
           {"libbpf", fmt::format("{}.{}", ::libbpf_major_version(), ::libbpf_minor_version())},
           {"service_ports", table_.entries.size()},
           {"backends", backends},
+          {"load_ns", load_ns_},
+          {"kernel_memory_bytes", table_bytes_},
           {"sockets_remembered", SOCKETS_REMEMBERED},
           {"hooks", std::move(hooks)}};
 }

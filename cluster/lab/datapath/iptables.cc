@@ -264,6 +264,7 @@ class IptablesDatapath : public Datapath {
     }
     facts["service_order"] = "by name";
     facts["rules_per_node"] = sync_.count_lines("-A ");
+    facts.update(sync_.cost());
     return facts;
   }
 

@@ -240,9 +240,11 @@ class NftablesDatapath : public Datapath {
   }
 
   [[nodiscard]] base::Json facts() const override {
-    return {{"datapath", "nftables"},
-            {"nft", version_},
-            {"chains_per_node", sync_.count_lines("chain ")}};
+    base::Json facts = {{"datapath", "nftables"},
+                        {"nft", version_},
+                        {"chains_per_node", sync_.count_lines("chain ")}};
+    facts.update(sync_.cost());
+    return facts;
   }
 
  private:

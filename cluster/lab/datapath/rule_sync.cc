@@ -1,6 +1,10 @@
 #include "cluster/lab/datapath/rule_sync.h"
 
 #include <algorithm>
+#include <cstdlib>
+
+#include "base/clock.h"
+#include "base/file.h"
 
 namespace cluster {
 namespace {
@@ -22,20 +26,38 @@ Result<> forget(const DatapathNode& node, const LostFlow& flow) {
   return std::unexpected(deleted.error());
 }
 
+// What the kernel holds for itself and cannot give back: rules are in slabs, and large ones in
+// vmalloc's. Of the whole machine: what others allocate meanwhile is in it.
+std::optional<std::int64_t> kernel_memory() {
+  const auto text = base::read_file("/proc/meminfo");
+  if (!text) return std::nullopt;
+  std::int64_t kilobytes = 0;
+  for (const std::string_view field : {"SUnreclaim:", "VmallocUsed:", "Percpu:"}) {
+    const auto at = text->find(field);
+    if (at == std::string::npos) return std::nullopt;
+    kilobytes += std::strtoll(text->c_str() + at + field.size(), nullptr, 10);
+  }
+  return kilobytes * 1024;
+}
+
 }  // namespace
 
 Result<> RuleSync::sync(const ServiceTable& table,
                         const std::function<std::vector<Load>(const DatapathNode&)>& rules_of) {
   const auto lost = lost_udp_flows(table_, table, nodes_);
+  const auto memory_before = kernel_memory();
+  base::Duration loading{0};
   for (std::size_t i = 0; i < nodes_.size(); ++i) {
     const auto& node = nodes_[i];
     auto loads = rules_of(node);
     for (std::size_t k = 0; k < loads.size(); ++k) {
       if (k < loaded_[i].size() && loaded_[i][k] == loads[k]) continue;
+      const auto begun = base::monotonic_now();
       if (auto done = node.run(loads[k].argv, loads[k].text); !done) {
         loaded_[i].clear();  // what holds now is not known
         return base::in_context(std::move(done).error(), "{}", node.name);
       }
+      loading += base::monotonic_now() - begun;
     }
     loaded_[i] = std::move(loads);
     for (const auto& flow : lost) {
@@ -45,7 +67,17 @@ Result<> RuleSync::sync(const ServiceTable& table,
     }
   }
   table_ = table;
+  if (loading.count() == 0) return {};
+  load_ns_ = loading.count();
+  memory_bytes_ = kernel_memory();
+  if (memory_bytes_ && memory_before) *memory_bytes_ -= *memory_before;
   return {};
+}
+
+base::Json RuleSync::cost() const {
+  base::Json cost = {{"load_ns", load_ns_}};
+  if (memory_bytes_) cost["kernel_memory_bytes"] = *memory_bytes_;
+  return cost;
 }
 
 std::size_t RuleSync::count_lines(std::string_view start) const {

@@ -2,11 +2,14 @@
 // changed, and forgetting the tracked UDP flows that would go on to a backend that left.
 #pragma once
 
+#include <cstdint>
 #include <functional>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
 
+#include "base/json.h"
 #include "base/result.h"
 #include "cluster/lab/datapath/datapath.h"
 
@@ -30,6 +33,10 @@ class RuleSync {
   base::Result<> sync(const ServiceTable& table,
                       const std::function<std::vector<Load>(const DatapathNode&)>& rules_of);
 
+  // What the last sync that loaded anything took and added to the kernel's memory, as facts:
+  // {"load_ns": ..., "kernel_memory_bytes": ...}.
+  [[nodiscard]] base::Json cost() const;
+
   // How many lines of the first node's rules begin (after blanks) with `start`.
   [[nodiscard]] std::size_t count_lines(std::string_view start) const;
 
@@ -37,6 +44,8 @@ class RuleSync {
   std::vector<DatapathNode> nodes_;
   std::vector<std::vector<Load>> loaded_;  // beside nodes_
   ServiceTable table_;
+  std::int64_t load_ns_ = 0;
+  std::optional<std::int64_t> memory_bytes_;
 };
 
 // A UDP backend that is no longer behind an address of its Service.

@@ -1,0 +1,123 @@
+#include "reports/growth.h"
+
+#include <functional>
+#include <map>
+#include <set>
+#include <string_view>
+
+#include <fmt/format.h>
+
+#include "base/units.h"
+#include "reports/table.h"
+
+namespace reports {
+namespace {
+
+using base::Paint;
+
+Paint paint_of(GrowthLaw law) { return law == GrowthLaw::flat ? Paint::green : Paint::yellow; }
+
+std::string per_thousand(const Growth& growth) {
+  const auto text = fmt::format("{:+.2f} us", growth.per_thousand_ns / 1000);
+  if (!growth.per_thousand_interval) return text + " [no interval]";
+  return fmt::format("{} [{:+.2f}, {:+.2f}]", text, growth.per_thousand_interval->lower / 1000,
+                     growth.per_thousand_interval->upper / 1000);
+}
+
+std::set<int> sizes_of(const std::vector<Growth>& growths) {
+  std::set<int> sizes;
+  for (const auto& growth : growths) {
+    for (const auto& point : growth.points) sizes.insert(point.services);
+  }
+  return sizes;
+}
+
+// A column for every size; `text` says what stands in it.
+template <typename Row>
+void add_sizes(std::vector<Column>& columns, const std::set<int>& sizes,
+               const std::vector<Row>& rows,
+               const std::function<std::string(const Row&, int)>& text) {
+  for (const int size : sizes) {
+    // The ends tell most where there is no room for all.
+    const bool end = size == *sizes.begin() || size == *sizes.rbegin();
+    Column column{.title = std::to_string(size), .importance = end ? 70 : 50, .cells = {}};
+    for (const auto& row : rows) column.cells.push_back({text(row, size)});
+    columns.push_back(std::move(column));
+  }
+}
+
+// Of the growths of one workload.
+std::string values_table(const std::vector<Growth>& growths, const base::Terminal& terminal) {
+  Column paths{.title = fmt::format("{}, by Services", growths.front().metric),
+               .align = Align::left,
+               .cells = {}};
+  Column slopes{.title = "per 1,000", .align = Align::left, .importance = 90, .cells = {}};
+  Column laws{.title = "law", .align = Align::left, .importance = 80, .cells = {}};
+  for (const auto& growth : growths) {
+    paths.cells.push_back({base::printable(growth.path, terminal.charset)});
+    slopes.cells.push_back({per_thousand(growth)});
+    laws.cells.push_back({std::string(base::enum_name(growth.law)), paint_of(growth.law)});
+  }
+  std::vector<Column> columns{std::move(paths)};
+  add_sizes<Growth>(columns, sizes_of(growths), growths, [&](const Growth& growth, int size) {
+    for (const auto& point : growth.points) {
+      if (point.services == size) return base::format_time(point.value_ns, terminal.charset);
+    }
+    return std::string();
+  });
+  columns.push_back(std::move(slopes));
+  columns.push_back(std::move(laws));
+  return render_table(std::move(columns), static_cast<std::size_t>(terminal.width),
+                      terminal.colour);
+}
+
+// What loading cost: a row for each datapath's time, and for its memory.
+std::string cost_table(const std::vector<Growth>& growths, const base::Terminal& terminal) {
+  struct Row {
+    std::string title;
+    std::map<int, std::string> cells;
+  };
+  std::map<std::string, std::map<int, GrowthPoint>> by_datapath;
+  for (const auto& growth : growths) {
+    const auto datapath = growth.path.substr(0, growth.path.find(' '));
+    for (const auto& point : growth.points) by_datapath[datapath].emplace(point.services, point);
+  }
+  std::vector<Row> rows;
+  for (const auto& [datapath, points] : by_datapath) {
+    Row time{.title = datapath + " loading took", .cells = {}};
+    Row memory{.title = datapath + " kernel memory", .cells = {}};
+    for (const auto& [services, point] : points) {
+      if (point.load_ns) {
+        time.cells[services] =
+            base::format_time(static_cast<double>(*point.load_ns), terminal.charset);
+      }
+      if (const auto bytes = point.kernel_memory_bytes.value_or(0); bytes > 0) {
+        memory.cells[services] = base::format_bytes(static_cast<double>(bytes));
+      }
+    }
+    rows.push_back(std::move(time));
+    rows.push_back(std::move(memory));
+  }
+  Column titles{.title = "cost, by Services", .align = Align::left, .cells = {}};
+  for (const auto& row : rows) titles.cells.push_back({row.title});
+  std::vector<Column> columns{std::move(titles)};
+  add_sizes<Row>(columns, sizes_of(growths), rows, [](const Row& row, int size) {
+    const auto found = row.cells.find(size);
+    return found == row.cells.end() ? std::string() : found->second;
+  });
+  return render_table(std::move(columns), static_cast<std::size_t>(terminal.width),
+                      terminal.colour);
+}
+
+}  // namespace
+
+std::string growth_tables(const std::vector<Growth>& growths, const base::Terminal& terminal) {
+  if (growths.empty()) return {};
+  std::map<std::string, std::vector<Growth>> by_workload;
+  for (const auto& growth : growths) by_workload[growth.workload].push_back(growth);
+  std::string text;
+  for (const auto& [workload, own] : by_workload) text += values_table(own, terminal) + "\n";
+  return text + cost_table(growths, terminal);
+}
+
+}  // namespace reports

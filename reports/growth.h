@@ -1,0 +1,93 @@
+// How a path's cost grows with the number of Services loaded beside it.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "base/describe.h"
+#include "base/scalar.h"
+#include "base/terminal.h"
+#include "reports/judgement.h"
+
+namespace reports {
+
+enum class GrowthLaw {
+  grows,    // a line that rises: its interval excludes zero and is narrower than the rise
+  shrinks,  // one that falls
+  flat,     // any difference over the whole range is surely within 10 % of the cost at its start
+  invalid,  // the interval is wider than the difference it would claim
+};
+
+// One arm of a growth, and what its environment cost to load.
+struct GrowthPoint {
+  std::string arm = {};
+  std::string environment = {};
+  int services = 0;
+  double value_ns = 0;
+  std::optional<std::int64_t> load_ns = {};
+  std::optional<std::int64_t> kernel_memory_bytes = {};
+};
+
+template <typename Visit, base::SelfOf<GrowthPoint> Self>
+void describe(Visit& visit, Self& self) {
+  visit("arm", self.arm, {.doc = "The arm.", .required = true});
+  visit("environment", self.environment, {.doc = "Its environment."});
+  visit("services", self.services, {.doc = "Services loaded there.", .required = true});
+  visit("value_ns", self.value_ns, {.doc = "Centre of the blocks' values.", .required = true});
+  visit("load_ns", self.load_ns, {.doc = "How long loading all of them took, over all nodes."});
+  visit("kernel_memory_bytes", self.kernel_memory_bytes,
+        {.doc = "What the kernel's memory grew by meanwhile, machine-wide; of eBPF, the table's "
+                "own size."});
+}
+
+// A straight line through the points, fitted in each block by least squares.
+struct Growth {
+  std::string path = {};  // "iptables service/web"
+  std::string workload = {};
+  std::string metric = {};
+  GrowthLaw law = GrowthLaw::invalid;
+  std::string sentence = {};
+  double per_thousand_ns = 0;
+  std::optional<Interval> per_thousand_interval = {};
+  double at_none_ns = 0;  // the line's value without any Service
+  double explained = 0;   // R squared of the line through the points' values
+  int blocks = 0;
+  std::vector<GrowthPoint> points = {};  // ascending by services
+};
+
+template <typename Visit, base::SelfOf<Growth> Self>
+void describe(Visit& visit, Self& self) {
+  visit("path", self.path, {.doc = "Datapath and what is dialled.", .required = true});
+  visit("workload", self.workload, {.doc = "The workload.", .required = true});
+  visit("metric", self.metric, {.doc = "The metric.", .required = true});
+  visit("law", self.law, {.doc = "What the line says.", .required = true});
+  visit("sentence", self.sentence, {.doc = "The same, with its figures.", .required = true});
+  visit("per_thousand_ns", self.per_thousand_ns,
+        {.doc = "Slope for every 1,000 Services: Hodges-Lehmann estimate over the blocks' lines.",
+         .required = true});
+  visit("per_thousand_interval", self.per_thousand_interval,
+        {.doc = "Exact signed-rank interval; absent under 6 blocks."});
+  visit("at_none_ns", self.at_none_ns, {.doc = "The line's value without any Service."});
+  visit("explained", self.explained,
+        {.doc = "R squared of a line through the points' values.", .at_least = 0, .at_most = 1});
+  visit("blocks", self.blocks, {.doc = "Blocks behind it.", .required = true});
+  visit("points", self.points, {.doc = "The arms it runs through, by Services.", .required = true});
+}
+
+// The growths as tables, lines at most as wide as the terminal: values by number of Services, and
+// what loading them cost. Empty where there are none.
+[[nodiscard]] std::string growth_tables(const std::vector<Growth>& growths,
+                                        const base::Terminal& terminal);
+
+}  // namespace reports
+
+template <>
+struct base::EnumNames<reports::GrowthLaw> {
+  static constexpr std::array names{
+      std::pair{reports::GrowthLaw::grows, std::string_view("grows")},
+      std::pair{reports::GrowthLaw::shrinks, std::string_view("shrinks")},
+      std::pair{reports::GrowthLaw::flat, std::string_view("flat")},
+      std::pair{reports::GrowthLaw::invalid, std::string_view("invalid")}};
+};

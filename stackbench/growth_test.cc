@@ -1,0 +1,151 @@
+#include "stackbench/growth.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+namespace stackbench {
+namespace {
+
+using reports::GrowthLaw;
+using testing::ElementsAre;
+using testing::HasSubstr;
+
+constexpr int blocks = 12;
+
+// One arm in each of three environments of iptables that differ in their fillers.
+Plan scale_plan() {
+  Plan plan;
+  plan.scenario.workloads.resize(1);
+  plan.workloads = {{.name = "tcp_crr", .spec = {.kind = bench::WorkloadKind::tcp_crr}}};
+  for (const int fillers : {10'000, 0, 5'000}) {
+    cluster::EnvironmentPlan environment{.name = fmt::format("iptables_{}", fillers),
+                                         .datapath = cluster::DatapathKind::iptables,
+                                         .topology = {},
+                                         .ports = {},
+                                         .faults = {},
+                                         .filler = {.services = fillers}};
+    environment.topology.services["web"] = {.target = "web"};
+    plan.arms.push_back({.name = fmt::format("arm_{}", fillers),
+                         .environment = plan.environments.size(),
+                         .dial = {.kind = DialTarget::Kind::service, .name = "web"},
+                         .from = "client-0",
+                         .servers = {},
+                         .base = {}});
+    plan.environments.push_back(std::move(environment));
+  }
+  return plan;
+}
+
+// Invocations whose connects take `start_ns` and `slope_ns` more for each filler, with a shake that
+// changes sign from block to block.
+std::vector<Sample> run_of(const Plan& plan, double start_ns, double slope_ns, double shake_ns) {
+  std::vector<Sample> samples;
+  for (int block = 1; block <= blocks; ++block) {
+    for (std::size_t arm = 0; arm < plan.arms.size(); ++arm) {
+      const int fillers = plan.environments[plan.arms[arm].environment].filler.services;
+      const bool up = (block + static_cast<int>(arm)) % 2 == 0;
+      const double shake = shake_ns * (up ? 1 : -1) * (1 + 0.05 * block);
+      Sample sample;
+      sample.arm = arm;
+      sample.block = block;
+      sample.values[Metric::connect_p50] = start_ns + slope_ns * fillers + shake;
+      samples.push_back(sample);
+    }
+  }
+  return samples;
+}
+
+std::vector<int> all_blocks() {
+  std::vector<int> all;
+  for (int block = 1; block <= blocks; ++block) all.push_back(block);
+  return all;
+}
+
+reports::Growth growth_of(double start_ns, double slope_ns, double shake_ns) {
+  const auto plan = scale_plan();
+  const auto series = growth_series(plan);
+  EXPECT_EQ(series.size(), 1U);
+  const auto growth =
+      fit_growth(plan, series.front(), run_of(plan, start_ns, slope_ns, shake_ns), all_blocks());
+  EXPECT_TRUE(growth) << base::describe_error(growth.error());
+  return growth->value_or(reports::Growth{});
+}
+
+TEST(Growth, ArmsThatDifferInTheirFillersMakeALineInTheOrderOfServices) {
+  const auto series = growth_series(scale_plan());
+  ASSERT_EQ(series.size(), 1U);
+  EXPECT_EQ(series[0].path, "iptables service/web");
+  EXPECT_EQ(series[0].metric, Metric::connect_p50);
+  EXPECT_THAT(series[0].arms, ElementsAre(1, 2, 0));
+  EXPECT_THAT(series[0].services, ElementsAre(1, 5'001, 10'001));
+}
+
+TEST(Growth, TwoNumbersOfServicesMakeNoLine) {
+  auto plan = scale_plan();
+  plan.arms.pop_back();
+  EXPECT_TRUE(growth_series(plan).empty());
+}
+
+TEST(Growth, AnotherDialIsAnotherPath) {
+  auto plan = scale_plan();
+  plan.arms.back().dial.name = "other";
+  EXPECT_TRUE(growth_series(plan).empty());
+}
+
+TEST(Growth, ALineThatRisesGrowsByItsSlope) {
+  const auto growth = growth_of(20'000, 2.5, 200);
+  EXPECT_EQ(growth.law, GrowthLaw::grows);
+  EXPECT_NEAR(growth.per_thousand_ns, 2'500, 50);
+  ASSERT_TRUE(growth.per_thousand_interval);
+  EXPECT_LE(growth.per_thousand_interval->lower, 2'500);
+  EXPECT_GE(growth.per_thousand_interval->upper, 2'500);
+  EXPECT_NEAR(growth.at_none_ns, 20'000, 300);
+  EXPECT_GT(growth.explained, 0.99);
+  EXPECT_THAT(growth.sentence, HasSubstr("grows"));
+}
+
+TEST(Growth, ALineThatFallsShrinks) {
+  EXPECT_EQ(growth_of(60'000, -2.5, 200).law, GrowthLaw::shrinks);
+}
+
+TEST(Growth, NoSlopeIsFlat) { EXPECT_EQ(growth_of(20'000, 0, 200).law, GrowthLaw::flat); }
+
+TEST(Growth, PointsThatAreAllTheSameAreFlat) {
+  const auto growth = growth_of(20'000, 0, 0);
+  EXPECT_EQ(growth.law, GrowthLaw::flat);
+  EXPECT_EQ(growth.explained, 1);
+}
+
+// What is neither: an interval that leaves room for a growth of a tenth and for none.
+TEST(Growth, AnIntervalWiderThanItsDifferenceIsInvalid) {
+  const auto growth = growth_of(20'000, 0.05, 4'000);
+  EXPECT_EQ(growth.law, GrowthLaw::invalid);
+  EXPECT_THAT(growth.sentence, HasSubstr("wider than the difference"));
+}
+
+TEST(Growth, TooFewBlocksForAnIntervalAreInvalid) {
+  const auto plan = scale_plan();
+  const auto growth =
+      fit_growth(plan, growth_series(plan).front(), run_of(plan, 20'000, 2.5, 200), {1, 2, 3});
+  ASSERT_TRUE(growth && *growth);
+  EXPECT_EQ((*growth)->law, GrowthLaw::invalid);
+}
+
+TEST(Growth, ABlockWithoutOneArmsValueIsLeftOut) {
+  const auto plan = scale_plan();
+  auto samples = run_of(plan, 20'000, 2.5, 200);
+  samples.front().values.clear();
+  const auto growth = fit_growth(plan, growth_series(plan).front(), samples, all_blocks());
+  ASSERT_TRUE(growth && *growth);
+  EXPECT_EQ((*growth)->blocks, blocks - 1);
+}
+
+TEST(Growth, WithoutValuesThereIsNothingToSay) {
+  const auto plan = scale_plan();
+  const auto growth = fit_growth(plan, growth_series(plan).front(), {}, all_blocks());
+  ASSERT_TRUE(growth);
+  EXPECT_FALSE(*growth);
+}
+
+}  // namespace
+}  // namespace stackbench
