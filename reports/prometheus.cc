@@ -10,6 +10,8 @@
 #include <prometheus/metric_family.h>
 #include <prometheus/text_serializer.h>
 
+#include "reports/prometheus_families.h"
+
 namespace reports {
 namespace {
 
@@ -48,9 +50,7 @@ class Exposition {
     }
   }
 
-  [[nodiscard]] std::string text() const {
-    return prometheus::TextSerializer().Serialize(families_);
-  }
+  [[nodiscard]] std::vector<prometheus::MetricFamily> take() { return std::move(families_); }
 
  private:
   std::string scenario_;
@@ -202,13 +202,17 @@ std::string prometheus_scenario(const Report& report) {
   return name.empty() ? "unnamed" : name;
 }
 
-std::string render_prometheus(const Report& report) {
+std::vector<prometheus::MetricFamily> prometheus_families(const Report& report) {
   Exposition out(prometheus_scenario(report));
   add_run(out, report);
   add_estimates(out, report);
   add_verdicts(out, report);
   add_traffic(out, report);
-  return out.text();
+  return out.take();
+}
+
+std::string render_prometheus(const Report& report) {
+  return prometheus::TextSerializer().Serialize(prometheus_families(report));
 }
 
 }  // namespace reports

@@ -38,7 +38,8 @@ base::Error of_traffic(base::Error error) {
 }  // namespace
 
 base::Result<LabRun> run_in_lab(const Plan& plan, const RunRequest& request,
-                                base::Progress& progress, const base::Interrupt& interrupt) {
+                                base::Progress& progress, const base::Interrupt& interrupt,
+                                const ReportWatcher& watcher) {
   if (::geteuid() != 0) {
     return base::fail_with_mend(
         base::ErrorKind::not_permitted,
@@ -87,14 +88,20 @@ base::Result<LabRun> run_in_lab(const Plan& plan, const RunRequest& request,
 
   const auto watching = session.watch_drops();
   if (!watching) report.no_drop_watch(watching.error());
+  Measurements so_far;  // for the watcher
   base::NoiseGuard guard({plan.cores.client, plan.cores.server}, {});
   const auto measured = measure_blocks(
       plan,
       [&](std::size_t arm, std::size_t workload, std::uint64_t seed) {
         return session.invoke(arm, workload, seed);
       },
-      [&](const Block& block, std::span<const Sample> samples) {
-        return report.add_block(block, samples);
+      [&](const Block& block, std::span<const Sample> samples) -> base::Result<> {
+        RETURN_IF_ERROR(report.add_block(block, samples));
+        if (watcher) {
+          so_far.add(block, samples);
+          watcher(report.so_far(so_far));
+        }
+        return {};
       },
       guard, progress, interrupt);
   report.set_clock(session.clock());

@@ -1,6 +1,7 @@
 // One run of a scenario in the lab, from a plan to a report.
 #pragma once
 
+#include <functional>
 #include <optional>
 #include <string>
 #include <vector>
@@ -20,6 +21,9 @@ struct RunRequest {
   std::string report_file;
 };
 
+// Takes the report as it stands after a block: estimates so far, nothing judged.
+using ReportWatcher = std::function<void(const reports::Report&)>;
+
 struct LabRun {
   reports::Report report;
   // Whether it is in the file that was asked for. Errors: as reports::save_report.
@@ -29,9 +33,11 @@ struct LabRun {
 // Provisions, checks, measures, takes everything down again and writes the report. A run that ends
 // early (Ctrl-C, a lost agent, a disk that fills up) keeps the blocks that were whole by then: the
 // report says what ended it and that it is incomplete. Errors: whatever stopped it before a block
-// was kept; of kind workload where traffic had begun.
+// was kept; of kind workload where traffic had begun. `watcher` is called from the same thread,
+// between blocks.
 [[nodiscard]] base::Result<LabRun> run_in_lab(const Plan& plan, const RunRequest& request,
                                               base::Progress& progress,
-                                              const base::Interrupt& interrupt);
+                                              const base::Interrupt& interrupt,
+                                              const ReportWatcher& watcher = {});
 
 }  // namespace stackbench

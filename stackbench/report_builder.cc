@@ -367,6 +367,14 @@ base::Result<> ReportBuilder::add_growth(const Measurements& measured) {
   return {};
 }
 
+reports::Report ReportBuilder::so_far(const Measurements& measured) const {
+  ReportBuilder copy = *this;
+  copy.add_estimates(measured);
+  copy.report_.noise = reports::summarise_noise(copy.report_.blocks, {});
+  copy.report_.ended = stamp_now();
+  return std::move(copy.report_);
+}
+
 base::Result<reports::Report> ReportBuilder::finish(const Measurements& measured,
                                                     const base::NoiseLimits& limits,
                                                     bool complete) && {

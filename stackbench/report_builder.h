@@ -53,6 +53,9 @@ class ReportBuilder {
   }
   void add_series_file(reports::SeriesFile file) { report_.series.push_back(std::move(file)); }
 
+  // The report as it stands between blocks: the estimates so far, nothing judged.
+  [[nodiscard]] reports::Report so_far(const Measurements& measured) const;
+
   // Estimates, expectations, noise and the conclusion, from all that was added. `complete`: the run
   // got to its end. Errors: as judge_expectations.
   base::Result<reports::Report> finish(const Measurements& measured,

@@ -63,6 +63,17 @@ base::Result<std::vector<Sample>> measure_block(const Plan& plan, const Invoke& 
 
 }  // namespace
 
+void Measurements::add(const Block& block, std::span<const Sample> added) {
+  for (const auto& sample : added) {
+    Sample light = sample;
+    light.client.latency = {};
+    light.client.connect = {};
+    light.client.lateness = {};
+    samples.push_back(std::move(light));
+  }
+  blocks.push_back(block);
+}
+
 std::vector<int> Measurements::kept_blocks() const {
   std::vector<int> kept;
   for (const auto& block : blocks) {
@@ -95,12 +106,7 @@ Measurements measure_blocks(const Plan& plan, const Invoke& invoke, const BlockS
                        measure_block(plan, invoke, guard, progress, interrupt, kept, block, run));
       if (block.kept) ++kept;
       RETURN_IF_ERROR(sink(block, samples));
-      for (auto& sample : samples) {
-        sample.client.latency = {};
-        sample.client.connect = {};
-        sample.client.lateness = {};
-        run.samples.push_back(std::move(sample));
-      }
+      run.add(block, samples);
       return {};
     }();
     if (!whole) {
@@ -115,7 +121,6 @@ Measurements measure_blocks(const Plan& plan, const Invoke& invoke, const BlockS
     } else {
       progress.step_done(fmt::format("block {} of {}", kept, wanted));
     }
-    run.blocks.push_back(std::move(block));
   }
   return run;
 }

@@ -33,6 +33,9 @@ struct Measurements {
   // What ended it before its last block; what is here was measured before. Interrupted: the user.
   std::optional<base::Error> ended_by;
   base::Duration overhead_time{0};  // of invocations, beside their warm-up and duration
+  // Adds a block and its samples, without their histograms: a run's worth of them would fill the
+  // memory.
+  void add(const Block& block, std::span<const Sample> samples);
   [[nodiscard]] std::vector<int> kept_blocks() const;
   [[nodiscard]] int dropped_blocks() const;
   // More than a quarter of the measured blocks were disturbed: no verdict rests on the rest.
@@ -43,8 +46,7 @@ struct Measurements {
 using Invoke =
     std::function<base::Result<Sample>(std::size_t arm, std::size_t workload, std::uint64_t seed)>;
 
-// Takes each block as it ends, with its samples; afterwards their histograms are let go, since a
-// run's worth of them would fill the memory.
+// Takes each block as it ends, with its samples; afterwards their histograms are let go.
 using BlockSink =
     std::function<base::Result<>(const Block& block, std::span<const Sample> samples)>;
 

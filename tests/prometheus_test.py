@@ -10,6 +10,7 @@ to queries must be what REPORT says. Every wait is for a condition, bounded.
 import json
 import os
 import pathlib
+import signal
 import subprocess
 import sys
 import tempfile
@@ -18,9 +19,20 @@ import time
 PATIENCE = 60
 GATEWAY = "127.0.0.1:9091"
 PROMETHEUS = "127.0.0.1:9090"
+RUN = "127.0.0.1:9464"
+SCENARIO = """
+question: What is served while it runs?
+topology: {pods: {client: {node: 1}, web: {node: 2}}}
+arms: [{name: direct, dial: pod/web}]
+workloads: [{kind: tcp_rr, duration: 50ms, warm_up: 5ms}]
+blocks: 600
+"""
 CONFIG = f"""
 global: {{scrape_interval: 200ms, scrape_timeout: 200ms}}
 scrape_configs:
+  - job_name: run
+    honor_labels: true
+    static_configs: [{{targets: ["{RUN}"]}}]
   - job_name: gateway
     honor_labels: true
     static_configs: [{{targets: ["{GATEWAY}"]}}]
@@ -45,6 +57,7 @@ def main(stackbench, tools, report):
                                   f"--storage.tsdb.path={folder}/data"], folder))
             check_textfile(stackbench, promtool, report, folder)
             check_queries(stackbench, promtool, report, folder)
+            check_serving(stackbench, promtool, folder)
         finally:
             for server in servers:
                 server.kill()
@@ -90,15 +103,43 @@ def check_textfile(stackbench, promtool, report, folder):
     assert spoiled.returncode != 0, "promtool let a unit pass that Prometheus does not use"
 
 
+def ask(promtool, query):
+    """The one value of a query, or None."""
+    done = subprocess.run([promtool, "query", "instant", "--format=json",
+                           f"http://{PROMETHEUS}", query],
+                          capture_output=True, text=True, check=False)
+    found = json.loads(done.stdout) if done.returncode == 0 and done.stdout else []
+    return float(found[0]["value"][1]) if len(found) == 1 else None
+
+
+def check_serving(stackbench, promtool, folder):
+    """A run that goes on is scraped: its blocks grow, its figures are there; and it ends in order."""
+    scenario = pathlib.Path(folder) / "served.yaml"
+    scenario.write_text(SCENARIO, encoding="utf-8")
+    command = [stackbench, "run", scenario, "--serve-metrics", RUN, "--out",
+               pathlib.Path(folder) / "served.json"]
+    kept = 'stackbench_run_blocks{scenario="served",state="kept"}'
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+                          text=True) as run:
+        until(f"{kept} grows", lambda: run.poll() is not None or (ask(promtool, kept) or 0) >= 2)
+        assert run.poll() is None, run.stdout.read()
+        latency = 'stackbench_latency_seconds{scenario="served",arm="direct",percentile="50"}'
+        found = until(latency, lambda: ask(promtool, latency))
+        assert 1e-6 < found < 1e-2, found
+        assert ask(promtool, 'stackbench_run_complete{scenario="served"}') == 0
+        second = subprocess.run(command, capture_output=True, text=True, check=False)
+        assert second.returncode == 2, second
+        assert f"--serve-metrics: cannot listen at {RUN}" in second.stderr, second.stderr
+        run.send_signal(signal.SIGINT)
+        text, _ = run.communicate(timeout=PATIENCE)
+    assert run.returncode == 128 + signal.SIGINT, text
+
+
 def check_queries(stackbench, promtool, report, folder):
     """Prometheus has what was pushed, and after a second push what was pushed then."""
 
     def value(query):
-        done = subprocess.run([promtool, "query", "instant", "--format=json",
-                               f"http://{PROMETHEUS}", query],
-                              capture_output=True, text=True, check=False)
-        found = json.loads(done.stdout) if done.returncode == 0 and done.stdout else []
-        return float(found[0]["value"][1]) if len(found) == 1 else None
+        return ask(promtool, query)
 
     def push(path):
         def pushed():

@@ -1,11 +1,14 @@
 // `stackbench run`: a scenario's question, answered.
 #include <ctime>
 #include <filesystem>
+#include <optional>
 
 #include <fmt/chrono.h>
 #include <unistd.h>
 
+#include "base/address.h"
 #include "base/terminal.h"
+#include "reports/serve.h"
 #include "reports/terminal.h"
 #include "stackbench/commands/command.h"
 #include "stackbench/commands/publish.h"
@@ -25,6 +28,21 @@ std::string default_report_file(const std::string& scenario_file) {
                      fmt::gmtime(std::time(nullptr)));
 }
 
+// A server of metrics at ADDRESS:PORT, or none where none is asked for.
+base::Result<std::optional<reports::MetricsServer>> serve_at(const std::string& address) {
+  if (address.empty()) return std::nullopt;
+  const auto endpoint = base::Endpoint::parse(address);
+  if (!endpoint || endpoint->port == 0) {
+    return base::fail(base::ErrorKind::input,
+                      "--serve-metrics: expected an address and a port such as 127.0.0.1:9464, got "
+                      "\"{}\"",
+                      address);
+  }
+  auto server = reports::MetricsServer::start(*endpoint);
+  if (!server) return base::in_context(std::move(server).error(), "--serve-metrics");
+  return std::optional(*std::move(server));
+}
+
 }  // namespace
 
 Action declare_run(CLI::App& app) {
@@ -34,6 +52,7 @@ Action declare_run(CLI::App& app) {
     std::string out;
     bool strict = false;
     PublishArguments publish;
+    std::string serve;
   };
   auto arguments = std::make_shared<Arguments>();
   declare_scenario_arguments(app, arguments->scenario);
@@ -45,8 +64,12 @@ Action declare_run(CLI::App& app) {
   app.add_flag("--strict", arguments->strict,
                "At least 20 blocks: narrower intervals, fewer inconclusive");
   declare_publish_arguments(app, arguments->publish);
+  app.add_option("--serve-metrics", arguments->serve,
+                 "Serve the figures so far to Prometheus while it runs, such as at 127.0.0.1:9464")
+      ->type_name("ADDRESS:PORT");
   return [arguments](const Context& context) -> base::Result<int> {
     RETURN_IF_ERROR(check_publish_arguments(arguments->publish));
+    ASSIGN_OR_RETURN(auto server, serve_at(arguments->serve));
     auto overrides = arguments->scenario.overrides;
     ASSIGN_OR_RETURN(auto scenario, load_scenario(arguments->scenario.file, overrides));
     if (arguments->strict && scenario.blocks < strict_blocks) {
@@ -66,12 +89,15 @@ Action declare_run(CLI::App& app) {
       std::fwrite(text.data(), 1, text.size(), stderr);
       std::fflush(stderr);
     });
-    const auto run = run_in_lab(plan, request, progress, context.interrupt);
+    const auto show = [&](const reports::Report& report) { server->show(report); };
+    const auto run = run_in_lab(plan, request, progress, context.interrupt,
+                                server ? ReportWatcher(show) : ReportWatcher());
     progress.finish();
     if (!run) return std::unexpected(run.error());
     // First what was measured, saved or not.
     RETURN_IF_ERROR(print(reports::render_terminal(
         run->report, base::detect_terminal(STDOUT_FILENO), run->saved ? request.report_file : "")));
+    if (server) server->show(run->report);
     const auto published = publish(run->report, arguments->publish);
     RETURN_IF_ERROR(run->saved);
     RETURN_IF_ERROR(published);
