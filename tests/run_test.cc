@@ -223,7 +223,8 @@ TEST_P(WhoKeepsAnswering, IsOnePodAndAnIgnoredAffinityIsFound) {
       << broken.out;
 }
 
-INSTANTIATE_TEST_SUITE_P(, WhoKeepsAnswering, ::testing::Values("iptables", "nftables"),
+INSTANTIATE_TEST_SUITE_P(, WhoKeepsAnswering,
+                         ::testing::Values("iptables", "nftables", "ebpf_socket"),
                          [](const auto& instance) { return instance.param; });
 
 // Datagrams by a Service, answered or given up within the timeout.

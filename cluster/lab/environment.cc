@@ -79,7 +79,7 @@ Result<> check_faults(const EnvironmentPlan& plan) {
       return base::fail(ErrorKind::input, "environment {}: the fault {} needs datapath ebpf_socket",
                         plan.name, base::enum_name(fault));
     }
-    if ((fault == FaultKind::source_rewritten || fault == FaultKind::affinity_ignored) && !rules) {
+    if (fault == FaultKind::source_rewritten && !rules) {
       return base::fail(ErrorKind::input,
                         "environment {}: the fault {} needs datapath iptables or nftables",
                         plan.name, base::enum_name(fault));

@@ -172,5 +172,21 @@ TEST_P(LabSocketPaths, PodsReachEveryPathAndNothingIsTracked) {
   EXPECT_EQ(tracked_flows("env", "node1"), 0);
 }
 
+TEST_P(LabSocketPaths, UnderAffinityAClientStaysWithItsPodOnEveryPath) {
+  auto service = balanced();
+  service.session_affinity = base::kube::SessionAffinity::ClientIP;
+  const auto environment = provision(service);
+  for (const auto family : {AddressFamily::ipv4, AddressFamily::ipv6}) {
+    std::set<std::string> seen;
+    for (const auto& peer :
+         {Endpoint{environment.services.at("web").address(family), 8001},
+          Endpoint{balancer(environment, family), 8001},
+          Endpoint{environment.nodes.back().address(family), node_port(environment, "tcp-rr")}}) {
+      seen.merge(answered_by("env", peer, Transport::tcp, 2, 20));
+    }
+    EXPECT_EQ(seen.size(), 1U);
+  }
+}
+
 }  // namespace
 }  // namespace cluster

@@ -255,16 +255,6 @@ TEST(Reader, RefusesClientsOutsideThatNobodyWouldAnswer) {
   EXPECT_THAT(faults("nftables", "node_port/web@1", local),
               ::testing::HasSubstr("arms[0].dial: nothing would answer: external_traffic_policy of "
                                    "\"web\" is Local and its pods are on node 2\n"));
-  // A sticky Service stands in every environment, dialled there or not.
-  EXPECT_THAT(message_of("question: Q?\n"
-                         "topology:\n"
-                         "  pods: {client: {}, web: {node: 2}}\n"
-                         "  services: {web: {target: web, session_affinity: ClientIP}}\n"
-                         "environments: {it: {datapath: ebpf_socket}}\n"
-                         "arms: [{name: pod, in: it, dial: pod/web}]\n"
-                         "workloads: [{kind: tcp_rr}]\n"),
-              ::testing::HasSubstr("arms[0].in: ebpf_socket does not implement session_affinity "
-                                   "ClientIP, which Service \"web\" asks for\n"));
   EXPECT_THAT(faults("nftables", "node_port/web@3", ""),
               ::testing::HasSubstr("arms[0].dial: there is no node 3, topology.nodes is 2\n"));
   EXPECT_THAT(faults("ebpf_socket", "load_balancer/web", ""),
@@ -412,8 +402,8 @@ TEST(Reader, RefusesChecksAndFaultsThatSayNothing) {
   EXPECT_EQ(faults_of(19, "faults: [{kind: affinity_ignored, environment: rules}]"),
             "s.yaml:19:17: faults[0].kind: no Service has session_affinity ClientIP, so there is "
             "nothing to ignore");
-  EXPECT_EQ(faults_of(19, "faults: [{kind: affinity_ignored, environment: socket}]"),
-            "s.yaml:19:48: faults[0].environment: affinity_ignored is done by rules of iptables or "
+  EXPECT_EQ(faults_of(19, "faults: [{kind: source_rewritten, environment: socket}]"),
+            "s.yaml:19:48: faults[0].environment: source_rewritten is done by rules of iptables or "
             "nftables, and the datapath of \"socket\" is ebpf_socket");
   auto kept = with_line(14, "  - {kind: udp_rr}");
   kept.replace(kept.find("checks: [translated_at]"), 23, "checks: [distribution] ");

@@ -67,21 +67,11 @@ void check_service(const Scenario& scenario, const ArmSpec& arm, const std::stri
   }
 }
 
-// ebpf_socket works in the sockets of pods, and its environment holds every Service there is.
-void check_ebpf_socket(const Scenario& scenario, const ArmSpec& arm, const std::string& path,
-                       ReadLog& log) {
+// ebpf_socket works in the sockets of pods.
+void check_ebpf_socket(const ArmSpec& arm, const std::string& path, ReadLog& log) {
   if (is_outside(arm) && arm.dial.kind != DialTarget::Kind::pod) {
     refuse(log, path + ".from",
            "ebpf_socket translates in the sockets of pods, and a client outside has none of these");
-    return;
-  }
-  for (const auto& [name, service] : scenario.topology.services) {
-    if (service.session_affinity != base::kube::SessionAffinity::ClientIP) continue;
-    refuse(log, path + ".in",
-           fmt::format("ebpf_socket does not implement session_affinity ClientIP, which Service "
-                       "\"{}\" asks for",
-                       name));
-    return;
   }
 }
 
@@ -108,7 +98,7 @@ void check_environment(const Scenario& scenario, const ArmSpec& arm, const std::
                        *arm.in));
   } else if (environment->second.datapath == cluster::DatapathKind::ebpf_socket &&
              !log.faulty(path + ".dial") && !log.faulty(join_path("environments", *arm.in))) {
-    check_ebpf_socket(scenario, arm, path, log);
+    check_ebpf_socket(arm, path, log);
   }
 }
 
@@ -216,8 +206,7 @@ void resolve_faults(Scenario& scenario, ReadLog& log) {
           log, where,
           fmt::format("{} leaves out the hooks of ebpf_socket, and the datapath of \"{}\" is {}",
                       base::enum_name(fault.kind), fault.environment, base::enum_name(datapath)));
-    } else if ((fault.kind == cluster::FaultKind::source_rewritten ||
-                fault.kind == cluster::FaultKind::affinity_ignored) &&
+    } else if (fault.kind == cluster::FaultKind::source_rewritten &&
                datapath != cluster::DatapathKind::iptables &&
                datapath != cluster::DatapathKind::nftables && known) {
       refuse(

@@ -94,6 +94,14 @@ struct {
   __uint(max_entries, SOCKETS_REMEMBERED);
 } dialled SEC(".maps");
 
+// (client, Service) -> the backend it stays with.
+struct {
+  __uint(type, BPF_MAP_TYPE_LRU_HASH);
+  __type(key, struct SocketClient);
+  __type(value, struct SocketStay);
+  __uint(max_entries, STAYS_REMEMBERED);
+} stays SEC(".maps");
+
 static __always_inline int same(const struct SocketEndpoint *a, const struct SocketEndpoint *b) {
   const __u64 *x = (const __u64 *)a, *y = (const __u64 *)b;
   return x[0] == y[0] && x[1] == y[1] && x[2] == y[2];
@@ -176,23 +184,6 @@ static __always_inline void *current_table(void) {
   return bpf_map_lookup_elem(&tables, &zero);
 }
 
-// One of the Service's backends at random: the SplitMix64 generator (Steele, Lea, Flood 2014) with
-// the cookie, of which no two sockets have the same, as its counter; `again` tells later choices of
-// one socket from its first.
-static __always_inline int pick(void *table, const struct SocketTableEntry *service, __u64 cookie,
-                                __u32 again, struct SocketEndpoint *backend) {
-  __u64 random = seed + cookie * 0x9e3779b97f4a7c15ULL + again * 0xd1342543de82ef95ULL;
-  random = (random ^ (random >> 30)) * 0xbf58476d1ce4e5b9ULL;
-  random = (random ^ (random >> 27)) * 0x94d049bb133111ebULL;
-  random ^= random >> 31;
-  // Multiply and shift maps 32 random bits onto the backends without a division.
-  __u32 place = service->first + (__u32)(((random >> 32) * service->count) >> 32);
-  struct SocketTableEntry *found = bpf_map_lookup_elem(table, &place);
-  if (!found) return 0;
-  *backend = found->endpoint;
-  return 1;
-}
-
 // Searches the backends of one Service; the state of bpf_loop.
 struct Search {
   void *table;
@@ -216,6 +207,44 @@ static __always_inline int still_has(void *table, const struct SocketTableEntry 
   return search.found;
 }
 
+// Under sessionAffinity ClientIP: the backend this client was sent to last, where that is not too
+// long ago and the Service still has it, in place of `drawn`, which it otherwise stays with.
+static __always_inline void stay(struct bpf_sock_addr *ctx, void *table,
+                                 const struct SocketTableEntry *service,
+                                 const struct SocketTableEntry *drawn,
+                                 struct SocketEndpoint *backend) {
+  struct SocketClient client = {.netns_cookie = bpf_get_netns_cookie(ctx),
+                                .service = drawn->first};
+  struct SocketStay now = {.backend = drawn->endpoint, .used_ns = bpf_ktime_get_ns()};
+  struct SocketStay *before = bpf_map_lookup_elem(&stays, &client);
+  if (before && now.used_ns - before->used_ns < (__u64)drawn->count * 1000000000ULL &&
+      still_has(table, service, &before->backend)) {
+    now.backend = before->backend;
+  }
+  // Where there is no room, the client is drawn anew the next time.
+  bpf_map_update_elem(&stays, &client, &now, BPF_ANY);
+  *backend = now.backend;
+}
+
+// One of the Service's backends at random: the SplitMix64 generator (Steele, Lea, Flood 2014) with
+// the cookie, of which no two sockets have the same, as its counter; `again` tells later choices of
+// one socket from its first.
+static __always_inline int pick(struct bpf_sock_addr *ctx, void *table,
+                                const struct SocketTableEntry *service, __u64 cookie, __u32 again,
+                                struct SocketEndpoint *backend) {
+  __u64 random = seed + cookie * 0x9e3779b97f4a7c15ULL + again * 0xd1342543de82ef95ULL;
+  random = (random ^ (random >> 30)) * 0xbf58476d1ce4e5b9ULL;
+  random = (random ^ (random >> 27)) * 0x94d049bb133111ebULL;
+  random ^= random >> 31;
+  // Multiply and shift maps 32 random bits onto the backends without a division.
+  __u32 place = service->first + (__u32)(((random >> 32) * service->count) >> 32);
+  struct SocketTableEntry *found = bpf_map_lookup_elem(table, &place);
+  if (!found) return 0;
+  *backend = found->endpoint;
+  if (found->count != 0) stay(ctx, table, service, found, backend);
+  return 1;
+}
+
 // Points `peer` at a backend, if it is a Service, for one connection.
 static __always_inline int translate_connect(struct bpf_sock_addr *ctx, struct SocketEndpoint *peer,
                                              int *translated) {
@@ -234,7 +263,7 @@ static __always_inline int translate_connect(struct bpf_sock_addr *ctx, struct S
   if (!service) return proceed;
   if (service->count == 0) return refuse(ECONNREFUSED);
   if (cookie == now.cookie) now.flags = (flags & -one_connect) + one_connect;
-  if (!pick(table, service, now.cookie, now.flags, &now.backend)) return refuse(ECONNREFUSED);
+  if (!pick(ctx, table, service, now.cookie, now.flags, &now.backend)) return refuse(ECONNREFUSED);
   if (remember(slot, &now) != 0) return refuse(ENOMEM);
   *peer = now.backend;
   *translated = 1;
@@ -277,7 +306,7 @@ static __always_inline int translate_datagram(struct bpf_sock_addr *ctx,
     now.backend = before.backend;
   }
   if (!current && !((flow || remembered) && still_has(table, service, &now.backend)) &&
-      !pick(table, service, now.cookie, now.generation, &now.backend)) {
+      !pick(ctx, table, service, now.cookie, now.generation, &now.backend)) {
     return refuse(ECONNREFUSED);
   }
 

@@ -29,6 +29,8 @@ static_assert(sizeof(SocketEndpoint) == 24);
 static_assert(sizeof(SocketTableEntry) == 32);
 static_assert(sizeof(SocketPeer) == 32);
 static_assert(sizeof(SocketFlow) == 32);
+static_assert(sizeof(SocketClient) == 16);
+static_assert(sizeof(SocketStay) == 32);
 
 struct DestroyLink {
   void operator()(bpf_link* link) const { ::bpf_link__destroy(link); }
@@ -82,9 +84,12 @@ std::optional<std::vector<SocketTableEntry>> lay_out(const ServiceTable& table,
                          .first = static_cast<__u32>(entries.size()),
                          .count = static_cast<__u32>(entry.backends.size())};
     }
+    const auto cluster = to_wire(entry.cluster, entry.protocol);
+    const bool stays = entry.affinity.count() > 0;
     for (const auto& backend : entry.backends) {
-      entries.push_back(
-          {.endpoint = to_wire(backend.endpoint, entry.protocol), .first = 0, .count = 0});
+      entries.push_back({.endpoint = to_wire(backend.endpoint, entry.protocol),
+                         .first = stays ? socket_hash(&cluster) : 0,
+                         .count = static_cast<__u32>(entry.affinity.count())});
     }
   }
   return entries;
@@ -98,11 +103,6 @@ base::Result<> check(const ServiceTable& table, const std::vector<DatapathNode>&
         return base::fail(base::ErrorKind::input, "ebpf_socket: two Service ports at {}/{}",
                           frontend, base::enum_name(entry.protocol));
       }
-    }
-    if (entry.affinity.count() > 0) {
-      return base::fail(base::ErrorKind::missing,
-                        "ebpf_socket: Service {}: sessionAffinity ClientIP is not implemented",
-                        entry.service);
     }
     for (const auto& backend : entry.backends) {
       if (backend.endpoint.address.family != entry.cluster.address.family) {

@@ -29,8 +29,11 @@ struct SocketEndpoint {
 // are entries after the buckets, from `first` on. An empty bucket has `first` 0.
 struct SocketTableEntry {
   struct SocketEndpoint endpoint;
+  // Of a bucket: where its backends begin, and how many there are; of a Service without backends 0:
+  // connects are refused. Of a backend: under sessionAffinity ClientIP the Service's number, the
+  // same in every table, and for how many seconds a client stays; 0 and 0 without.
   __u32 first;
-  __u32 count;  // of a Service without backends 0: connects are refused
+  __u32 count;
 };
 
 #define SOCKET_PROBES_AT_MOST 8
@@ -53,6 +56,22 @@ struct SocketFlow {
   struct SocketEndpoint backend;
   __u32 generation;  // of the tables in which the backend was last known to be the Service's
   __u32 reserved;    // zero
+};
+
+// How many clients' stays under sessionAffinity ClientIP are remembered, the latest.
+#define STAYS_REMEMBERED 16384
+
+// A client is a network namespace, as a pod's address is one's (cilium, bpf/bpf_sock.c: there, too,
+// the cookie of the namespace stands for the client).
+struct SocketClient {
+  __u64 netns_cookie;
+  __u32 service;   // the number in its backends' entries
+  __u32 reserved;  // zero
+};
+
+struct SocketStay {
+  struct SocketEndpoint backend;
+  __u64 used_ns;  // CLOCK_MONOTONIC of the last connection
 };
 
 #ifdef __cplusplus

@@ -307,6 +307,51 @@ TEST_F(EbpfSocket, TenThousandServicesAreSwappedInWhole) {
   EXPECT_EQ(datapath_->facts().at("service_ports"), 10'004);
 }
 
+ServiceTable sticky_table(std::size_t backends, std::chrono::seconds affinity) {
+  auto table = table_of(backends);
+  for (auto& entry : table.entries) entry.affinity = affinity;
+  return table;
+}
+
+TEST_F(EbpfSocket, UnderAffinityAClientStaysAsLongAsItsBackendIsThere) {
+  sync(sticky_table(3, std::chrono::hours(3)));
+  const auto first = answer_of(ipv4.service);
+  ASSERT_TRUE(first.starts_with("web-")) << first;
+  for (int i = 0; i < 40; ++i) EXPECT_EQ(answer_of(ipv4.service), first);
+
+  // In another table it is the same Service, and the client stays.
+  auto more = sticky_table(3, std::chrono::hours(3));
+  more.entries.push_back(entry_of(ipv4, Protocol::TCP, 1));
+  more.entries.back().service = "other";
+  more.entries.back().cluster = at("10.96.0.30:8001");
+  sync(more);
+  for (int i = 0; i < 10; ++i) EXPECT_EQ(answer_of(ipv4.service), first);
+
+  // Without its backend it finds another, and stays there though the first comes back.
+  auto without = sticky_table(3, std::chrono::hours(3));
+  for (auto& entry : without.entries) {
+    std::erase_if(entry.backends, [&](const Backend& backend) { return backend.pod == first; });
+  }
+  sync(without);
+  const auto second = answer_of(ipv4.service);
+  EXPECT_NE(second, first);
+  EXPECT_TRUE(second.starts_with("web-")) << second;
+  sync(sticky_table(3, std::chrono::hours(3)));
+  for (int i = 0; i < 40; ++i) EXPECT_EQ(answer_of(ipv4.service), second);
+}
+
+TEST_F(EbpfSocket, AfterTheTimeoutOfItsAffinityAClientIsDrawnAnew) {
+  sync(sticky_table(3, std::chrono::seconds(1)));
+  const auto first = answer_of(ipv4.service);
+  std::set<std::string> seen{first};
+  // Each time one of three: the same one 20 times in a row is one case in three billion.
+  for (int i = 0; i < 20 && seen.size() < 2; ++i) {
+    std::this_thread::sleep_for(std::chrono::milliseconds(1'050));
+    seen.insert(answer_of(ipv4.service));
+  }
+  EXPECT_EQ(seen.size(), 2U);
+}
+
 TEST_F(EbpfSocket, TablesThatCannotBeMeantAreRefusedAndTheOldOneHolds) {
   sync(table_of(3));
   auto twice = table_of(3);
