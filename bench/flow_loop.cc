@@ -11,6 +11,7 @@
 #include <sys/socket.h>
 
 #include "bench/flow.h"
+#include "bench/for_wait.h"
 #include "bench/lone_requester.h"
 #include "bench/measure.h"
 #include "bench/pacer.h"
@@ -466,23 +467,10 @@ class FlowLoop {
   base::MonotonicTime idle_since_;  // set while spinning with nothing to do
 };
 
-template <WaitStrategy wait>
-base::Result<ClientResult> run_waiting(const ClientJob& job, int stop_fd) {
-  return FlowLoop<wait>(job, stop_fd).run();
-}
-
 }  // namespace
 
 base::Result<ClientResult> run_flows(const ClientJob& job, WaitStrategy wait, int stop_fd) {
-  switch (wait) {
-    case WaitStrategy::block:
-      return run_waiting<WaitStrategy::block>(job, stop_fd);
-    case WaitStrategy::hybrid:
-      return run_waiting<WaitStrategy::hybrid>(job, stop_fd);
-    case WaitStrategy::spin:
-      return run_waiting<WaitStrategy::spin>(job, stop_fd);
-  }
-  return base::fail(base::ErrorKind::input, "wait: not a wait strategy");
+  return for_wait(wait, [&](auto how) { return FlowLoop<how.value>(job, stop_fd).run(); });
 }
 
 }  // namespace bench

@@ -9,6 +9,7 @@
 // translation that has gone stale is thereby seen, not mended.
 #include "bench/client.h"
 #include "bench/flow_loop.h"
+#include "bench/for_wait.h"
 #include "bench/lone_requester.h"
 #include "bench/server_choice.h"
 
@@ -99,26 +100,15 @@ base::Result<ClientResult> request_and_reply(const ClientJob& job, int stop_fd) 
   return meter.result();
 }
 
-template <WaitStrategy wait>
-base::Result<ClientResult> run_waiting(const ClientJob& job, int stop_fd) {
-  return protocol_of(job.workload.kind) == base::Protocol::UDP
-             ? request_and_reply<wait, base::Protocol::UDP>(job, stop_fd)
-             : request_and_reply<wait, base::Protocol::TCP>(job, stop_fd);
-}
-
 }  // namespace
 
 base::Result<ClientResult> run_request_reply(const ClientJob& job, WaitStrategy wait, int stop_fd) {
   if (job.workload.rate || job.workload.connections > 1) return run_flows(job, wait, stop_fd);
-  switch (wait) {
-    case WaitStrategy::block:
-      return run_waiting<WaitStrategy::block>(job, stop_fd);
-    case WaitStrategy::hybrid:
-      return run_waiting<WaitStrategy::hybrid>(job, stop_fd);
-    case WaitStrategy::spin:
-      return run_waiting<WaitStrategy::spin>(job, stop_fd);
-  }
-  return base::fail(base::ErrorKind::input, "wait: not a wait strategy");
+  return for_wait(wait, [&](auto how) {
+    return protocol_of(job.workload.kind) == base::Protocol::UDP
+               ? request_and_reply<how.value, base::Protocol::UDP>(job, stop_fd)
+               : request_and_reply<how.value, base::Protocol::TCP>(job, stop_fd);
+  });
 }
 
 }  // namespace bench

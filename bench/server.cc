@@ -14,6 +14,7 @@
 #include <sys/socket.h>
 
 #include "bench/affinity.h"
+#include "bench/for_wait.h"
 #include "bench/frame.h"
 #include "bench/measure.h"
 #include "bench/pacer.h"
@@ -368,12 +369,6 @@ class ServerLoop {
   ServerResult result_;
 };
 
-template <WaitStrategy wait>
-base::Result<ServerResult> serve(const ServerJob& job, std::vector<base::UniqueFd> listeners,
-                                 int stop_fd) {
-  return ServerLoop<wait>(job, std::move(listeners), stop_fd).run();
-}
-
 }  // namespace
 
 void note_usage(const ThreadUsage& begin, ServerResult& result) {
@@ -404,15 +399,9 @@ base::Result<ServerResult> run_server(
   }
   if (on_listening) on_listening(bound);
   if (datagrams) return run_datagram_server(job, std::move(listeners), stop_fd);
-  switch (job.wait) {
-    case WaitStrategy::block:
-      return serve<WaitStrategy::block>(job, std::move(listeners), stop_fd);
-    case WaitStrategy::hybrid:
-      return serve<WaitStrategy::hybrid>(job, std::move(listeners), stop_fd);
-    case WaitStrategy::spin:
-      return serve<WaitStrategy::spin>(job, std::move(listeners), stop_fd);
-  }
-  return base::fail(base::ErrorKind::input, "wait: not a wait strategy");
+  return for_wait(job.wait, [&](auto how) {
+    return ServerLoop<how.value>(job, std::move(listeners), stop_fd).run();
+  });
 }
 
 }  // namespace bench

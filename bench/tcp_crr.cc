@@ -7,6 +7,7 @@
 // FIN: a reset would spare the TIME_WAIT but show every datapath a connection nobody has.
 #include "bench/client.h"
 #include "bench/flow_loop.h"
+#include "bench/for_wait.h"
 #include "bench/lone_requester.h"
 #include "bench/server_choice.h"
 
@@ -95,15 +96,7 @@ base::Result<ClientResult> run_tcp_crr(const ClientJob& job, WaitStrategy wait, 
   if (job.workload.rate || job.workload.connections > 1) {
     return run_flows(job, wait, stop_fd);
   }
-  switch (wait) {
-    case WaitStrategy::block:
-      return connect_request_reply<WaitStrategy::block>(job, stop_fd);
-    case WaitStrategy::hybrid:
-      return connect_request_reply<WaitStrategy::hybrid>(job, stop_fd);
-    case WaitStrategy::spin:
-      return connect_request_reply<WaitStrategy::spin>(job, stop_fd);
-  }
-  return base::fail(base::ErrorKind::input, "wait: not a wait strategy");
+  return for_wait(wait, [&](auto how) { return connect_request_reply<how.value>(job, stop_fd); });
 }
 
 }  // namespace bench

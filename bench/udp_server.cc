@@ -15,6 +15,7 @@
 #include <sys/socket.h>
 
 #include "base/address.h"
+#include "bench/for_wait.h"
 #include "bench/frame.h"
 #include "bench/pacer.h"
 #include "bench/server.h"
@@ -174,25 +175,13 @@ class DatagramServer {
   ServerResult result_;
 };
 
-template <WaitStrategy wait>
-base::Result<ServerResult> serve(const ServerJob& job, std::vector<base::UniqueFd> sockets,
-                                 int stop_fd) {
-  return DatagramServer<wait>(job, std::move(sockets), stop_fd).run();
-}
-
 }  // namespace
 
 base::Result<ServerResult> run_datagram_server(const ServerJob& job,
                                                std::vector<base::UniqueFd> sockets, int stop_fd) {
-  switch (job.wait) {
-    case WaitStrategy::block:
-      return serve<WaitStrategy::block>(job, std::move(sockets), stop_fd);
-    case WaitStrategy::hybrid:
-      return serve<WaitStrategy::hybrid>(job, std::move(sockets), stop_fd);
-    case WaitStrategy::spin:
-      return serve<WaitStrategy::spin>(job, std::move(sockets), stop_fd);
-  }
-  return base::fail(base::ErrorKind::input, "wait: not a wait strategy");
+  return for_wait(job.wait, [&](auto how) {
+    return DatagramServer<how.value>(job, std::move(sockets), stop_fd).run();
+  });
 }
 
 }  // namespace bench
