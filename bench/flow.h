@@ -26,6 +26,7 @@ struct Flow {
   bool established = false;
   bool counted = false;         // an open loop's request that is due inside the window
   bool has_request = false;     // false while connecting ahead of the first request
+  int attempts = 0;             // a UDP flow's, to open
   std::uint64_t sequence = 0;   // of the current request
   std::size_t sent = 0;         // bytes of it handed to the kernel
   base::MonotonicTime started;  // where its latency begins: due time, connect(2) or send

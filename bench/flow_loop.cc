@@ -218,7 +218,12 @@ class FlowLoop {
     for (auto& flow : flows_) {
       if (flow.state == Flow::State::idle || now < flow.deadline) continue;
       if (flow.state == Flow::State::connecting) {
-        connect_failed(flow, ETIMEDOUT, now);
+        if (datagrams_ && ++flow.attempts < first_exchange_attempts) {
+          flow.deadline = now + spec_.timeout;
+          send_next(flow);
+        } else {
+          connect_failed(flow, ETIMEDOUT, now);
+        }
       } else if (flow.state == Flow::State::exchanging) {
         exchange_failed(flow, {ExchangeEnd::Kind::timed_out}, now);
       } else {
@@ -257,6 +262,7 @@ class FlowLoop {
   void connect(Flow& flow, base::MonotonicTime now) {
     set_state(flow, Flow::State::connecting);
     flow.deadline = now + spec_.timeout;
+    flow.attempts = 0;
     flow.server = &choice_.next();
     auto fd = datagrams_ ? udp_socket(flow.server->address, SOCK_NONBLOCK)
                          : tcp_socket(flow.server->endpoint, SOCK_NONBLOCK);

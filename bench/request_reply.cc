@@ -16,9 +16,6 @@
 namespace bench {
 namespace {
 
-// A lost datagram alone does not tell a server that is not there.
-constexpr int first_exchange_attempts = 3;
-
 template <WaitStrategy wait, base::Protocol protocol>
 Connected connect_once(const ClientJob& job, const ServerChoice::Server& server,
                        Exchange<wait, protocol>& exchange, int stop_fd) {

@@ -71,6 +71,9 @@ void describe(Visit& visit, Self& self) {
 [[nodiscard]] constexpr base::Protocol protocol_of(WorkloadKind kind) {
   return kind == WorkloadKind::udp_rr ? base::Protocol::UDP : base::Protocol::TCP;
 }
+// A lost datagram alone does not tell a server that is not there: a UDP flow's first exchange is
+// tried so often, each time for a whole timeout.
+inline constexpr int first_exchange_attempts = 3;
 // Whether its connections outlive a request.
 [[nodiscard]] constexpr bool keeps_connections(WorkloadKind kind) {
   return kind != WorkloadKind::tcp_crr;

@@ -15,7 +15,10 @@
 #define IPV4_OFFSET_MASK 0x1fff
 
 // Some thousands of drops; what finds it full is counted as lost.
-#define BUFFER_BYTES (1 << 19)
+#define BUFFER_BYTES (1 << 18)
+
+// The reason that is none for us: what a socket still held when it was closed.
+const volatile __u32 purged = ~0U;
 
 struct DropEndpoint {
   __u8 address[16];
@@ -53,7 +56,7 @@ static __always_inline enum Parsed parse(struct sk_buff *skb, struct DropRecord 
   const unsigned char *head = BPF_CORE_READ(skb, head);
   const __u16 offset = BPF_CORE_READ(skb, network_header);
   // Unset: dropped before anyone looked at it.
-  if (offset == 0xffff) return unreadable;
+  if (offset == 0) return unreadable;
   const unsigned char *network = head + offset;
   __u8 version = 0;
   if (bpf_probe_read_kernel(&version, 1, network) < 0) return unreadable;
@@ -97,6 +100,7 @@ static __always_inline __u32 netns_of(struct sk_buff *skb) {
 
 SEC("tp_btf/kfree_skb")
 int BPF_PROG(note_drop, struct sk_buff *skb, void *location, enum skb_drop_reason reason) {
+  if ((__u32)reason == purged) return 0;
   struct DropRecord record = {};
   const enum Parsed what = parse(skb, &record);
   if (what == unreadable) __sync_fetch_and_add(&unparsed, 1);

@@ -119,10 +119,13 @@ base::Result<DropsProbe> DropsProbe::attach(const DropsJob& job) {
     return base::fail(base::ErrorKind::input, "drop probe: expected 1 to {} endpoints, got {}",
                       endpoints_at_most, job.endpoints.size());
   }
-  if (const auto names = reason_names(); !names) return std::unexpected(names.error());
+  ASSIGN_OR_RETURN(const auto names, reason_names());
   DropsProbe probe;
   ASSIGN_OR_RETURN(probe.skeleton_, base::open_skeleton<drops_bpf>("drop probe"));
   auto& skeleton = *probe.skeleton_;
+  const auto purged =
+      std::ranges::find(names, "QUEUE_PURGE", [](const auto& name) { return name.second; });
+  if (purged != names.end()) skeleton.rodata->purged = purged->first;
   ::bpf_map__set_max_entries(skeleton.maps.endpoints,
                              static_cast<std::uint32_t>(job.endpoints.size()));
   RETURN_IF_ERROR(base::load_skeleton(skeleton, "drop probe"));
@@ -133,10 +136,6 @@ base::Result<DropsProbe> DropsProbe::attach(const DropsJob& job) {
         0) {
       return base::system_error(errno, "drop probe: note {}", endpoint);
     }
-  }
-  // Without the right to count its own cost the probe still notes drops.
-  if (auto statistics = base::enable_program_statistics()) {
-    probe.statistics_ = std::move(*statistics);
   }
   const base::BpfMessages messages;
   if (const int code = drops_bpf::attach(&skeleton); code != 0) {
@@ -165,11 +164,6 @@ base::Result<Drops> DropsProbe::take() {
               .unparsed = std::atomic_ref(skeleton_->bss->unparsed).load() - unparsed_before_};
   lost_before_ += found.lost;
   unparsed_before_ += found.unparsed;
-  const auto cost = base::program_cost(::bpf_program__fd(skeleton_->progs.note_drop));
-  if (cost) {
-    found.run_count = cost->run_count;
-    found.run_time_ns = cost->run_time_ns;
-  }
   if (records.empty()) return found;
   std::ranges::sort(records, {}, &DropRecord::time_ns);
   ASSIGN_OR_RETURN(const auto names, reason_names());

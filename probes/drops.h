@@ -33,7 +33,6 @@ struct DropRecord {
 #include "base/address.h"
 #include "base/bpf/bpf.h"
 #include "base/describe.h"
-#include "base/fd.h"
 #include "base/json.h"
 #include "base/protocol.h"
 #include "base/result.h"
@@ -82,8 +81,6 @@ struct Drops {
   std::vector<Drop> drops;
   std::uint64_t lost = 0;      // drops that found the buffer full
   std::uint64_t unparsed = 0;  // packets whose headers could not be read: some may have been ours
-  std::uint64_t run_count = 0;
-  std::uint64_t run_time_ns = 0;
 };
 
 template <typename Visit, base::SelfOf<Drops> Self>
@@ -91,12 +88,11 @@ void describe(Visit& visit, Self& self) {
   visit("drops", self.drops, {.doc = "In the order of time.", .required = true});
   visit("lost", self.lost, {.doc = "Drops that found the buffer full."});
   visit("unparsed", self.unparsed, {.doc = "Dropped packets whose headers could not be read."});
-  visit("run_count", self.run_count, {.doc = "Times the probe ran while statistics were on."});
-  visit("run_time_ns", self.run_time_ns, {.doc = "Time it took in all, by the kernel's count."});
 }
 
 // A probe on the whole machine, whatever the network namespace: drops of others are looked at and
-// left. It costs nothing but where something is dropped. It ends with its descriptors.
+// left, and so is what a socket still held when it closed (QUEUE_PURGE), which no path lost. It
+// costs nothing but where something is dropped. It ends with its descriptors.
 class DropsProbe {
  public:
   // Errors: input (no endpoints, or more than 65536), not_permitted, missing (a kernel without
@@ -115,7 +111,6 @@ class DropsProbe {
   DropsProbe();
 
   base::UniqueSkeleton<drops_bpf> skeleton_;
-  base::UniqueFd statistics_;
   std::uint64_t lost_before_ = 0;
   std::uint64_t unparsed_before_ = 0;
 };

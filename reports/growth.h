@@ -14,10 +14,11 @@
 namespace reports {
 
 enum class GrowthLaw {
-  grows,    // a line that rises: its interval excludes zero and is narrower than the rise
+  grows,    // a line that rises: its interval excludes zero and is narrower than the rise, and it
+            // explains nine tenths of the points' values
   shrinks,  // one that falls
-  flat,     // any difference over the whole range is surely within 10 % of the cost at its start
-  invalid,  // the interval is wider than the difference it would claim
+  flat,     // no point is farther than 10 % from the first, and surely not the line's end
+  invalid,  // the interval is wider than the difference it would claim, or no line fits
 };
 
 // One arm of a growth, and what its environment cost to load.

@@ -101,14 +101,19 @@ void add_run(Exposition& out, const Report& report) {
              {"kernel", report.machine.kernel},
              {"cpu_model", report.machine.cpu_model}},
             1);
-  if (const auto ended = unix_time(report.ended.wall)) {
+  // Of a run that goes on there is neither yet.
+  const bool concluded = !report.conclusion.sentence.empty();
+  if (const auto ended = unix_time(report.ended.wall); ended && concluded) {
     out.gauge("run_end_timestamp_seconds", "When the last run ended.", {}, *ended);
   }
   out.gauge("run_duration_seconds", "How long it took.", {},
             static_cast<double>(report.ended.monotonic_ns - report.started.monotonic_ns) * ns);
   out.gauge("run_complete", "0 where it ended before its last block.", {}, report.complete ? 1 : 0);
-  out.gauge("run_exit_code", "0 pass, 1 fail, 3 inconclusive, 4 too disturbed, 5 workload errors.",
-            {}, report.conclusion.exit_code);
+  if (concluded) {
+    out.gauge("run_exit_code",
+              "0 pass, 1 fail, 3 inconclusive, 4 too disturbed, 5 workload errors.", {},
+              report.conclusion.exit_code);
+  }
   out.state("run_state", "The verdict on the whole run.", {}, report.conclusion.verdict);
   out.gauge("run_blocks", "Blocks by what became of them.", {{"state", "kept"}}, report.noise.kept);
   out.gauge("run_blocks", "", {{"state", "disturbed"}}, report.noise.disturbed);

@@ -147,8 +147,6 @@ struct DropWatch {
   std::uint64_t seen = 0;
   std::uint64_t lost = 0;
   std::uint64_t unparsed = 0;
-  std::uint64_t run_count = 0;
-  std::uint64_t run_time_ns = 0;
 };
 
 template <typename Visit, base::SelfOf<DropWatch> Self>
@@ -161,8 +159,6 @@ void describe(Visit& visit, Self& self) {
   visit("lost", self.lost, {.doc = "Drops there was no room to keep."});
   visit("unparsed", self.unparsed,
         {.doc = "Dropped packets of the whole machine whose headers could not be read."});
-  visit("run_count", self.run_count, {.doc = "Drops of the whole machine it looked at."});
-  visit("run_time_ns", self.run_time_ns, {.doc = "What that took, by the kernel's count."});
 }
 
 struct NoiseSummary {

@@ -130,8 +130,9 @@ void Renderer::growth() {
   text_ += growth_tables(report_.growth, terminal_);
   paragraph(
       "Each law is a straight line through the numbers of Services, fitted in every block; flat: "
-      "from first to last surely within 10 % of the cost of the fewest; invalid: the interval is "
-      "wider than the difference it would claim. Kernel memory is the whole machine's growth while "
+      "surely within 10 % of the cost of the fewest; invalid: the interval is wider than the "
+      "difference it would claim, or the points lie on no line. Kernel memory is the whole "
+      "machine's growth while "
       "rules were loaded; of eBPF the table's own size.",
       "  ");
 }

@@ -138,13 +138,17 @@ Cell Builder::verdict(const std::string& arm) const {
 
 std::string Builder::dropped(const std::map<std::string, std::uint64_t>& drops) const {
   if (!report_.drop_watch.watched) return {};
-  if (drops.empty()) return " The kernel dropped nothing meanwhile.";
+  const auto& watch = report_.drop_watch;
+  const std::string more =
+      watch.lost > 0 ? fmt::format(" {} drops of the run could not be kept.", watch.lost) : "";
+  if (drops.empty()) return more.empty() ? " The kernel dropped nothing meanwhile." : more;
   std::vector<std::string> reasons;
   for (const auto& [reason, count] : drops) {
     reasons.push_back(fmt::format("{} {}", base::printable(reason, terminal_.charset),
                                   count == 1 ? "once" : fmt::format("{} times", count)));
   }
-  return fmt::format(" The kernel dropped packets meanwhile: {}.", fmt::join(reasons, ", "));
+  return fmt::format(" The kernel dropped packets meanwhile: {}.{}", fmt::join(reasons, ", "),
+                     more);
 }
 
 std::vector<std::string> Builder::marks() {

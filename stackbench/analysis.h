@@ -9,6 +9,7 @@
 #include <string>
 #include <vector>
 
+#include "base/clock.h"
 #include "base/stats/hodges_lehmann.h"
 #include "base/stats/judge.h"
 #include "base/verdict.h"
@@ -23,6 +24,9 @@ struct Sample {
   std::size_t workload = 0;
   int block = 0;     // 0 is the warm-up block; kept ones and disturbed ones count on from 1
   int position = 0;  // in its block's order for this workload
+  // From before its first connection to after its last; the controller's CLOCK_MONOTONIC.
+  base::MonotonicTime begun = {};
+  base::MonotonicTime ended = {};
   bench::ClientResult client;
   std::vector<bench::ServerResult> servers;
   // Its metrics, in nanoseconds or per second. One is absent where the sample cannot tell: no

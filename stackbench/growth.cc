@@ -14,6 +14,8 @@ constexpr double level = 0.95;
 // What a difference over the whole range may be, of the cost at its start, to be called none.
 constexpr double flat_margin = 0.10;
 constexpr std::size_t least_points = 3;
+// How much of the points' values a line must explain to be said to rise or fall.
+constexpr double least_explained = 0.9;
 constexpr double thousand = 1000;
 
 std::string path_of(const Plan& plan, const PlannedArm& arm) {
@@ -21,6 +23,9 @@ std::string path_of(const Plan& plan, const PlannedArm& arm) {
   auto path = fmt::format("{} {}", base::enum_name(environment.datapath),
                           base::StringScalar<DialTarget>::format(arm.dial));
   if (arm.from != plan.arms.front().from) path += " from " + arm.from;
+  for (const auto fault : environment.faults) {
+    path += fmt::format(" with {}", base::enum_name(fault));
+  }
   if (arm.family != plan.scenario.family) path += fmt::format(" {}", base::enum_name(arm.family));
   return path;
 }
@@ -50,11 +55,15 @@ void conclude(reports::Growth& growth, const base::stats::Effect& slope) {
   const double high = slope.interval->upper * range;
   const auto figures = fmt::format("{:+.2f} us [{:+.2f}, {:+.2f}]", slope.estimate * range / 1000,
                                    low / 1000, high / 1000);
-  if (std::max(std::abs(low), std::abs(high)) <= flat_margin * start) {
+  const bool near = std::ranges::all_of(growth.points, [&](const reports::GrowthPoint& point) {
+    return std::abs(point.value_ns - start) <= flat_margin * start;
+  });
+  const bool narrow = (low > 0 || high < 0) && high - low <= claimed;
+  if (near && std::max(std::abs(low), std::abs(high)) <= flat_margin * start) {
     growth.law = reports::GrowthLaw::flat;
     growth.sentence = fmt::format("{}: flat, {} of {} and so within {:g} %", line, figures,
                                   microseconds(start), 100 * flat_margin);
-  } else if ((low > 0 || high < 0) && high - low <= claimed) {
+  } else if (narrow && growth.explained >= least_explained) {
     growth.law = low > 0 ? reports::GrowthLaw::grows : reports::GrowthLaw::shrinks;
     growth.sentence = fmt::format("{}: {}, {}; a line explains {:.1f} % of it", line,
                                   base::enum_name(growth.law), figures, 100 * growth.explained);

@@ -123,6 +123,29 @@ TEST(Growth, AnIntervalWiderThanItsDifferenceIsInvalid) {
   EXPECT_THAT(growth.sentence, HasSubstr("wider than the difference"));
 }
 
+// A step at the last point, and a hump in the middle: both have a slope, or none, and no line.
+TEST(Growth, PointsThatLieOnNoLineAreInvalid) {
+  for (const auto& [middle, last] :
+       {std::pair{20'000.0, 23'500.0}, std::pair{40'000.0, 20'000.0}}) {
+    const auto plan = scale_plan();
+    auto samples = run_of(plan, 20'000, 0, 20);
+    for (auto& sample : samples) {
+      const int fillers = plan.environments[plan.arms[sample.arm].environment].filler.services;
+      if (fillers == 5'000) sample.values[Metric::connect_p50] += middle - 20'000;
+      if (fillers == 10'000) sample.values[Metric::connect_p50] += last - 20'000;
+    }
+    const auto growth = fit_growth(plan, growth_series(plan).front(), samples, all_blocks());
+    ASSERT_TRUE(growth && *growth);
+    EXPECT_EQ((*growth)->law, GrowthLaw::invalid) << (*growth)->sentence;
+  }
+}
+
+TEST(Growth, AFaultIsAnotherPath) {
+  auto plan = scale_plan();
+  plan.environments.back().faults = {cluster::FaultKind::hook_left_out};
+  EXPECT_TRUE(growth_series(plan).empty());
+}
+
 TEST(Growth, TooFewBlocksForAnIntervalAreInvalid) {
   const auto plan = scale_plan();
   const auto growth =

@@ -86,8 +86,17 @@ base::Result<LabRun> run_in_lab(const Plan& plan, const RunRequest& request,
 
   report.add_facts(target.facts());
 
-  const auto watching = session.watch_drops();
-  if (!watching) report.no_drop_watch(watching.error());
+  // A watch for each block, so that a block in which much is dropped leaves room for the next.
+  auto watching = session.watch_drops();
+  const auto take_drops = [&] {
+    if (!watching) return report.no_drop_watch(watching.error());
+    if (auto drops = session.take_drops()) {
+      report.add_drops(*std::move(drops));
+      watching = session.watch_drops();
+    } else {
+      watching = std::unexpected(drops.error());
+    }
+  };
   Measurements so_far;  // for the watcher
   base::NoiseGuard guard({plan.cores.client, plan.cores.server}, {});
   const auto measured = measure_blocks(
@@ -96,6 +105,7 @@ base::Result<LabRun> run_in_lab(const Plan& plan, const RunRequest& request,
         return session.invoke(arm, workload, seed);
       },
       [&](const Block& block, std::span<const Sample> samples) -> base::Result<> {
+        take_drops();
         RETURN_IF_ERROR(report.add_block(block, samples));
         if (watcher) {
           so_far.add(block, samples);
@@ -105,14 +115,6 @@ base::Result<LabRun> run_in_lab(const Plan& plan, const RunRequest& request,
       },
       guard, progress, interrupt);
   report.set_clock(session.clock());
-  if (watching) {
-    // Without an agent that answers, or at Ctrl-C, only the reasons of losses are missing.
-    if (auto drops = session.take_drops()) {
-      report.add_drops(*std::move(drops));
-    } else {
-      report.no_drop_watch(drops.error());
-    }
-  }
   const auto ended_by = measured.ended_by.transform(of_traffic);
   if (ended_by) {
     if (measured.kept_blocks().empty()) {

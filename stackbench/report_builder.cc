@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <ctime>
+#include <iterator>
 
 #include <fmt/chrono.h>
 
@@ -266,6 +267,7 @@ base::Result<> ReportBuilder::add_block(const Block& block, std::span<const Samp
     if (client.loop == "closed") summary.littles_law_residual = client.littles_law_residual;
     if (series_ != nullptr) summary.series_row = first_row + i;
     report_.samples.push_back(std::move(summary));
+    spans_.emplace_back(sample.begun, sample.ended);
     if (state != reports::BlockState::kept) continue;
     auto& merged = merged_[{sample.workload, sample.arm}];
     merged.arm = arm;
@@ -314,13 +316,11 @@ void ReportBuilder::add_estimates(const Measurements& measured) {
 
 void ReportBuilder::add_drops(probes::Drops drops) {
   auto& watch = report_.drop_watch;
-  watch.watched = true;
-  watch.seen = drops.drops.size();
-  watch.lost = drops.lost;
-  watch.unparsed = drops.unparsed;
-  watch.run_count = drops.run_count;
-  watch.run_time_ns = drops.run_time_ns;
-  drops_ = std::move(drops.drops);
+  watch.watched = !watch.reason.has_value();
+  watch.seen += drops.drops.size();
+  watch.lost += drops.lost;
+  watch.unparsed += drops.unparsed;
+  std::ranges::move(drops.drops, std::back_inserter(drops_));
 }
 
 void ReportBuilder::no_drop_watch(const base::Error& error) {
@@ -328,17 +328,15 @@ void ReportBuilder::no_drop_watch(const base::Error& error) {
   report_.drop_watch.reason = error.message;
 }
 
-// A sample that lost something gets what the kernel dropped from the start of its warm-up to its
-// end. One invocation runs at a time, so what was dropped then was of its making; both stamps are
-// of one clock, a lab's.
+// A sample that lost something gets what the kernel dropped from before its first connection to
+// after its last. One invocation runs at a time, so what was dropped then was of its making; both
+// stamps are of one clock, a lab's.
 void ReportBuilder::join_drops() {
-  for (auto& sample : report_.samples) {
+  for (std::size_t i = 0; i < report_.samples.size(); ++i) {
+    auto& sample = report_.samples[i];
     if (sample.failed() == 0 && sample.tcp_retransmits == 0) continue;
-    const auto workload =
-        std::ranges::find(plan_->workloads, sample.workload, &PlannedWorkload::name);
-    const auto begin = sample.start_ns - workload->spec.warm_up.count();
     for (const auto& drop : drops_) {
-      if (drop.time_ns < begin || drop.time_ns > sample.end_ns) continue;
+      if (drop.time_ns < spans_[i].first.ns || drop.time_ns > spans_[i].second.ns) continue;
       const auto where = drop.where.empty() ? std::string() : " in " + drop.where;
       ++sample.drops[drop.reason + where];
     }
@@ -350,6 +348,11 @@ base::Result<> ReportBuilder::add_growth(const Measurements& measured) {
   for (const auto& series : growth_series(*plan_)) {
     ASSIGN_OR_RETURN(auto growth, fit_growth(*plan_, series, measured.samples, kept));
     if (!growth) continue;
+    if (plan_->cores.oversubscribed()) {
+      growth->law = reports::GrowthLaw::invalid;
+      growth->sentence = fmt::format("not judged, client and server share CPU {}; {}",
+                                     plan_->cores.client, growth->sentence);
+    }
     for (auto& point : growth->points) {
       const auto environment = std::ranges::find(report_.environments, point.environment,
                                                  &reports::EnvironmentRecord::name);

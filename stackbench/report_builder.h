@@ -61,7 +61,7 @@ class ReportBuilder {
   base::Result<reports::Report> finish(const Measurements& measured,
                                        const base::NoiseLimits& limits, bool complete) &&;
 
-  // What the kernel dropped during the blocks; finish() joins it to samples that lost something.
+  // What the kernel dropped during a block; finish() joins it to samples that lost something.
   void add_drops(probes::Drops drops);
   // Why nobody watched for drops.
   void no_drop_watch(const base::Error& error);
@@ -73,6 +73,7 @@ class ReportBuilder {
 
   const Plan* plan_;
   std::vector<probes::Drop> drops_;
+  std::vector<std::pair<base::MonotonicTime, base::MonotonicTime>> spans_;  // beside the samples
   reports::Report report_;
   reports::SeriesWriter* series_ = nullptr;
   std::uint64_t rows_ = 0;

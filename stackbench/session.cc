@@ -247,7 +247,10 @@ base::Result<Sample> Session::observe_connections(std::size_t arm, std::size_t w
 }
 
 base::Result<Sample> Session::invoke(std::size_t arm, std::size_t workload, std::uint64_t seed) {
+  const auto begun = base::monotonic_now();
   ASSIGN_OR_RETURN(auto sample, exchange(plan_->arms[arm], plan_->workloads[workload].spec, seed));
+  sample.begun = begun;
+  sample.ended = base::monotonic_now();
   sample.arm = arm;
   sample.workload = workload;
   return sample;

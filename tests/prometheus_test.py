@@ -127,6 +127,8 @@ def check_serving(stackbench, promtool, folder):
         found = until(latency, lambda: ask(promtool, latency))
         assert 1e-6 < found < 1e-2, found
         assert ask(promtool, 'stackbench_run_complete{scenario="served"}') == 0
+        for unknown in ("stackbench_run_exit_code", "stackbench_run_end_timestamp_seconds"):
+            assert ask(promtool, unknown + '{scenario="served"}') is None, unknown
         second = subprocess.run(command, capture_output=True, text=True, check=False)
         assert second.returncode == 2, second
         assert f"--serve-metrics: cannot listen at {RUN}" in second.stderr, second.stderr

@@ -246,6 +246,8 @@ TEST(Run, JoinsTheKernelsReasonToALostDatagramAndSaysNothingWhereNoneIsLost) {
   const auto clean = run(datagram_scenario(""));
   ASSERT_TRUE(clean.report.contains("samples")) << clean.out << clean.err;
   EXPECT_EQ(clean.report["drop_watch"]["watched"], true) << clean.report["drop_watch"];
+  EXPECT_EQ(clean.report["drop_watch"]["seen"], 0) << clean.report["drop_watch"];
+  EXPECT_EQ(clean.report["drop_watch"]["lost"], 0) << clean.report["drop_watch"];
   for (const auto& sample : clean.report["samples"]) {
     EXPECT_TRUE(sample["errors"].empty()) << sample;
     EXPECT_TRUE(sample["drops"].empty()) << sample;

@@ -232,7 +232,9 @@ Result<ServerJob> parse_server_job(const Json& json) {
 }
 
 base::Duration run_time_limit(const ClientJob& job) {
-  return job.workload.warm_up + job.workload.duration + 2 * job.workload.timeout +
+  const int attempts =
+      protocol_of(job.workload.kind) == base::Protocol::UDP ? first_exchange_attempts : 1;
+  return job.workload.warm_up + job.workload.duration + (attempts + 1) * job.workload.timeout +
          std::chrono::seconds(10);
 }
 

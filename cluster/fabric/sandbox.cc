@@ -215,9 +215,10 @@ Result<base::Process> Sandbox::spawn(base::SpawnOptions options, const Place& pl
 }
 
 Result<std::string> Sandbox::run(const Place& place, const std::vector<std::string>& argv,
-                                 std::string_view input) const {
+                                 std::string_view input, base::Duration timeout) const {
   ASSIGN_OR_RETURN(auto entrance, Entrance::open(pidfd_.get(), root_.get(), place));
   return base::run_for_output(argv, {.stdin_text = std::string(input),
+                                     .timeout = timeout,
                                      .before_exec = [entrance] { return entrance->enter(); },
                                      .enters_pid_namespace = true});
 }

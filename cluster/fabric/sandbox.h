@@ -78,7 +78,8 @@ class Sandbox {
   base::Result<base::Process> spawn(base::SpawnOptions options, const Place& place) const;
   // base::run_for_output() inside, with `input` on stdin. Errors: as base::run_for_output().
   base::Result<std::string> run(const Place& place, const std::vector<std::string>& argv,
-                                std::string_view input = {}) const;
+                                std::string_view input = {},
+                                base::Duration timeout = std::chrono::seconds(30)) const;
   // One `ip -batch` for all the lines. Errors: as run(), with ip's own words and line number.
   base::Result<> ip(const Place& place, std::string_view batch) const;
 

@@ -25,6 +25,8 @@ using base::ErrorKind;
 using base::Result;
 using base::UniqueFd;
 
+// How long a program in a node may take: nft loads 10,000 Services in 15 s here.
+constexpr base::Duration rules_patience = std::chrono::minutes(5);
 // How much of an agent's stderr is kept.
 constexpr off_t errors_kept = 64 << 10;
 // How long after its streams an agent's process may take to end.
@@ -184,7 +186,7 @@ Result<std::vector<DatapathNode>> Environment::make_nodes(const CgroupTree& cgro
     node.netns = netns(node.name);
     node.run = [this, fd = node.netns](const std::vector<std::string>& argv,
                                        std::string_view input) {
-      return sandbox_.run({.netns = fd}, argv, input);
+      return sandbox_.run({.netns = fd}, argv, input, rules_patience);
     };
     for (const auto& pod : layout_.pods) {
       if (pod.handle.node != number) continue;
