@@ -20,8 +20,8 @@ base::Result<> check(const ClientJob& job) {
   if (job.servers.empty()) {
     return base::fail(base::ErrorKind::input, "servers: expected at least one");
   }
-  RETURN_IF_ERROR(check_message("request", spec.kind, spec.request));
-  RETURN_IF_ERROR(check_message("response", spec.kind, spec.response));
+  RETURN_IF_ERROR(check_message("request", spec.kind, request_size(spec)));
+  RETURN_IF_ERROR(check_message("response", spec.kind, response_size(spec)));
   if (spec.connections < 1) {
     return base::fail(base::ErrorKind::input, "connections: expected at least 1, got {}",
                       spec.connections);

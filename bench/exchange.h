@@ -46,8 +46,8 @@ class Exchange {
   Exchange(const WorkloadSpec& spec, int stop_fd)
       : stop_fd_(stop_fd),
         timeout_(spec.timeout),
-        response_bytes_(static_cast<std::uint32_t>(spec.response.count)),
-        request_(spec.request.count),
+        response_bytes_(static_cast<std::uint32_t>(response_size(spec).count)),
+        request_(request_size(spec).count),
         scratch_(scratch_bytes) {}
 
   // The flags of the socket to create: a spinner's never blocks in connect(2).

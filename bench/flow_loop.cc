@@ -53,9 +53,9 @@ class FlowLoop {
         meter_(job, wait),
         flows_(static_cast<std::size_t>(spec_.connections)),
         idle_(flows_.size()),
-        request_(spec_.request.count),
+        request_(request_size(spec_).count),
         scratch_(scratch_bytes),
-        response_bytes_(static_cast<std::uint32_t>(spec_.response.count)),
+        response_bytes_(static_cast<std::uint32_t>(response_size(spec_).count)),
         scan_interval_(std::clamp(spec_.timeout / 10, least_scan, most_scan)) {}
 
   base::Result<ClientResult> run() {

@@ -36,8 +36,8 @@ struct WorkloadSpec {
   std::optional<base::RequestRate> rate = {};  // set: open loop; absent: closed loop
   int connections = 1;
   std::optional<WaitStrategy> wait = {};  // default: hybrid for open loop, block for closed
-  base::Bytes request{64};
-  base::Bytes response{64};
+  std::optional<base::Bytes> request = {};   // default: request_size()
+  std::optional<base::Bytes> response = {};  // default: response_size()
   base::Duration timeout = std::chrono::seconds(2);  // of one connect, and of one reply
 };
 
@@ -57,8 +57,10 @@ void describe(Visit& visit, Self& self) {
         {.doc = "How client and server wait: hybrid is the default of an open loop, block of a "
                 "closed one."});
   visit("request", self.request,
-        {.doc = "Bytes of a request, at least 16; for UDP at most 65507, one datagram."});
-  visit("response", self.response, {.doc = "Bytes of a reply, within the same bounds."});
+        {.doc = "Bytes of a request, at least 16, 64 by default; for UDP at most 65507, one "
+                "datagram."});
+  visit("response", self.response,
+        {.doc = "Bytes of a reply, within the same bounds, 64 by default."});
   visit("timeout", self.timeout, {.doc = "The longest wait for one connect or one reply."});
 }
 
@@ -87,6 +89,14 @@ struct MessageBounds {
   MessageBounds bounds;
   if (protocol_of(kind) == base::Protocol::UDP) bounds.most = max_datagram_bytes;
   return bounds;
+}
+// How long this workload's messages are: as its kind has them where it does not say.
+inline constexpr base::Bytes default_message{64};
+[[nodiscard]] constexpr base::Bytes request_size(const WorkloadSpec& spec) {
+  return spec.request.value_or(default_message);
+}
+[[nodiscard]] constexpr base::Bytes response_size(const WorkloadSpec& spec) {
+  return spec.response.value_or(default_message);
 }
 // The name of that port in Service and EndpointSlice objects: the kind with dashes ("tcp-rr").
 [[nodiscard]] std::string port_name(WorkloadKind kind);

@@ -149,8 +149,10 @@ void resolve_workloads(Scenario& scenario, ReadLog& log) {
     check_span(workload.duration, shortest_window, path + ".duration", log);
     check_span(workload.warm_up, base::Duration(0), path + ".warm_up", log);
     check_span(workload.timeout, shortest_window, path + ".timeout", log);
-    check_size(workload.request, workload.kind, path + ".request", log);
-    check_size(workload.response, workload.kind, path + ".response", log);
+    workload.request = bench::request_size(workload);
+    workload.response = bench::response_size(workload);
+    check_size(*workload.request, workload.kind, path + ".request", log);
+    check_size(*workload.response, workload.kind, path + ".response", log);
     check_rate(workload, path, log);
     if (log.faulty_itself(path) || log.faulty(path + ".rate") || log.faulty(path + ".wait")) {
       continue;
