@@ -2,6 +2,7 @@
 #include "bench/client.h"
 
 #include "bench/affinity.h"
+#include "bench/flow_loop.h"
 #include "bench/sockets.h"
 #include "bench/traffic.h"
 
@@ -22,6 +23,10 @@ base::Result<> check(const ClientJob& job) {
   }
   RETURN_IF_ERROR(check_message("request", spec.kind, request_size(spec)));
   RETURN_IF_ERROR(check_message("response", spec.kind, response_size(spec)));
+  if (spec.keep_alive && spec.kind != WorkloadKind::http) {
+    return base::fail(base::ErrorKind::input, "keep_alive: only http has it, not {}",
+                      base::enum_name(spec.kind));
+  }
   if (spec.connections < 1) {
     return base::fail(base::ErrorKind::input, "connections: expected at least 1, got {}",
                       spec.connections);
@@ -45,6 +50,8 @@ base::Result<ClientResult> run_client(const ClientJob& job, int stop_fd) {
       return run_request_reply(job, wait, stop_fd);
     case WorkloadKind::tcp_crr:
       return run_tcp_crr(job, wait, stop_fd);
+    case WorkloadKind::http:
+      return run_flows(job, wait, stop_fd);
   }
   return base::fail(base::ErrorKind::input, "kind: not a workload");
 }

@@ -16,12 +16,14 @@ struct Shape {
   WaitStrategy wait;
   int connections;
   bool open_loop;
+  std::optional<bool> keep_alive = {};
 };
 
 std::string shape_name(const ::testing::TestParamInfo<Shape>& info) {
-  return fmt::format("{}_{}_{}_{}", base::enum_name(info.param.kind),
+  return fmt::format("{}_{}_{}_{}{}", base::enum_name(info.param.kind),
                      base::enum_name(info.param.wait), info.param.connections,
-                     info.param.open_loop ? "open" : "closed");
+                     info.param.open_loop ? "open" : "closed",
+                     info.param.keep_alive == std::optional(false) ? "_close" : "");
 }
 
 class Failures : public ::testing::TestWithParam<Shape> {
@@ -31,6 +33,7 @@ class Failures : public ::testing::TestWithParam<Shape> {
     job.workload.kind = GetParam().kind;
     job.workload.wait = GetParam().wait;
     job.workload.connections = GetParam().connections;
+    job.workload.keep_alive = GetParam().keep_alive;
     if (GetParam().open_loop) job.workload.rate = base::RequestRate{1'000};
     return job;
   }
@@ -39,6 +42,10 @@ class Failures : public ::testing::TestWithParam<Shape> {
     EXPECT_TRUE(result) << (result ? "" : result.error().message);
     return result ? std::move(*result) : ClientResult{};
   }
+  // The right answer.
+  static std::string reply_to(const RequestHeader& request) {
+    return ScriptedServer::reply_to(request, 1, GetParam().kind);
+  }
   // Answers every tenth request wrongly, as the test says; counts how often it did.
   ScriptedServer::Answer tenth(const ScriptedServer::Answer& wrongly) {
     return [this, wrongly](int fd, const RequestHeader& request) {
@@ -46,7 +53,7 @@ class Failures : public ::testing::TestWithParam<Shape> {
         ++faults_;
         return wrongly(fd, request);
       }
-      return ScriptedServer::send_text(fd, ScriptedServer::reply_to(request));
+      return ScriptedServer::send_text(fd, reply_to(request));
     };
   }
   // One kind of failure, as often as the server made it, and nothing else. At the end of a closed
@@ -64,45 +71,50 @@ class Failures : public ::testing::TestWithParam<Shape> {
 
 TEST_P(Failures, AnsweredWithAnotherSequenceIsABadReply) {
   ScriptedServer server(tenth([](int fd, RequestHeader request) {
-    ++request.sequence;
-    return ScriptedServer::send_text(fd, ScriptedServer::reply_to(request));
-  }));
+                          ++request.sequence;
+                          return ScriptedServer::send_text(fd, reply_to(request));
+                        }),
+                        GetParam().kind);
   expect_only(result_of(job_for(server.endpoint())), &TrafficErrors::bad_reply);
 }
 
 TEST_P(Failures, AnsweredWithAnotherLengthIsABadReply) {
   ScriptedServer server(tenth([](int fd, RequestHeader request) {
-    ++request.response_bytes;
-    return ScriptedServer::send_text(fd, ScriptedServer::reply_to(request));
-  }));
+                          ++request.response_bytes;
+                          return ScriptedServer::send_text(fd, reply_to(request));
+                        }),
+                        GetParam().kind);
   expect_only(result_of(job_for(server.endpoint())), &TrafficErrors::bad_reply);
 }
 
 TEST_P(Failures, BytesBehindTheReplyAreABadReply) {
   ScriptedServer server(tenth([](int fd, const RequestHeader& request) {
-    return ScriptedServer::send_text(fd, ScriptedServer::reply_to(request) + "x");
-  }));
+                          return ScriptedServer::send_text(fd, reply_to(request) + "x");
+                        }),
+                        GetParam().kind);
   expect_only(result_of(job_for(server.endpoint())), &TrafficErrors::bad_reply);
 }
 
 TEST_P(Failures, ClosedWithinTheReplyIsClosedEarly) {
   ScriptedServer server(tenth([](int fd, const RequestHeader& request) {
-    ScriptedServer::send_text(fd, ScriptedServer::reply_to(request).substr(0, 30));
-    return false;
-  }));
+                          ScriptedServer::send_text(fd, reply_to(request).substr(0, 30));
+                          return false;
+                        }),
+                        GetParam().kind);
   expect_only(result_of(job_for(server.endpoint())), &TrafficErrors::closed_early);
 }
 
 TEST_P(Failures, ResetInsteadOfAReplyIsAReset) {
   ScriptedServer server(tenth([](int fd, const RequestHeader&) {
-    ScriptedServer::reset_on_close(fd);
-    return false;
-  }));
+                          ScriptedServer::reset_on_close(fd);
+                          return false;
+                        }),
+                        GetParam().kind);
   expect_only(result_of(job_for(server.endpoint())), &TrafficErrors::reset);
 }
 
 TEST_P(Failures, SilenceTimesOut) {
-  ScriptedServer server(tenth([](int, const RequestHeader&) { return true; }));
+  ScriptedServer server(tenth([](int, const RequestHeader&) { return true; }), GetParam().kind);
   auto job = job_for(server.endpoint());
   job.workload.timeout = milliseconds(30);
   job.workload.duration = milliseconds(150);
@@ -112,14 +124,16 @@ TEST_P(Failures, SilenceTimesOut) {
 }
 
 TEST_P(Failures, AReplyInManyPiecesIsNoFailure) {
-  ScriptedServer server([this](int fd, const RequestHeader& request) {
-    ++requests_;
-    const auto reply = ScriptedServer::reply_to(request);
-    for (const char byte : reply) {
-      if (!ScriptedServer::send_text(fd, std::string(1, byte))) return false;
-    }
-    return true;
-  });
+  ScriptedServer server(
+      [this](int fd, const RequestHeader& request) {
+        ++requests_;
+        const auto reply = reply_to(request);
+        for (const char byte : reply) {
+          if (!ScriptedServer::send_text(fd, std::string(1, byte))) return false;
+        }
+        return true;
+      },
+      GetParam().kind);
   const auto result = result_of(job_for(server.endpoint()));
   EXPECT_GT(result.requests, 0U);
   EXPECT_EQ(result.errors.total(), 0U);
@@ -180,11 +194,13 @@ TEST_P(Failures, AServerThatGoesAwayIsCountedAndNotAnError) {
 
 TEST_P(Failures, AStopEndsTheRunAtOnce) {
   StopEvent stop;
-  ScriptedServer server([&](int fd, const RequestHeader& request) {
-    if (++requests_ == 20) stop.set();
-    // From then on nothing is answered: a client asleep in its wait must wake up as well.
-    return requests_ >= 20 || ScriptedServer::send_text(fd, ScriptedServer::reply_to(request));
-  });
+  ScriptedServer server(
+      [&](int fd, const RequestHeader& request) {
+        if (++requests_ == 20) stop.set();
+        // From then on nothing is answered: a client asleep in its wait must wake up as well.
+        return requests_ >= 20 || ScriptedServer::send_text(fd, reply_to(request));
+      },
+      GetParam().kind);
   auto job = job_for(server.endpoint());
   job.workload.duration = std::chrono::minutes(1);
   job.workload.timeout = std::chrono::minutes(1);
@@ -205,7 +221,12 @@ INSTANTIATE_TEST_SUITE_P(
                       Shape{WorkloadKind::tcp_rr, WaitStrategy::block, 3, false},
                       Shape{WorkloadKind::tcp_crr, WaitStrategy::block, 3, false},
                       Shape{WorkloadKind::tcp_rr, WaitStrategy::hybrid, 3, true},
-                      Shape{WorkloadKind::tcp_crr, WaitStrategy::hybrid, 3, true}),
+                      Shape{WorkloadKind::tcp_crr, WaitStrategy::hybrid, 3, true},
+                      Shape{WorkloadKind::http, WaitStrategy::block, 1, false},
+                      Shape{WorkloadKind::http, WaitStrategy::spin, 3, false},
+                      Shape{WorkloadKind::http, WaitStrategy::hybrid, 3, true},
+                      Shape{WorkloadKind::http, WaitStrategy::block, 3, false, false},
+                      Shape{WorkloadKind::http, WaitStrategy::hybrid, 3, true, false}),
     shape_name);
 
 TEST(ErrorClasses, EveryErrnoHasItsClass) {

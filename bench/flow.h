@@ -7,12 +7,13 @@
 
 #include "base/clock.h"
 #include "base/fd.h"
-#include "bench/frame.h"
 #include "bench/server_choice.h"
 
 namespace bench {
 
-struct Flow {
+// `Reader` puts its replies together.
+template <typename Reader>
+struct BasicFlow {
   enum class State : std::uint8_t {
     idle,        // nothing to do; the connection may or may not be there
     connecting,  // connect(2) under way, for a request or ahead of the first
@@ -32,7 +33,7 @@ struct Flow {
   base::MonotonicTime started;  // where its latency begins: due time, connect(2) or send
   base::MonotonicTime connect_begun;
   base::MonotonicTime deadline;  // when the current wait has been too long, or the rest is over
-  FrameReader reader;
+  Reader reader;
 };
 
 // First in, first out, of at most `capacity` flows; never allocates after construction.

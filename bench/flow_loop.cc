@@ -12,6 +12,8 @@
 
 #include "bench/flow.h"
 #include "bench/for_wait.h"
+#include "bench/frame_codec.h"
+#include "bench/http_codec.h"
 #include "bench/lone_requester.h"
 #include "bench/measure.h"
 #include "bench/pacer.h"
@@ -39,13 +41,17 @@ class ExactTimers {
   int before_;
 };
 
-template <WaitStrategy wait>
+// `Calls` is the protocol: what a request is and when its reply is whole (bench/frame_codec.h).
+template <WaitStrategy wait, typename Calls>
 class FlowLoop {
+  using Flow = BasicFlow<typename Calls::Reader>;
+  using ReaderState = typename Calls::Reader::State;
+
  public:
   FlowLoop(const ClientJob& job, int stop_fd)
       : job_(job),
         spec_(job.workload),
-        keep_(keeps_connections(spec_.kind)),
+        keep_(keeps_connections(spec_)),
         datagrams_(protocol_of(spec_.kind) == base::Protocol::UDP),
         open_loop_(spec_.rate.has_value()),
         stop_fd_(stop_fd),
@@ -53,9 +59,8 @@ class FlowLoop {
         meter_(job, wait),
         flows_(static_cast<std::size_t>(spec_.connections)),
         idle_(flows_.size()),
-        request_(request_size(spec_).count),
+        calls_(spec_),
         scratch_(scratch_bytes),
-        response_bytes_(static_cast<std::uint32_t>(response_size(spec_).count)),
         scan_interval_(std::clamp(spec_.timeout / 10, least_scan, most_scan)) {}
 
   base::Result<ClientResult> run() {
@@ -207,7 +212,7 @@ class FlowLoop {
 
   void progress(Flow& flow, std::uint32_t events) {
     const auto state = flow.state;
-    if (flow.sent < request_.size() && (events & EPOLLOUT) != 0) send(flow);
+    if (flow.sent < calls_.request_bytes() && (events & EPOLLOUT) != 0) send(flow);
     if (flow.state == state) receive(flow);
   }
 
@@ -313,13 +318,9 @@ class FlowLoop {
   }
 
   void send(Flow& flow) {
-    // All flows send from one buffer; the header is this flow's.
-    encode(RequestHeader{.request_bytes = static_cast<std::uint32_t>(request_.size()),
-                         .response_bytes = response_bytes_,
-                         .sequence = flow.sequence},
-           request_.data());
-    while (flow.sent < request_.size()) {
-      const auto n = ::send(flow.fd.get(), request_.data() + flow.sent, request_.size() - flow.sent,
+    const auto request = calls_.request(flow.sequence);
+    while (flow.sent < request.size()) {
+      const auto n = ::send(flow.fd.get(), request.data() + flow.sent, request.size() - flow.sent,
                             MSG_NOSIGNAL | MSG_DONTWAIT);
       if (n >= 0) [[likely]] {
         flow.sent += static_cast<std::size_t>(n);
@@ -336,19 +337,18 @@ class FlowLoop {
       const auto n = ::recv(flow.fd.get(), scratch_.data(), scratch_.size(), MSG_DONTWAIT);
       if (n > 0) [[likely]] {
         if (datagrams_) flow.reader.reset();
-        const auto state = flow.reader.feed(scratch_.data(), static_cast<std::size_t>(n));
-        if (state == FrameReader::State::complete) [[likely]] {
+        const auto state = calls_.feed(flow.reader, scratch_.data(), static_cast<std::size_t>(n));
+        if (state == ReaderState::complete) [[likely]] {
           // The reply to a datagram that was given up.
-          if (datagrams_ && flow.reader.template header<ReplyHeader>().sequence < flow.sequence) {
-            continue;
-          }
+          if (datagrams_ && calls_.came_late(flow.reader, flow.sequence)) continue;
           return replied(flow);
         }
-        if (state == FrameReader::State::malformed || datagrams_) {
+        if (state == ReaderState::malformed || datagrams_) {
           return exchange_failed(flow, {ExchangeEnd::Kind::bad_reply}, base::monotonic_now());
         }
         // Part of a reply: its end may have come with it, and an edge is told once.
       } else if (n == 0) {
+        if (calls_.ended(flow.reader)) return replied(flow);
         return exchange_failed(
             flow, {datagrams_ ? ExchangeEnd::Kind::bad_reply : ExchangeEnd::Kind::closed_early},
             base::monotonic_now());
@@ -362,20 +362,19 @@ class FlowLoop {
 
   void replied(Flow& flow) {
     const auto now = base::monotonic_now();
-    const auto reply = flow.reader.template header<ReplyHeader>();
+    const auto server_id = calls_.answered_by(flow.reader, flow.sequence);
     // A reply before its request was sent whole answers something else.
-    if (reply.response_bytes != response_bytes_ || reply.sequence != flow.sequence ||
-        flow.sent < request_.size()) [[unlikely]] {
+    if (!server_id || flow.sent < calls_.request_bytes()) [[unlikely]] {
       return exchange_failed(flow, {ExchangeEnd::Kind::bad_reply}, now);
     }
     if (flow.state == Flow::State::connecting) return established(flow, now);
     const bool in_window = open_loop_ ? flow.counted : meter_.window_open() && now < window_end_;
     if (in_window) {
-      meter_.request_done(now - flow.started, reply.server_id);
+      meter_.request_done(now - flow.started, *server_id);
       if (open_loop_) last_done_ = std::max(last_done_, now);
     }
     auto after = now;
-    if (!keep_) {
+    if (!keep_ || calls_.last(flow.reader)) {
       close(flow);
       after = base::monotonic_now();
       if (in_window) meter_.occupied_beyond_latency(after - now);
@@ -457,10 +456,9 @@ class FlowLoop {
   std::vector<Flow> flows_;
   IdleQueue idle_;
   OpenLoopPacer pacer_{{}, {}};  // an open loop's; empty in a closed one
-  std::vector<char> request_;
+  Calls calls_;
   std::vector<char> scratch_;
   std::array<epoll_event, 64> events_{};
-  std::uint32_t response_bytes_;
   base::Duration scan_interval_;
   std::size_t busy_ = 0;  // flows that are not idle
   bool stopped_ = false;
@@ -476,7 +474,11 @@ class FlowLoop {
 }  // namespace
 
 base::Result<ClientResult> run_flows(const ClientJob& job, WaitStrategy wait, int stop_fd) {
-  return for_wait(wait, [&](auto how) { return FlowLoop<how.value>(job, stop_fd).run(); });
+  return for_wait(wait, [&](auto how) {
+    return job.workload.kind == WorkloadKind::http
+               ? FlowLoop<how.value, HttpCalls>(job, stop_fd).run()
+               : FlowLoop<how.value, FrameCalls>(job, stop_fd).run();
+  });
 }
 
 }  // namespace bench

@@ -1,5 +1,5 @@
-// Many flows on one thread and one epoll: every open loop, and closed loops over more than one
-// connection. A flow carries one request at a time.
+// Many flows on one thread and one epoll: every open loop, closed loops over more than one
+// connection, and all of http. A flow carries one request at a time.
 #pragma once
 
 #include "base/result.h"

@@ -50,7 +50,8 @@ void AnswerTally::count_slowly(std::uint32_t server_id) {
 std::map<std::string, std::uint64_t> AnswerTally::by_name() const {
   std::map<std::string, std::uint64_t> names;
   for (std::size_t i = 0; i < used_; ++i) {
-    names[fmt::format("{}", entries_[i].server_id)] = entries_[i].requests;
+    const auto id = entries_[i].server_id;
+    names[id == unnamed_server ? "unnamed" : fmt::format("{}", id)] = entries_[i].requests;
   }
   if (other_ != 0) names["other"] = other_;
   return names;

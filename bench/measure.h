@@ -24,8 +24,11 @@ struct ThreadUsage {
   [[nodiscard]] static ThreadUsage now();
 };
 
+// The identity of a server that gives none.
+inline constexpr std::uint32_t unnamed_server = ~std::uint32_t{0};
+
 // Counts replies per server identity without allocating. The 257th and further identities count
-// together as "other".
+// together as "other", servers without one as "unnamed".
 class AnswerTally {
  public:
   void count(std::uint32_t server_id) {
@@ -76,8 +79,8 @@ class Meter {
     lateness_.record(static_cast<std::uint64_t>(late.count() > 0 ? late.count() : 0));
   }
   void connected(base::Duration took) { connect_.record(static_cast<std::uint64_t>(took.count())); }
-  // Time a requester was occupied by its request when that is more than its latency: tcp_crr's
-  // socket(2) and close(2). Little's law is about this time.
+  // Time a requester was occupied by its request when that is more than its latency: socket(2) and
+  // close(2) of its own connection. Little's law is about this time.
   void occupied_beyond_latency(base::Duration extra) { occupied_extra_ns_ += extra.count(); }
   // Time the thread spun with nothing to do: work it was not doing, whatever the scheduler says.
   void idle_spin(base::Duration span) { idle_spin_ns_ += span.count(); }

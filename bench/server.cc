@@ -1,4 +1,5 @@
-// run_server, and the server of every TCP request/reply workload: one thread, one epoll. A
+// run_server, and the server of every request/reply workload over TCP, http included: one thread,
+// one epoll. A
 // connection that is alone is served by recv(2) and send(2) on its socket without epoll (as is, for
 // tcp_crr, one connection after another), so that the server is no slower than the plainest loop
 // where figures are compared with one.
@@ -8,6 +9,9 @@
 #include <array>
 #include <cerrno>
 #include <memory>
+#include <string>
+#include <string_view>
+#include <utility>
 #include <vector>
 
 #include <sys/epoll.h>
@@ -15,7 +19,8 @@
 
 #include "bench/affinity.h"
 #include "bench/for_wait.h"
-#include "bench/frame.h"
+#include "bench/frame_codec.h"
+#include "bench/http_codec.h"
 #include "bench/measure.h"
 #include "bench/pacer.h"
 #include "bench/sockets.h"
@@ -33,17 +38,8 @@ constexpr int alone_enough = 16;
 // A spinning server of short connections spins on this long after the last one has gone.
 constexpr base::Duration spin_after_last = std::chrono::milliseconds(1);
 
-struct Connection {
-  std::size_t slot = 0;  // its place in the table of connections
-  base::UniqueFd fd;
-  FrameReader reader;
-  bool polled = false;            // in the epoll set
-  std::uint32_t reply_bytes = 0;  // of the reply under way; 0: none is
-  std::size_t reply_sent = 0;
-  std::uint64_t sequence = 0;
-};
-
-template <WaitStrategy wait>
+// `Answers` is the protocol: what a request is and what is said to it (bench/frame_codec.h).
+template <WaitStrategy wait, typename Answers>
 class ServerLoop {
  public:
   ServerLoop(const ServerJob& job, std::vector<base::UniqueFd> listeners, int stop_fd)
@@ -51,7 +47,7 @@ class ServerLoop {
         listeners_(std::move(listeners)),
         stop_fd_(stop_fd),
         scratch_(scratch_bytes),
-        reply_(scratch_bytes) {}
+        answers_(job.server_id) {}
 
   base::Result<ServerResult> run() {
     const auto usage_begin = ThreadUsage::now();
@@ -78,6 +74,14 @@ class ServerLoop {
  private:
   static constexpr int recv_flags = wait == WaitStrategy::block ? 0 : MSG_DONTWAIT;
   enum class After { open, closed };
+
+  struct Connection {
+    std::size_t slot = 0;  // its place in the table of connections
+    base::UniqueFd fd;
+    bool polled = false;  // in the epoll set
+    typename Answers::Turn turn;
+    std::string waiting;  // requests received behind one whose reply is still under way
+  };
 
   base::Result<> watch(int fd, std::uint32_t events, std::uint64_t data) {
     epoll_event event{.events = events, .data = {.u64 = data}};
@@ -149,8 +153,8 @@ class ServerLoop {
     Connection& connection = *connections_[free_.back()];
     free_.pop_back();
     connection.fd.reset(fd);
-    connection.reader.reset();
-    connection.reply_bytes = 0;
+    connection.turn.reset();
+    connection.waiting.clear();
     return &connection;
   }
 
@@ -174,19 +178,25 @@ class ServerLoop {
     connection.polled = false;
     --open_;
     free_.push_back(connection.slot);
-    if (job_.kind == WorkloadKind::tcp_rr) alone_ = 0;
+    if (job_.kind != WorkloadKind::tcp_crr) alone_ = 0;
   }
 
   // Does what can be done now: sends what is left of a reply, answers what has arrived. `ending`:
   // the client's FIN is known to have arrived, so there is more to read than data.
   void progress(Connection& connection, bool ending) {
     const auto answered = result_.requests;
-    if (connection.reply_bytes != 0 && send_reply(connection) == After::closed) return;
-    while (connection.reply_bytes == 0) {
+    if (connection.turn.replying() && send_reply(connection) == After::closed) return;
+    if (!connection.turn.replying() && !connection.waiting.empty()) {
+      const auto waiting = std::exchange(connection.waiting, {});
+      if (take_bytes(connection, waiting.data(), waiting.size()) == After::closed) return;
+    }
+    while (!connection.turn.replying()) {
       const auto n = ::recv(connection.fd.get(), scratch_.data(), scratch_.size(), MSG_DONTWAIT);
       if (n < 0 && (errno == EAGAIN || errno == EINTR)) break;
       if (n <= 0) return close(connection);
-      if (take_bytes(connection, static_cast<std::size_t>(n)) == After::closed) return;
+      if (take_bytes(connection, scratch_.data(), static_cast<std::size_t>(n)) == After::closed) {
+        return;
+      }
       // A short read has emptied the socket; what comes later makes another edge.
       if (static_cast<std::size_t>(n) < scratch_.size() && !ending) break;
     }
@@ -199,38 +209,34 @@ class ServerLoop {
 
   // ---- requests --------------------------------------------------------------------------------
 
-  // Counts bytes towards the request and answers it once it is whole.
-  After take_bytes(Connection& connection, std::size_t size) {
-    const auto state = connection.reader.feed(scratch_.data(), size);
-    if (state == FrameReader::State::incomplete) return After::open;
-    const auto request = connection.reader.template header<RequestHeader>();
-    if (state == FrameReader::State::malformed || !sound_length(request.response_bytes))
-        [[unlikely]] {
-      ++result_.bad_requests;
-      close(connection);
-      return After::closed;
+  // Counts bytes towards requests and answers each that is whole.
+  After take_bytes(Connection& connection, const char* data, std::size_t size) {
+    while (size > 0) {
+      const std::size_t taken = answers_.take(connection.turn, data, size);
+      data += taken;
+      size -= taken;
+      if (connection.turn.unanswerable()) [[unlikely]] {
+        ++result_.bad_requests;
+        close(connection);
+        return After::closed;
+      }
+      if (!connection.turn.replying()) return After::open;
+      if (send_reply(connection) == After::closed) return After::closed;
+      if (connection.turn.replying()) {
+        connection.waiting.assign(data, size);
+        return After::open;
+      }
     }
-    connection.reader.reset();
-    connection.reply_bytes = request.response_bytes;
-    connection.reply_sent = 0;
-    connection.sequence = request.sequence;
-    return send_reply(connection);
+    return After::open;
   }
 
   After send_reply(Connection& connection) {
-    encode(ReplyHeader{.response_bytes = connection.reply_bytes,
-                       .server_id = job_.server_id,
-                       .sequence = connection.sequence},
-           reply_.data());
-    while (connection.reply_sent < connection.reply_bytes) {
-      // Behind the header all is zeros, so a long reply repeats the buffer's tail.
-      const std::size_t offset = std::min(connection.reply_sent, header_bytes);
-      const std::size_t size =
-          std::min(connection.reply_bytes - connection.reply_sent, reply_.size() - offset);
+    while (connection.turn.replying()) {
+      const std::string_view rest = answers_.rest(connection.turn);
       const auto n =
-          ::send(connection.fd.get(), reply_.data() + offset, size, MSG_NOSIGNAL | MSG_DONTWAIT);
+          ::send(connection.fd.get(), rest.data(), rest.size(), MSG_NOSIGNAL | MSG_DONTWAIT);
       if (n >= 0) [[likely]] {
-        connection.reply_sent += static_cast<std::size_t>(n);
+        connection.turn.sent(static_cast<std::size_t>(n));
       } else if (errno == EAGAIN) {
         return After::open;
       } else if (errno != EINTR) {
@@ -238,9 +244,10 @@ class ServerLoop {
         return After::closed;
       }
     }
-    connection.reply_bytes = 0;
-    ++result_.requests;
-    return After::open;
+    ++(connection.turn.refused() ? result_.bad_requests : result_.requests);
+    if (!connection.turn.ends()) return After::open;
+    close(connection);
+    return After::closed;
   }
 
   // ---- without epoll ---------------------------------------------------------------------------
@@ -249,7 +256,7 @@ class ServerLoop {
   // recv(2). Returns when it closes, when a look is due, or when a reply does not fit.
   void serve_alone() {
     Connection* const connection = only_open();
-    if (connection == nullptr || connection->reply_bytes != 0) return;
+    if (connection == nullptr || connection->turn.replying()) return;
     unpoll(*connection);
     auto next_look = base::coarse_now() + server_look;
     int flags = recv_flags;
@@ -257,8 +264,11 @@ class ServerLoop {
     for (;;) {
       const auto n = ::recv(connection->fd.get(), scratch_.data(), scratch_.size(), flags);
       if (n > 0) [[likely]] {
-        if (take_bytes(*connection, static_cast<std::size_t>(n)) == After::closed) return;
-        if (connection->reply_bytes != 0) return poll(*connection);
+        if (take_bytes(*connection, scratch_.data(), static_cast<std::size_t>(n)) ==
+            After::closed) {
+          return;
+        }
+        if (connection->turn.replying()) return poll(*connection);
         idle_waits = 0;
         if constexpr (wait == WaitStrategy::hybrid) {
           last_event_ = base::monotonic_now();
@@ -322,7 +332,7 @@ class ServerLoop {
   void await_end(Connection& connection) {
     const auto n = ::recv(connection.fd.get(), scratch_.data(), scratch_.size(), 0);
     if (n > 0) {
-      take_bytes(connection, static_cast<std::size_t>(n));
+      take_bytes(connection, scratch_.data(), static_cast<std::size_t>(n));
     } else if (n == 0 || (errno != EAGAIN && errno != EINTR)) {
       close(connection);
     }
@@ -339,9 +349,11 @@ class ServerLoop {
         return false;
       }
       const auto before = result_.requests;
-      if (take_bytes(connection, static_cast<std::size_t>(n)) == After::closed) return false;
+      if (take_bytes(connection, scratch_.data(), static_cast<std::size_t>(n)) == After::closed) {
+        return false;
+      }
       if (result_.requests != before) return true;
-      if (connection.reply_bytes != 0) return false;
+      if (connection.turn.replying()) return false;
     }
   }
 
@@ -360,7 +372,7 @@ class ServerLoop {
   std::vector<std::unique_ptr<Connection>> connections_;
   std::vector<std::size_t> free_;
   std::vector<char> scratch_;
-  std::vector<char> reply_;
+  Answers answers_;
   std::size_t open_ = 0;
   std::size_t listener_ = 0;  // that took the latest connection
   int alone_ = 0;             // requests answered in a row while one connection was open
@@ -400,7 +412,9 @@ base::Result<ServerResult> run_server(
   if (on_listening) on_listening(bound);
   if (datagrams) return run_datagram_server(job, std::move(listeners), stop_fd);
   return for_wait(job.wait, [&](auto how) {
-    return ServerLoop<how.value>(job, std::move(listeners), stop_fd).run();
+    return job.kind == WorkloadKind::http
+               ? ServerLoop<how.value, HttpAnswers>(job, std::move(listeners), stop_fd).run()
+               : ServerLoop<how.value, FrameAnswers>(job, std::move(listeners), stop_fd).run();
   });
 }
 

@@ -10,33 +10,11 @@ namespace {
 using std::chrono::milliseconds;
 using ::testing::HasSubstr;
 
-// A connection a test writes to by hand; its reads end after a second.
-base::UniqueFd dial(const base::Endpoint& server) {
-  auto fd = connect_within(server, std::chrono::seconds(1), -1);
-  EXPECT_TRUE(fd);
-  if (!fd) return {};
-  bound_waits(fd->get(), std::chrono::seconds(1));
-  return std::move(*fd);
-}
-
 std::string request(std::uint64_t sequence, std::uint32_t bytes = 64) {
   std::string text(bytes, '\0');
   encode(RequestHeader{.request_bytes = bytes, .response_bytes = 32, .sequence = sequence},
          text.data());
   return text;
-}
-
-// What comes back until `size` bytes are there or the connection ends.
-std::string receive(int fd, std::size_t size) {
-  std::string text(size, '\0');
-  const auto n = ::recv(fd, text.data(), size, MSG_WAITALL);
-  text.resize(n > 0 ? static_cast<std::size_t>(n) : 0);
-  return text;
-}
-
-bool ended(int fd) {
-  char byte = 0;
-  return ::recv(fd, &byte, 1, 0) == 0;
 }
 
 class EveryServer : public ::testing::TestWithParam<std::tuple<WorkloadKind, WaitStrategy>> {

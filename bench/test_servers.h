@@ -6,6 +6,7 @@
 #include <functional>
 #include <future>
 #include <mutex>
+#include <optional>
 #include <set>
 #include <string>
 #include <thread>
@@ -19,6 +20,7 @@
 
 #include "base/fd.h"
 #include "bench/frame.h"
+#include "bench/http_parser.h"
 #include "bench/sockets.h"
 #include "bench/traffic.h"
 
@@ -79,7 +81,10 @@ class ScriptedServer {
   // Called with the connection and the request; false closes the connection.
   using Answer = std::function<bool(int fd, const RequestHeader& request)>;
 
-  explicit ScriptedServer(Answer answer) : answer_(std::move(answer)) {
+  // `kind`: http, or any of those that speak in frames. Of an HTTP request the answer is given the
+  // length of the reply it asks for and its number.
+  explicit ScriptedServer(Answer answer, WorkloadKind kind = WorkloadKind::tcp_rr)
+      : answer_(std::move(answer)), kind_(kind) {
     listener_ = std::move(*listen_tcp(any_port("127.0.0.1")));
     endpoint_ = *local_endpoint(listener_.get());
     acceptor_ = std::thread([this] { accept_all(); });
@@ -104,7 +109,14 @@ class ScriptedServer {
   }
 
   // The right answer, altered by the caller or not.
-  static std::string reply_to(const RequestHeader& request, std::uint32_t server_id = 1) {
+  static std::string reply_to(const RequestHeader& request, std::uint32_t server_id = 1,
+                              WorkloadKind kind = WorkloadKind::tcp_rr) {
+    if (kind == WorkloadKind::http) {
+      return fmt::format("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n{}: {}\r\n{}: {:08x}\r\n\r\n{}",
+                         request.response_bytes, http_server_id_field, server_id,
+                         http_sequence_field, request.sequence,
+                         std::string(request.response_bytes, 'y'));
+    }
     std::string reply(request.response_bytes, '\0');
     encode(ReplyHeader{.response_bytes = request.response_bytes,
                        .server_id = server_id,
@@ -143,19 +155,34 @@ class ScriptedServer {
       const auto n = ::recv(fd, buffer, sizeof(buffer), 0);
       if (n <= 0) break;
       received.append(buffer, static_cast<std::size_t>(n));
-      RequestHeader request;
-      if (received.size() < sizeof(request)) continue;
-      std::memcpy(&request, received.data(), sizeof(request));
-      if (received.size() < request.request_bytes) continue;
+      const auto request = whole_request(received);
+      if (!request) continue;
       received.clear();
-      going_on = answer_(fd, request);
+      going_on = answer_(fd, *request);
     }
     const std::lock_guard lock(mutex_);
     open_.erase(fd);
     ::close(fd);
   }
 
+  [[nodiscard]] std::optional<RequestHeader> whole_request(const std::string& received) const {
+    RequestHeader request;
+    if (kind_ == WorkloadKind::http) {
+      HttpRequestReader reader;
+      reader.feed(received.data(), received.size());
+      if (reader.state() != HttpRequestReader::State::complete) return std::nullopt;
+      request.response_bytes = static_cast<std::uint32_t>(reader.head().asked_bytes.value_or(0));
+      request.sequence = reader.head().sequence.value_or(0);
+      return request;
+    }
+    if (received.size() < sizeof(request)) return std::nullopt;
+    std::memcpy(&request, received.data(), sizeof(request));
+    if (received.size() < request.request_bytes) return std::nullopt;
+    return request;
+  }
+
   Answer answer_;
+  WorkloadKind kind_;
   base::UniqueFd listener_;
   base::Endpoint endpoint_;
   std::mutex mutex_;
@@ -164,6 +191,28 @@ class ScriptedServer {
   std::vector<std::thread> threads_;
   std::thread acceptor_;
 };
+
+// A connection a test writes to by hand; its reads end after a second.
+inline base::UniqueFd dial(const base::Endpoint& server) {
+  auto fd = connect_within(server, std::chrono::seconds(1), -1);
+  EXPECT_TRUE(fd);
+  if (!fd) return {};
+  bound_waits(fd->get(), std::chrono::seconds(1));
+  return std::move(*fd);
+}
+
+// What comes back until `size` bytes are there or the connection ends.
+inline std::string receive(int fd, std::size_t size) {
+  std::string text(size, '\0');
+  const auto n = ::recv(fd, text.data(), size, MSG_WAITALL);
+  text.resize(n > 0 ? static_cast<std::size_t>(n) : 0);
+  return text;
+}
+
+inline bool ended(int fd) {
+  char byte = 0;
+  return ::recv(fd, &byte, 1, 0) == 0;
+}
 
 // A job the tests vary: short, without a warm-up, so that both ends count the same requests.
 inline ClientJob short_job(const base::Endpoint& server) {

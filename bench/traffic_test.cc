@@ -24,14 +24,27 @@ std::uint64_t answered(const ClientResult& result) {
                          [](std::uint64_t sum, const auto& entry) { return sum + entry.second; });
 }
 
-class EveryCombination : public ::testing::TestWithParam<
-                             std::tuple<WorkloadKind, bool, WaitStrategy, WaitStrategy, int>> {};
+// A kind of workload, where it has a choice with its connections kept or not.
+struct Sort {
+  WorkloadKind kind;
+  std::optional<bool> keep_alive = {};
+};
+
+std::string name_of(const Sort& sort) {
+  return fmt::format("{}{}", base::enum_name(sort.kind),
+                     sort.keep_alive == std::optional(false) ? "_close" : "");
+}
+
+class EveryCombination
+    : public ::testing::TestWithParam<std::tuple<Sort, bool, WaitStrategy, WaitStrategy, int>> {};
 
 TEST_P(EveryCombination, ClientAndServerCountTheSame) {
-  const auto [kind, open_loop, client_wait, server_wait, connections] = GetParam();
+  const auto [sort, open_loop, client_wait, server_wait, connections] = GetParam();
+  const auto kind = sort.kind;
   RunningServer server({.kind = kind, .wait = server_wait, .listen = {}, .server_id = 42});
   auto job = short_job(server.endpoint());
   job.workload.kind = kind;
+  job.workload.keep_alive = sort.keep_alive;
   job.workload.wait = client_wait;
   job.workload.connections = connections;
   if (open_loop) job.workload.rate = base::RequestRate{2'000};
@@ -62,30 +75,42 @@ TEST_P(EveryCombination, ClientAndServerCountTheSame) {
     EXPECT_LE(of_requests, result->requests + static_cast<std::uint64_t>(connections));
     EXPECT_EQ(result->lateness.count(), 0U);
   }
-  const auto opened =
-      keeps_connections(kind) ? static_cast<std::uint64_t>(connections) : of_requests;
-  if (keeps_connections(kind)) {
+  const bool kept = keeps_connections(job.workload);
+  const auto opened = kept ? static_cast<std::uint64_t>(connections) : of_requests;
+  if (kept) {
     EXPECT_EQ(result->connect.count(), opened);
   }
   EXPECT_EQ(result->connections_opened, opened);
   EXPECT_EQ(result->local_ports.size(), std::min<std::uint64_t>(opened, 16));
 }
 
+std::string combination_name(const ::testing::TestParamInfo<EveryCombination::ParamType>& info) {
+  return fmt::format("{}_{}_{}_{}_{}", name_of(std::get<0>(info.param)),
+                     std::get<1>(info.param) ? "open" : "closed",
+                     base::enum_name(std::get<2>(info.param)),
+                     base::enum_name(std::get<3>(info.param)), std::get<4>(info.param));
+}
+
 INSTANTIATE_TEST_SUITE_P(
     Traffic, EveryCombination,
     ::testing::Combine(
-        ::testing::Values(WorkloadKind::tcp_rr, WorkloadKind::tcp_crr, WorkloadKind::udp_rr),
+        ::testing::Values(Sort{WorkloadKind::tcp_rr}, Sort{WorkloadKind::tcp_crr},
+                          Sort{WorkloadKind::udp_rr}),
         ::testing::Bool(),
         ::testing::Values(WaitStrategy::block, WaitStrategy::hybrid, WaitStrategy::spin),
         ::testing::Values(WaitStrategy::block, WaitStrategy::hybrid, WaitStrategy::spin),
         ::testing::Values(1, 4)),
-    [](const auto& parameters) {
-      return fmt::format("{}_{}_{}_{}_{}", base::enum_name(std::get<0>(parameters.param)),
-                         std::get<1>(parameters.param) ? "open" : "closed",
-                         base::enum_name(std::get<2>(parameters.param)),
-                         base::enum_name(std::get<3>(parameters.param)),
-                         std::get<4>(parameters.param));
-    });
+    combination_name);
+
+// Its server's strategies have their tests in http_test.cc.
+INSTANTIATE_TEST_SUITE_P(
+    Http, EveryCombination,
+    ::testing::Combine(::testing::Values(Sort{WorkloadKind::http}, Sort{WorkloadKind::http, false}),
+                       ::testing::Bool(),
+                       ::testing::Values(WaitStrategy::block, WaitStrategy::hybrid,
+                                         WaitStrategy::spin),
+                       ::testing::Values(WaitStrategy::block), ::testing::Values(1, 4)),
+    combination_name);
 
 class EverySize : public ::testing::TestWithParam<std::tuple<WorkloadKind, WaitStrategy, int>> {};
 
@@ -113,7 +138,7 @@ TEST_P(EverySize, MessagesOfOneHeaderAndOfManySegmentsBothWork) {
 INSTANTIATE_TEST_SUITE_P(
     Traffic, EverySize,
     ::testing::Combine(::testing::Values(WorkloadKind::tcp_rr, WorkloadKind::tcp_crr,
-                                         WorkloadKind::udp_rr),
+                                         WorkloadKind::udp_rr, WorkloadKind::http),
                        ::testing::Values(WaitStrategy::block, WaitStrategy::spin),
                        ::testing::Values(1, 3)));
 
@@ -174,7 +199,8 @@ TEST(Traffic, TheWarmUpIsNotCounted) {
 }
 
 TEST(Traffic, AClosedLoopOfOneLosesLittleTimeBetweenRequests) {
-  for (const auto kind : {WorkloadKind::tcp_rr, WorkloadKind::tcp_crr, WorkloadKind::udp_rr}) {
+  for (const auto kind :
+       {WorkloadKind::tcp_rr, WorkloadKind::tcp_crr, WorkloadKind::udp_rr, WorkloadKind::http}) {
     RunningServer server({.kind = kind, .listen = {}});
     auto job = short_job(server.endpoint());
     job.workload.kind = kind;
@@ -189,14 +215,19 @@ TEST(Traffic, AClosedLoopOfOneLosesLittleTimeBetweenRequests) {
 }
 
 TEST(Traffic, ConnectTimeIsPartOfAShortConnectionsLatency) {
-  RunningServer server({.kind = WorkloadKind::tcp_crr, .listen = {}});
-  auto job = short_job(server.endpoint());
-  job.workload.kind = WorkloadKind::tcp_crr;
-  const auto result = run_client(job, -1);
-  ASSERT_TRUE(result) << result.error().message;
-  EXPECT_EQ(result->connect.count(), result->requests);
-  EXPECT_LT(result->connect.min(), result->latency.min());
-  EXPECT_LT(result->connect.mean(), result->latency.mean());
+  for (const auto& sort : {Sort{WorkloadKind::tcp_crr}, Sort{WorkloadKind::http, false}}) {
+    RunningServer server({.kind = sort.kind, .listen = {}});
+    auto job = short_job(server.endpoint());
+    job.workload.kind = sort.kind;
+    job.workload.keep_alive = sort.keep_alive;
+    const auto result = run_client(job, -1);
+    ASSERT_TRUE(result) << result.error().message;
+    // The last connection's request may be answered after the window.
+    EXPECT_GE(result->connect.count(), result->requests);
+    EXPECT_LE(result->connect.count(), result->requests + 1);
+    EXPECT_LT(result->connect.min(), result->latency.min());
+    EXPECT_LT(result->connect.mean(), result->latency.mean());
+  }
 }
 
 TEST(Traffic, CpuTimeStaysWithinTheWindow) {
@@ -273,11 +304,11 @@ TEST_P(EveryLoop, ConnectionsSpreadOverTheServersOfTheJob) {
   EXPECT_EQ(answered_by, (std::set<std::string>{"1", "2"}));
 }
 
-INSTANTIATE_TEST_SUITE_P(, EveryLoop,
-                         ::testing::Combine(::testing::Values(WorkloadKind::tcp_rr,
-                                                              WorkloadKind::tcp_crr,
-                                                              WorkloadKind::udp_rr),
-                                            ::testing::Values(1, 4)));
+INSTANTIATE_TEST_SUITE_P(
+    , EveryLoop,
+    ::testing::Combine(::testing::Values(WorkloadKind::tcp_rr, WorkloadKind::tcp_crr,
+                                         WorkloadKind::udp_rr, WorkloadKind::http),
+                       ::testing::Values(1, 4)));
 
 TEST(OpenLoop, AStallIsSeenByEveryRequestThatWasDueMeanwhile) {
   std::atomic<int> requests = 0;
@@ -336,6 +367,9 @@ TEST(RunClient, RefusesJobsThatMakeNoSense) {
   job.workload.response = base::Bytes{65'508};
   EXPECT_THAT(run_client(job, -1).error().message,
               HasSubstr("response: expected 16 to 65507 bytes, got 65508"));
+  job = short_job(any_port("127.0.0.1"));
+  job.workload.keep_alive = false;
+  EXPECT_THAT(run_client(job, -1).error().message, HasSubstr("keep_alive: only http has it"));
   job = short_job(any_port("127.0.0.1"));
   job.workload.connections = 0;
   EXPECT_EQ(run_client(job, -1).error().kind, base::ErrorKind::input);

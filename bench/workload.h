@@ -19,6 +19,7 @@ enum class WorkloadKind {
   tcp_rr,   // one request and its reply at a time over a kept connection
   tcp_crr,  // connect, one request and its reply, close
   udp_rr,   // one datagram and its reply at a time, from a kept local port
+  http,     // HTTP/1.1: one request and its reply at a time, over kept connections or one for each
 };
 
 // How a thread waits for its next event.
@@ -35,10 +36,11 @@ struct WorkloadSpec {
   base::Duration warm_up = std::chrono::milliseconds(50);
   std::optional<base::RequestRate> rate = {};  // set: open loop; absent: closed loop
   int connections = 1;
-  std::optional<WaitStrategy> wait = {};  // default: hybrid for open loop, block for closed
+  std::optional<WaitStrategy> wait = {};     // default: hybrid for open loop, block for closed
   std::optional<base::Bytes> request = {};   // default: request_size()
   std::optional<base::Bytes> response = {};  // default: response_size()
   base::Duration timeout = std::chrono::seconds(2);  // of one connect, and of one reply
+  std::optional<bool> keep_alive = {};               // http only; absent: true
 };
 
 template <typename Visit, base::SelfOf<WorkloadSpec> Self>
@@ -58,10 +60,13 @@ void describe(Visit& visit, Self& self) {
                 "closed one."});
   visit("request", self.request,
         {.doc = "Bytes of a request, at least 16, 64 by default; for UDP at most 65507, one "
-                "datagram."});
+                "datagram. Of http: of the request's body, 0 by default, a GET; more is a POST."});
   visit("response", self.response,
-        {.doc = "Bytes of a reply, within the same bounds, 64 by default."});
+        {.doc = "Bytes of a reply, within the same bounds, 64 by default. Of http: of its body."});
   visit("timeout", self.timeout, {.doc = "The longest wait for one connect or one reply."});
+  visit("keep_alive", self.keep_alive,
+        {.doc = "http: whether a connection carries one request after another, the default, or "
+                "one, and latency begins with its connect."});
 }
 
 // The port a backend listens on for a workload (targetPort) and the port a Service offers it on.
@@ -77,10 +82,11 @@ void describe(Visit& visit, Self& self) {
 // tried so often, each time for a whole timeout.
 inline constexpr int first_exchange_attempts = 3;
 // Whether its connections outlive a request.
-[[nodiscard]] constexpr bool keeps_connections(WorkloadKind kind) {
-  return kind != WorkloadKind::tcp_crr;
+[[nodiscard]] constexpr bool keeps_connections(const WorkloadSpec& spec) {
+  if (spec.kind == WorkloadKind::http) return spec.keep_alive.value_or(true);
+  return spec.kind != WorkloadKind::tcp_crr;
 }
-// The least and the most bytes a request or a reply of it may have.
+// The least and the most bytes a request or a reply of it may have; of http, their bodies.
 struct MessageBounds {
   std::uint64_t least = header_bytes;
   std::uint64_t most = max_message_bytes;
@@ -88,11 +94,13 @@ struct MessageBounds {
 [[nodiscard]] constexpr MessageBounds message_bounds(WorkloadKind kind) {
   MessageBounds bounds;
   if (protocol_of(kind) == base::Protocol::UDP) bounds.most = max_datagram_bytes;
+  if (kind == WorkloadKind::http) bounds.least = 0;
   return bounds;
 }
 // How long this workload's messages are: as its kind has them where it does not say.
 inline constexpr base::Bytes default_message{64};
 [[nodiscard]] constexpr base::Bytes request_size(const WorkloadSpec& spec) {
+  if (spec.kind == WorkloadKind::http) return spec.request.value_or(base::Bytes{0});
   return spec.request.value_or(default_message);
 }
 [[nodiscard]] constexpr base::Bytes response_size(const WorkloadSpec& spec) {
@@ -145,7 +153,7 @@ struct TrafficErrors {
   std::uint64_t timed_out = 0;            // no answer within the timeout: dropped
   std::uint64_t unreachable = 0;          // ICMP or no route
   std::uint64_t closed_early = 0;         // FIN where a reply was due
-  std::uint64_t bad_reply = 0;            // bytes that are not the reply to this request
+  std::uint64_t bad_reply = 0;            // bytes that are not the reply; http: status not 2xx
   std::uint64_t address_unavailable = 0;  // EADDRNOTAVAIL: out of local ports
   std::uint64_t other = 0;
   [[nodiscard]] std::uint64_t total() const {
@@ -162,7 +170,8 @@ void describe(Visit& visit, Self& self) {
   visit("timed_out", self.timed_out, {.doc = "No answer within the timeout."});
   visit("unreachable", self.unreachable, {.doc = "No route, or ICMP said so."});
   visit("closed_early", self.closed_early, {.doc = "Closed where a reply was due."});
-  visit("bad_reply", self.bad_reply, {.doc = "Bytes that are not the reply to this request."});
+  visit("bad_reply", self.bad_reply,
+        {.doc = "Bytes that are not the reply to this request; of http, any status but 2xx."});
   visit("address_unavailable", self.address_unavailable, {.doc = "Out of local ports."});
   visit("other", self.other, {.doc = "Anything else."});
 }
@@ -178,8 +187,9 @@ struct ClientResult {
   std::int64_t end_ns = 0;
   std::uint64_t requests = 0;  // completed in the window
   std::uint64_t connections_opened = 0;
-  base::Histogram latency;   // open loop: from the intended send time; tcp_crr: connect to reply
-  base::Histogram connect;   // tcp_crr (and tcp_rr's set-up): connect(2) to established; udp_rr:
+  base::Histogram latency;   // open loop: from the intended send time; without kept connections:
+                             // connect to reply
+  base::Histogram connect;   // connect(2) to established, of kept connections their set-up; udp_rr:
                              // the first datagram of a flow to its reply
   base::Histogram lateness;  // open loop: actual send - intended
   double rate_per_second = 0;
@@ -193,8 +203,9 @@ struct ClientResult {
   std::uint64_t involuntary_context_switches = 0;
   std::uint64_t tcp_retransmits = 0;  // TCP_INFO, over every connection used
   TrafficErrors errors;
-  std::map<std::string, std::uint64_t> answered_by;  // server_id -> requests
-  std::vector<int> local_ports;                      // of the first connections, at most 16
+  // server_id -> requests; those of HTTP servers that are not ours under "unnamed".
+  std::map<std::string, std::uint64_t> answered_by;
+  std::vector<int> local_ports;  // of the first connections, at most 16
 };
 
 template <typename Visit, base::SelfOf<ClientResult> Self>
@@ -261,7 +272,8 @@ struct base::EnumNames<bench::WorkloadKind> {
   static constexpr std::array names{
       std::pair{bench::WorkloadKind::tcp_rr, std::string_view("tcp_rr")},
       std::pair{bench::WorkloadKind::tcp_crr, std::string_view("tcp_crr")},
-      std::pair{bench::WorkloadKind::udp_rr, std::string_view("udp_rr")}};
+      std::pair{bench::WorkloadKind::udp_rr, std::string_view("udp_rr")},
+      std::pair{bench::WorkloadKind::http, std::string_view("http")}};
 };
 
 template <>
