@@ -120,7 +120,7 @@ std::optional<double> server_cpu_per_request(const Sample& sample) {
   return static_cast<double>(cpu) / static_cast<double>(answered);
 }
 
-void summarise(Sample& sample) {
+void summarise(Sample& sample, const bench::WorkloadSpec& workload) {
   const auto& client = sample.client;
   const auto keep = [&](Metric metric, std::optional<double> value) {
     if (value && *value > 0) sample.values[metric] = *value;
@@ -128,7 +128,7 @@ void summarise(Sample& sample) {
   keep(Metric::latency_p50, percentile(client.latency, 0.5));
   keep(Metric::latency_p90, percentile(client.latency, 0.9));
   keep(Metric::latency_p99, percentile(client.latency, 0.99));
-  if (client.kind == bench::WorkloadKind::tcp_crr) {
+  if (!bench::keeps_connections(workload)) {
     keep(Metric::connect_p50, percentile(client.connect, 0.5));
   }
   keep(Metric::rate, client.rate_per_second);
@@ -139,10 +139,10 @@ void summarise(Sample& sample) {
   if (client_cpu && server_cpu) keep(Metric::cpu_per_request, *client_cpu + *server_cpu);
 }
 
-std::vector<Metric> metrics_of(bench::WorkloadKind kind) {
+std::vector<Metric> metrics_of(const bench::WorkloadSpec& workload) {
   std::vector<Metric> metrics{Metric::latency_p50, Metric::latency_p90, Metric::latency_p99,
                               Metric::rate, Metric::cpu_per_request};
-  if (kind == bench::WorkloadKind::tcp_crr) metrics.push_back(Metric::connect_p50);
+  if (!bench::keeps_connections(workload)) metrics.push_back(Metric::connect_p50);
   return metrics;
 }
 

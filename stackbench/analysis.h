@@ -39,11 +39,11 @@ struct Sample {
 [[nodiscard]] std::optional<double> client_cpu_per_request(const Sample& sample);
 [[nodiscard]] std::optional<double> server_cpu_per_request(const Sample& sample);
 
-// Fills in sample.values from what client and servers said.
-void summarise(Sample& sample);
+// Fills in sample.values from what client and servers said; `workload` is what they were asked for.
+void summarise(Sample& sample, const bench::WorkloadSpec& workload);
 
-// The metrics a workload kind has, in the order they are reported.
-[[nodiscard]] std::vector<Metric> metrics_of(bench::WorkloadKind kind);
+// The metrics a workload has, in the order they are reported.
+[[nodiscard]] std::vector<Metric> metrics_of(const bench::WorkloadSpec& workload);
 
 // True where a smaller value is better.
 [[nodiscard]] bool lower_is_better(Metric metric);

@@ -1,5 +1,6 @@
 #include "stackbench/analysis.h"
 
+#include <algorithm>
 #include <cmath>
 
 #include <gmock/gmock.h>
@@ -27,7 +28,7 @@ Sample sample_of(std::size_t arm, int block, std::uint64_t p50_ns) {
   for (int i = 0; i < 100; ++i) sample.client.latency.record(p50_ns);
   sample.client.requests = 100;
   sample.client.rate_per_second = 1e9 / static_cast<double>(p50_ns);
-  summarise(sample);
+  summarise(sample, {});
   return sample;
 }
 
@@ -183,6 +184,22 @@ TEST(JudgeExpectations, TheSentenceNamesEstimateIntervalAndBlocks) {
   EXPECT_TRUE(judged->front().sentence.ends_with(" over 12 blocks")) << judged->front().sentence;
 }
 
+TEST(ConnectTime, IsAMetricWhereEveryRequestHasAConnectionOfItsOwn) {
+  using bench::WorkloadKind;
+  Sample sample;
+  for (int i = 0; i < 100; ++i) sample.client.connect.record(5'000);
+  for (const auto& [workload, has] :
+       {std::pair{bench::WorkloadSpec{.kind = WorkloadKind::tcp_rr}, false},
+        std::pair{bench::WorkloadSpec{.kind = WorkloadKind::tcp_crr}, true},
+        std::pair{bench::WorkloadSpec{.kind = WorkloadKind::http}, false},
+        std::pair{bench::WorkloadSpec{.kind = WorkloadKind::http, .keep_alive = false}, true}}) {
+    sample.values.clear();
+    summarise(sample, workload);
+    EXPECT_EQ(sample.values.contains(Metric::connect_p50), has);
+    EXPECT_EQ(std::ranges::count(metrics_of(workload), Metric::connect_p50), has ? 1 : 0);
+  }
+}
+
 TEST(CpuPerRequest, AddsClientAndServersEachPerItsOwnRequests) {
   Sample sample;
   sample.client.requests = 100;
@@ -193,12 +210,12 @@ TEST(CpuPerRequest, AddsClientAndServersEachPerItsOwnRequests) {
                      .bad_requests = 0,
                      .cpu_user_ns = 150'000,
                      .cpu_system_ns = 150'000}};
-  summarise(sample);
+  summarise(sample, {});
   EXPECT_DOUBLE_EQ(sample.values.at(Metric::cpu_per_request), 3000 + 2000);
 
   Sample without_servers;
   without_servers.client = sample.client;
-  summarise(without_servers);
+  summarise(without_servers, {});
   EXPECT_FALSE(without_servers.values.contains(Metric::cpu_per_request));
 }
 

@@ -30,8 +30,8 @@ std::string path_of(const Plan& plan, const PlannedArm& arm) {
   return path;
 }
 
-Metric metric_of(bench::WorkloadKind kind) {
-  return bench::keeps_connections(kind) ? Metric::latency_p50 : Metric::connect_p50;
+Metric metric_of(const bench::WorkloadSpec& workload) {
+  return bench::keeps_connections(workload) ? Metric::latency_p50 : Metric::connect_p50;
 }
 
 std::string microseconds(double nanoseconds) {
@@ -93,7 +93,7 @@ std::vector<GrowthSeries> growth_series(const Plan& plan) {
       if (paths[path].size() < least_points) continue;
       GrowthSeries series{.path = path,
                           .workload = workload,
-                          .metric = metric_of(plan.workloads[workload].spec.kind),
+                          .metric = metric_of(plan.workloads[workload].spec),
                           .arms = {},
                           .services = {}};
       for (const auto& [services, arm] : paths[path]) {

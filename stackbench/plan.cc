@@ -136,7 +136,7 @@ base::Result<Plan> make_plan(const Scenario& scenario, const std::vector<int>& c
 }
 
 bench::WaitStrategy server_wait(const bench::WorkloadSpec& workload) {
-  const bool one_kept = bench::keeps_connections(workload.kind) && workload.connections == 1;
+  const bool one_kept = bench::keeps_connections(workload) && workload.connections == 1;
   return workload.wait == bench::WaitStrategy::spin && one_kept ? bench::WaitStrategy::spin
                                                                 : bench::WaitStrategy::block;
 }
@@ -167,7 +167,7 @@ base::Duration block_duration(const Plan& plan, const Overheads& overheads) {
 std::int64_t check_exchanges(const Plan& plan) {
   const auto observed = observed_by(plan.scenario);
   const auto opening = std::ranges::count_if(plan.workloads, [](const PlannedWorkload& workload) {
-    return !bench::keeps_connections(workload.spec.kind);
+    return !bench::keeps_connections(workload.spec);
   });
   const auto workloads = static_cast<std::int64_t>(plan.workloads.size());
   return static_cast<std::int64_t>(plan.arms.size()) *

@@ -93,6 +93,10 @@ TEST(ServerWait, SpinsOnlyWhereOneServerCanBeBusyAtATime) {
   workload.connections = 1;
   workload.kind = bench::WorkloadKind::tcp_crr;
   EXPECT_EQ(server_wait(workload), bench::WaitStrategy::block);
+  workload.kind = bench::WorkloadKind::http;
+  EXPECT_EQ(server_wait(workload), bench::WaitStrategy::spin);
+  workload.keep_alive = false;
+  EXPECT_EQ(server_wait(workload), bench::WaitStrategy::block);
   workload.kind = bench::WorkloadKind::tcp_rr;
   workload.wait = bench::WaitStrategy::hybrid;
   EXPECT_EQ(server_wait(workload), bench::WaitStrategy::block);

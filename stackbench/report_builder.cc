@@ -25,12 +25,13 @@ reports::Stamp stamp_now() {
 // "closed loop, 1 connection, client spin, servers block, 300ms"
 std::string summary_of(const bench::WorkloadSpec& spec) {
   using Time = base::StringScalar<base::Duration>;
-  return fmt::format("{}, {} connection{}, client {}, servers {}, {}",
+  return fmt::format("{}, {} connection{}{}, client {}, servers {}, {}",
                      spec.rate
                          ? fmt::format("open loop at {}",
                                        base::StringScalar<base::RequestRate>::format(*spec.rate))
                          : std::string("closed loop"),
                      spec.connections, spec.connections == 1 ? "" : "s",
+                     spec.keep_alive == std::optional(false) ? " for one request each" : "",
                      spec.wait ? base::enum_name(*spec.wait) : std::string_view("default wait"),
                      base::enum_name(server_wait(spec)), Time::format(spec.duration));
 }
@@ -273,7 +274,7 @@ base::Result<> ReportBuilder::add_block(const Block& block, std::span<const Samp
     merged.arm = arm;
     merged.workload = workload;
     merged.latency.merge(client.latency);
-    if (client.kind == bench::WorkloadKind::tcp_crr) {
+    if (!bench::keeps_connections(plan_->workloads[sample.workload].spec)) {
       if (!merged.connect) merged.connect.emplace();
       merged.connect->merge(client.connect);
     }
@@ -286,7 +287,7 @@ void ReportBuilder::add_estimates(const Measurements& measured) {
   const auto kept = measured.kept_blocks();
   for (std::size_t workload = 0; workload < plan_->workloads.size(); ++workload) {
     for (std::size_t arm = 0; arm < plan_->arms.size(); ++arm) {
-      for (const auto metric : metrics_of(plan_->workloads[workload].spec.kind)) {
+      for (const auto metric : metrics_of(plan_->workloads[workload].spec)) {
         const auto series = block_logs(measured.samples, kept, arm, workload, metric);
         const auto effect = base::stats::hodges_lehmann(series.logs, level);
         if (!effect) continue;  // no block has this metric

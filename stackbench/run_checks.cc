@@ -107,7 +107,7 @@ base::Result<> check_connections(const Plan& plan, Session& session, ReportBuild
                                  std::size_t index, std::size_t workload) {
   const auto& arm = plan.arms[index];
   const auto promised = promised_spread(plan, arm);
-  if (!promised || bench::keeps_connections(plan.workloads[workload].spec.kind)) return {};
+  if (!promised || bench::keeps_connections(plan.workloads[workload].spec)) return {};
   ASSIGN_OR_RETURN(const auto sample, session.observe_connections(index, workload));
   ASSIGN_OR_RETURN(const auto identities, session.identities(arm));
   report.add_check(std::string(base::enum_name(CheckKind::distribution)), arm.name,

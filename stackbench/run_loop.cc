@@ -48,7 +48,7 @@ base::Result<std::vector<Sample>> measure_block(const Plan& plan, const Invoke& 
       run.overhead_time += took - spec.warm_up - spec.duration;
       sample->block = block.index;
       sample->position = static_cast<int>(position);
-      summarise(*sample);
+      summarise(*sample, spec);
       samples.push_back(std::move(*sample));
     }
   }

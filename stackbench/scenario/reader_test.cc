@@ -137,7 +137,7 @@ TEST(Reader, BlamesOnlyTheFaultItself) {
   EXPECT_EQ(faults_of(3, "  pods: [client, web]"),
             "s.yaml:3:9: topology.pods: expected a map, got a list");
   EXPECT_EQ(faults_of(13, "  - {kind: tcp_rx}"),
-            "s.yaml:13:12: workloads[0].kind: expected one of tcp_rr, tcp_crr, udp_rr, got "
+            "s.yaml:13:12: workloads[0].kind: expected one of tcp_rr, tcp_crr, udp_rr, http, got "
             "\"tcp_rx\"; did "
             "you mean \"tcp_rr\"?");
 }
@@ -286,6 +286,14 @@ TEST(Reader, RefusesWorkloadsThatCannotBeMeasured) {
   EXPECT_EQ(faults_of(14, "  - {kind: udp_rr, request: 65507B, response: 64KiB}"),
             "s.yaml:14:47: workloads[1].response: expected between 16B (the header every message "
             "carries) and 65507B (one datagram), got 64KiB");
+  EXPECT_EQ(faults_of(14, "  - {kind: http, response: 65MiB}"),
+            "s.yaml:14:28: workloads[1].response: expected between 0B and 64MiB, got 65MiB");
+  EXPECT_EQ(faults_of(14, "  - {kind: tcp_crr, keep_alive: true}"),
+            "s.yaml:14:33: workloads[1].keep_alive: only http can do either: tcp_crr opens a "
+            "connection for each request");
+  EXPECT_EQ(faults_of(14, "  - {kind: udp_rr, keep_alive: false}"),
+            "s.yaml:14:32: workloads[1].keep_alive: only http can do either: udp_rr keeps its "
+            "connections");
   EXPECT_EQ(faults_of(13, "  - {kind: tcp_rr, duration: 0s, warm_up: 0s, timeout: 2m}"),
             "s.yaml:13:30: workloads[0].duration: expected between 1ms and 60s, got 0s\n"
             "s.yaml:13:56: workloads[0].timeout: expected between 1ms and 60s, got 120s");
@@ -344,7 +352,8 @@ TEST(Reader, RefusesExpectationsThatCannotBeDecided) {
             "s.yaml:18:67: expect[0].at_most: expected a bound such as +5%, 250us or 1000/s, got "
             "\"5\"");
   EXPECT_EQ(faults_of(18, "  - {metric: connect.p50, workload: tcp_rr, arm: direct, at_most: 1ms}"),
-            "s.yaml:18:14: expect[0].metric: tcp_rr has no connects to time: only tcp_crr has");
+            "s.yaml:18:14: expect[0].metric: tcp_rr has no connects to time here: tcp_crr has, "
+            "and http with keep_alive: false");
 }
 
 TEST(Reader, RefusesCpuPerRequestOfAWorkloadThatSpins) {
@@ -389,6 +398,25 @@ TEST(Reader, RefusesMoreThanEightGates) {
       "      |     ^\n1 error in s.yaml");
 }
 
+TEST(Reader, HttpHasConnectsToCountAndToTimeWhenItDoesNotKeepThem) {
+  auto text = with_line(14, "  - {kind: http}");
+  text.replace(text.find("checks: [translated_at]"), 23, "checks: [distribution] ");
+  text.replace(text.find("metric: rate, workload: tcp_rr, arm: direct, at_least: 100/s"), 60,
+               "metric: connect.p50, workload: http, arm: direct, at_most: 1ms");
+  const auto kept = parse_scenario(text, "s.yaml", {});
+  ASSERT_FALSE(kept);
+  EXPECT_THAT(kept.error().message, ::testing::HasSubstr("distribution counts connections"));
+  EXPECT_THAT(kept.error().message, ::testing::HasSubstr("http has no connects to time here"));
+  const auto closed = parse_scenario(text, "s.yaml", {"workloads.1.keep_alive=false"});
+  ASSERT_TRUE(closed) << closed.error().message;
+  EXPECT_EQ(closed->workloads[1].request, base::Bytes{0});
+  EXPECT_EQ(closed->workloads[1].response, base::Bytes{64});
+  EXPECT_EQ(closed->workloads[1].keep_alive, std::optional(false));
+  const auto by_default = parse_scenario(with_line(14, "  - {kind: http}"), "s.yaml", {});
+  ASSERT_TRUE(by_default) << by_default.error().message;
+  EXPECT_EQ(by_default->workloads[1].keep_alive, std::optional(true));
+}
+
 TEST(Reader, RefusesChecksAndFaultsThatSayNothing) {
   EXPECT_EQ(faults_of(16, "checks: [translated_at, translated_at]"),
             "s.yaml:16:25: checks[1]: \"translated_at\" is already among the checks");
@@ -409,7 +437,8 @@ TEST(Reader, RefusesChecksAndFaultsThatSayNothing) {
   kept.replace(kept.find("checks: [translated_at]"), 23, "checks: [distribution] ");
   EXPECT_EQ(message_of(kept),
             "s.yaml:16:10: checks[0]: distribution counts connections, and every workload here "
-            "keeps its own; add one that opens a connection for each request, tcp_crr\n"
+            "keeps its own; add one that opens a connection for each request, tcp_crr or http with "
+            "keep_alive: false\n"
             "   16 | checks: [distribution] \n"
             "      |          ^\n1 error in s.yaml");
   auto unused = with_line(6, "  rules: {datapath: ebpf_socket}");

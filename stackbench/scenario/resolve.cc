@@ -43,8 +43,9 @@ void check_size(base::Bytes size, bench::WorkloadKind kind, const std::string& p
   const auto bounds = bench::message_bounds(kind);
   if (log.faulty(path) || (size.count >= bounds.least && size.count <= bounds.most)) return;
   refuse(log, path,
-         fmt::format("expected between {} (the header every message carries) and {}{}, got {}",
-                     Text::format({bounds.least}), Text::format({bounds.most}),
+         fmt::format("expected between {}{} and {}{}, got {}", Text::format({bounds.least}),
+                     bounds.least > 0 ? " (the header every message carries)" : "",
+                     Text::format({bounds.most}),
                      bench::protocol_of(kind) == base::Protocol::UDP ? " (one datagram)" : "",
                      Text::format(size)));
 }
@@ -154,6 +155,16 @@ void resolve_workloads(Scenario& scenario, ReadLog& log) {
     check_size(*workload.request, workload.kind, path + ".request", log);
     check_size(*workload.response, workload.kind, path + ".response", log);
     check_rate(workload, path, log);
+    if (workload.kind == bench::WorkloadKind::http) {
+      workload.keep_alive = workload.keep_alive.value_or(true);
+    } else if (workload.keep_alive && !log.faulty(path + ".keep_alive") &&
+               !log.faulty(path + ".kind")) {
+      refuse(
+          log, path + ".keep_alive",
+          fmt::format("only http can do either: {} {}", base::enum_name(workload.kind),
+                      bench::keeps_connections(workload) ? "keeps its connections"
+                                                         : "opens a connection for each request"));
+    }
     if (log.faulty_itself(path) || log.faulty(path + ".rate") || log.faulty(path + ".wait")) {
       continue;
     }
@@ -185,11 +196,11 @@ void resolve(Scenario& scenario, ReadLog& log) {
     } else if (!log.faulty(path) && scenario.checks[i] == CheckKind::distribution &&
                !log.faulty("workloads") &&
                std::ranges::all_of(scenario.workloads, [](const auto& workload) {
-                 return bench::keeps_connections(workload.kind);
+                 return bench::keeps_connections(workload);
                })) {
       refuse(log, path,
              "distribution counts connections, and every workload here keeps its own; add one that "
-             "opens a connection for each request, tcp_crr");
+             "opens a connection for each request, tcp_crr or http with keep_alive: false");
     }
   }
   resolve_expectations(scenario, log);

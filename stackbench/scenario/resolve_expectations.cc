@@ -28,27 +28,31 @@ class ExpectationResolver {
     if (log_.faulty_itself(path)) return;
     check_arms(expect, path);
     resolve_workload(expect, path);
-    if (expect.metric == Metric::connect_p50 && expect.workload &&
-        *expect.workload != bench::WorkloadKind::tcp_crr && !log_.faulty(path + ".metric") &&
-        !log_.faulty(path + ".workload")) {
-      refuse(log_, path + ".metric",
-             fmt::format("{} has no connects to time: only tcp_crr has",
-                         base::enum_name(*expect.workload)));
-    }
-    if (expect.metric == Metric::cpu_per_request && expect.workload &&
-        !log_.faulty(path + ".metric") && !log_.faulty(path + ".workload")) {
-      const auto workload =
-          std::ranges::find(scenario_.workloads, *expect.workload, &bench::WorkloadSpec::kind);
-      if (workload != scenario_.workloads.end() && workload->wait == bench::WaitStrategy::spin) {
-        refuse(
-            log_, path + ".metric",
-            "a workload that spins burns its core whatever a request costs; give it wait: block");
-      }
-    }
+    check_metric(expect, path);
     check_bounds(expect, path);
   }
 
  private:
+  // Whether its workload has the metric.
+  void check_metric(const ExpectSpec& expect, const std::string& path) {
+    if (!expect.workload || log_.faulty(path + ".metric") || log_.faulty(path + ".workload")) {
+      return;
+    }
+    const auto workload =
+        std::ranges::find(scenario_.workloads, *expect.workload, &bench::WorkloadSpec::kind);
+    if (workload == scenario_.workloads.end()) return;
+    if (expect.metric == Metric::connect_p50 && bench::keeps_connections(*workload)) {
+      refuse(log_, path + ".metric",
+             fmt::format("{} has no connects to time here: tcp_crr has, and http with keep_alive: "
+                         "false",
+                         base::enum_name(*expect.workload)));
+    }
+    if (expect.metric == Metric::cpu_per_request && workload->wait == bench::WaitStrategy::spin) {
+      refuse(log_, path + ".metric",
+             "a workload that spins burns its core whatever a request costs; give it wait: block");
+    }
+  }
+
   void check_arms(const ExpectSpec& expect, const std::string& path) {
     if (!arms_known_) return;
     const auto known = [&](const std::string& name) {
