@@ -1,6 +1,7 @@
 #include "bench/agent/protocol.h"
 
 #include <algorithm>
+#include <array>
 #include <filesystem>
 
 #include <unistd.h>
@@ -27,7 +28,8 @@ constexpr std::array error_kinds{
 
 // What a line may hold at most. Deep nesting would exhaust the stack of whoever prints the value in
 // an error, many members of one object cost the square of their number to read: the other end may
-// be compromised, and no honest line comes near.
+// be compromised, and no honest line comes near. A list of many small objects is honest: what was
+// dropped in a block is one.
 constexpr int deepest_nesting = 32;
 constexpr int most_members = 8192;
 // An error may quote the value it complains of.
@@ -35,7 +37,7 @@ constexpr std::size_t longest_error = 4096;
 
 Result<> check_shape(std::string_view line) {
   int depth = 0;
-  int members = 0;
+  std::array<int, deepest_nesting + 1> members{};  // of the object or list that is open at a depth
   bool in_string = false;
   for (std::size_t i = 0; i < line.size(); ++i) {
     const char c = line[i];
@@ -45,13 +47,14 @@ Result<> check_shape(std::string_view line) {
       continue;
     }
     if (c == '"') in_string = true;
-    if (c == '{' || c == '[') ++depth;
-    if (c == '}' || c == ']') --depth;
-    if (c == ':') ++members;
-    if (depth > deepest_nesting) {
-      return base::fail(ErrorKind::input, "nested deeper than {} levels", deepest_nesting);
+    if (c == '}' || c == ']') depth = std::max(depth - 1, 0);
+    if (c == '{' || c == '[') {
+      if (++depth > deepest_nesting) {
+        return base::fail(ErrorKind::input, "nested deeper than {} levels", deepest_nesting);
+      }
+      members[static_cast<std::size_t>(depth)] = 0;
     }
-    if (members > most_members) {
+    if (c == ':' && ++members[static_cast<std::size_t>(depth)] > most_members) {
       return base::fail(ErrorKind::input, "more than {} members", most_members);
     }
   }

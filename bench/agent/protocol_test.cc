@@ -115,6 +115,15 @@ TEST(Protocol, RefusesMoreMembersThanCanBeReadInTime) {
   EXPECT_THAT(parse_command(many + "}").error().error.message, HasSubstr("members"));
 }
 
+TEST(Protocol, TakesAListOfMoreObjectsThanOneMayHaveMembers) {
+  std::string list = R"({"type":"result","id":1,"monotonic_ns":1,"result":[)";
+  for (int i = 0; i < 10'000; ++i)
+    list += fmt::format(R"({}{{"time_ns":{}}})", i == 0 ? "" : ",", i);
+  const auto message = parse_message(list + "]}");
+  ASSERT_TRUE(message) << message.error().message;
+  EXPECT_EQ(message->result->size(), 10'000U);
+}
+
 TEST(Protocol, QuotesALongValueInPart) {
   const auto command = parse_command(R"({"type":")" + std::string(500'000, 'x') + R"(","id":1})");
   ASSERT_FALSE(command);
