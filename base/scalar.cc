@@ -43,6 +43,8 @@ std::string shortest(double value) {
 
 constexpr std::array duration_units{Unit{"ns", 1},  Unit{"us", 1e3}, Unit{"ms", 1e6},
                                     Unit{"s", 1e9}, Unit{"m", 60e9}, Unit{"h", 3600e9}};
+constexpr std::array data_rate_units{Unit{"B/s", 1}, Unit{"kB/s", 1e3}, Unit{"MB/s", 1e6},
+                                     Unit{"GB/s", 1e9}};
 constexpr std::array byte_units{Unit{"B", 1}, Unit{"KiB", 1024.0}, Unit{"MiB", 1048576.0},
                                 Unit{"GiB", 1073741824.0}};
 
@@ -105,6 +107,28 @@ std::string StringScalar<Bytes>::format(const Bytes& value) {
   if (count != 0 && count % (1u << 20) == 0) return fmt::format("{}MiB", count >> 20);
   if (count != 0 && count % (1u << 10) == 0) return fmt::format("{}KiB", count >> 10);
   return fmt::format("{}B", count);
+}
+
+Result<DataRate> StringScalar<DataRate>::parse(std::string_view text) {
+  if (const auto quantity = split_quantity(text)) {
+    for (const auto& unit : data_rate_units) {
+      const double per_second = quantity->number * unit.factor;
+      if (unit.name == quantity->unit && std::isfinite(per_second)) return DataRate{per_second};
+    }
+  }
+  return fail(ErrorKind::input, "expected a data rate such as {}, got \"{}\"", example, text);
+}
+
+std::string StringScalar<DataRate>::format(const DataRate& value) {
+  for (auto unit = data_rate_units.rbegin(); unit != data_rate_units.rend(); ++unit) {
+    const double number = value.bytes_per_second / unit->factor;
+    // The largest unit that leaves no fraction, so that what was written reads back exactly.
+    if (number >= 1 && number == std::floor(number) &&
+        number * unit->factor == value.bytes_per_second) {
+      return fmt::format("{}{}", shortest(number), unit->name);
+    }
+  }
+  return shortest(value.bytes_per_second) + "B/s";
 }
 
 Result<Percent> StringScalar<Percent>::parse(std::string_view text) {

@@ -28,6 +28,12 @@ struct Bytes {
   auto operator<=>(const Bytes&) const = default;
 };
 
+// Bytes per second.
+struct DataRate {
+  double bytes_per_second = 0;
+  auto operator<=>(const DataRate&) const = default;
+};
+
 // A signed share: +5% holds 0.05.
 struct Percent {
   double fraction = 0;
@@ -73,6 +79,15 @@ struct StringScalar<Bytes> {
   static std::string format(const Bytes& value);
   static constexpr std::string_view pattern = "^[0-9]+(B|KiB|MiB|GiB)$";
   static constexpr std::string_view example = "64B or 16KiB";
+};
+
+// `500MB/s`, `1.5GB/s`, `800kB/s`: powers of 1000, as rates of links are.
+template <>
+struct StringScalar<DataRate> {
+  static Result<DataRate> parse(std::string_view text);
+  static std::string format(const DataRate& value);
+  static constexpr std::string_view pattern = "^[0-9]+(\\.[0-9]+)?[kMG]?B/s$";
+  static constexpr std::string_view example = "500MB/s";
 };
 
 // `+5%`, `-3%`, `5%`.

@@ -94,6 +94,24 @@ TEST(RateScalar, RefusesWhatNoDoubleHolds) {
   EXPECT_FALSE(StringScalar<RequestRate>::parse("1" + std::string(308, '0') + "k/s"));
 }
 
+TEST(DataRateScalar, ReadsPowersOf1000) {
+  EXPECT_EQ(StringScalar<DataRate>::parse("800B/s"), DataRate{800});
+  EXPECT_EQ(StringScalar<DataRate>::parse("800kB/s"), DataRate{8e5});
+  EXPECT_EQ(StringScalar<DataRate>::parse("500MB/s"), DataRate{5e8});
+  EXPECT_EQ(StringScalar<DataRate>::parse("1.5GB/s"), DataRate{1.5e9});
+  for (const auto* text : {"", "500", "500MB", "MB/s", "-1MB/s", "500MiB/s", "500 MB/s", "5Mb/s"}) {
+    EXPECT_FALSE(StringScalar<DataRate>::parse(text)) << text;
+  }
+}
+
+TEST(DataRateScalar, ReadsBackWhatItWrites) {
+  for (const double rate : {0.0, 0.5, 999.0, 1e3, 1.5e9, 123'456'789.0, 1.0 / 3, 1e300}) {
+    expect_round_trip(DataRate{rate});
+  }
+  EXPECT_EQ(StringScalar<DataRate>::format({5e8}), "500MB/s");
+  EXPECT_EQ(StringScalar<DataRate>::format({1.5e9}), "1500MB/s");
+}
+
 TEST(BytesScalar, ReadsPowersOf1024) {
   EXPECT_EQ(StringScalar<Bytes>::parse("64B"), Bytes{64});
   EXPECT_EQ(StringScalar<Bytes>::parse("16KiB"), Bytes{16384});

@@ -22,7 +22,9 @@ base::Result<> check(const ClientJob& job) {
     return base::fail(base::ErrorKind::input, "servers: expected at least one");
   }
   RETURN_IF_ERROR(check_message("request", spec.kind, request_size(spec)));
-  RETURN_IF_ERROR(check_message("response", spec.kind, response_size(spec)));
+  if (!is_stream(spec.kind)) {
+    RETURN_IF_ERROR(check_message("response", spec.kind, response_size(spec)));
+  }
   if (spec.keep_alive && spec.kind != WorkloadKind::http) {
     return base::fail(base::ErrorKind::input, "keep_alive: only http has it, not {}",
                       base::enum_name(spec.kind));
@@ -52,6 +54,10 @@ base::Result<ClientResult> run_client(const ClientJob& job, int stop_fd) {
       return run_tcp_crr(job, wait, stop_fd);
     case WorkloadKind::http:
       return run_flows(job, wait, stop_fd);
+    case WorkloadKind::tcp_stream:
+      return run_tcp_stream(job, wait, stop_fd);
+    case WorkloadKind::udp_stream:
+      return run_udp_stream(job, wait, stop_fd);
   }
   return base::fail(base::ErrorKind::input, "kind: not a workload");
 }

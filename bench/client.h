@@ -13,4 +13,12 @@ namespace bench {
 [[nodiscard]] base::Result<ClientResult> run_tcp_crr(const ClientJob& job, WaitStrategy wait,
                                                      int stop_fd);
 
+// Bytes one way, as fast as the connection takes them, or writes on a schedule.
+// (bench/tcp_stream.cc)
+[[nodiscard]] base::Result<ClientResult> run_tcp_stream(const ClientJob& job, WaitStrategy wait,
+                                                        int stop_fd);
+// Datagrams one way, on a schedule. (bench/udp_stream.cc)
+[[nodiscard]] base::Result<ClientResult> run_udp_stream(const ClientJob& job, WaitStrategy wait,
+                                                        int stop_fd);
+
 }  // namespace bench

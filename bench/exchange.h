@@ -102,6 +102,9 @@ class Exchange {
     }
   }
 
+  // UDP: the reply, from its header on, after a run that was replied.
+  [[nodiscard]] const char* datagram() const { return scratch_.data(); }
+
  private:
   static constexpr bool datagrams = protocol == base::Protocol::UDP;
   static constexpr std::size_t scratch_bytes = std::size_t{256} << 10;

@@ -113,7 +113,7 @@ ClientResult Meter::result() const {
   result.latency = latency_;
   result.connect = connect_;
   result.lateness = lateness_;
-  result.requests = latency_.count();
+  result.requests = is_stream(frame_.kind) ? delivered_ : latency_.count();
   result.connections_opened = connections_opened_;
   result.tcp_retransmits = retransmits_;
   result.errors = errors_;
@@ -135,7 +135,7 @@ ClientResult Meter::result() const {
     return used_ns > 0 ? std::clamp(static_cast<double>(ns) / used_ns, 0.0, 1.0) : 0.0;
   };
   result.utilisation = frame_.wait == WaitStrategy::spin ? 1.0 : share(usage_.cpu_ns);
-  if (!open_loop_ && result.requests > 0) {
+  if (!open_loop_ && !is_stream(frame_.kind) && result.requests > 0) {
     const double mean_ns = latency_.mean() + static_cast<double>(occupied_extra_ns_) / requests;
     result.littles_law_residual =
         littles_law_residual(mean_ns, result.rate_per_second, static_cast<double>(connections_));
@@ -145,7 +145,13 @@ ClientResult Meter::result() const {
   // requester that spins does nothing else between its requests.
   const bool lone_spinner = !open_loop_ && connections_ == 1 && frame_.wait != WaitStrategy::block;
   const double busy = lone_spinner ? 0 : share(usage_.cpu_ns - idle_spin_ns_);
-  result.generator_limited = generator_limited(latency_, lateness_, busy);
+  if (!is_stream(frame_.kind)) {
+    result.generator_limited = generator_limited(latency_, lateness_, busy);
+  } else {
+    // A stream has no latency that lateness could spoil, and one that sends all it can is busy by
+    // design.
+    result.generator_limited = open_loop_ && busy > busy_allowed;
+  }
   return result;
 }
 

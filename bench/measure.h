@@ -75,6 +75,10 @@ class Meter {
     latency_.record(static_cast<std::uint64_t>(latency.count()));
     answers_.count(server_id);
   }
+  // A stream's flow whose opening was answered.
+  void flow_answered(std::uint32_t server_id) { answers_.count(server_id); }
+  // What a stream delivered in the window, in writes or datagrams: its requests. Once.
+  void delivered(std::uint64_t units) { delivered_ = units; }
   void lateness(base::Duration late) {
     lateness_.record(static_cast<std::uint64_t>(late.count() > 0 ? late.count() : 0));
   }
@@ -84,6 +88,7 @@ class Meter {
   void occupied_beyond_latency(base::Duration extra) { occupied_extra_ns_ += extra.count(); }
   // Time the thread spun with nothing to do: work it was not doing, whatever the scheduler says.
   void idle_spin(base::Duration span) { idle_spin_ns_ += span.count(); }
+  [[nodiscard]] base::Duration idle_spun() const { return base::Duration(idle_spin_ns_); }
 
   // Off the hot path: a connection that has just been opened, and one about to be closed.
   void connection_opened(int fd);
@@ -122,6 +127,7 @@ class Meter {
   std::uint64_t connections_opened_ = 0;
   std::uint64_t connect_failures_ = 0;
   std::uint64_t retransmits_ = 0;
+  std::uint64_t delivered_ = 0;
   std::optional<base::Error> first_connect_error_;
   TrafficErrors errors_;
   std::vector<int> local_ports_;

@@ -405,12 +405,16 @@ base::Result<ServerResult> run_server(
     if (const int code = bound_waits(listener.get(), server_look); code != 0) {
       return base::system_error(code, "setsockopt for {}", endpoint);
     }
+    if (job.kind == WorkloadKind::udp_stream) enlarge_receive_buffer(listener.get());
     ASSIGN_OR_RETURN(const auto local, local_endpoint(listener.get()));
     bound.push_back(local);
     listeners.push_back(std::move(listener));
   }
   if (on_listening) on_listening(bound);
   if (datagrams) return run_datagram_server(job, std::move(listeners), stop_fd);
+  if (job.kind == WorkloadKind::tcp_stream) {
+    return run_stream_server(job, std::move(listeners), stop_fd);
+  }
   return for_wait(job.wait, [&](auto how) {
     return job.kind == WorkloadKind::http
                ? ServerLoop<how.value, HttpAnswers>(job, std::move(listeners), stop_fd).run()

@@ -1,5 +1,5 @@
-// What the servers behind run_server share: one for TCP (bench/server.cc), one for UDP
-// (bench/udp_server.cc).
+// What the servers behind run_server share: one for requests over TCP (bench/server.cc), one for
+// streams over it (bench/stream_server.cc), one for UDP (bench/udp_server.cc).
 #pragma once
 
 #include <vector>
@@ -28,5 +28,11 @@ void note_usage(const ThreadUsage& begin, ServerResult& result);
 [[nodiscard]] base::Result<ServerResult> run_datagram_server(const ServerJob& job,
                                                              std::vector<base::UniqueFd> sockets,
                                                              int stop_fd);
+
+// Reads streams from listening sockets' connections, whose waits are bounded by server_look, until
+// `stop_fd` becomes readable. Waits by block, whatever the job says. Errors: system.
+[[nodiscard]] base::Result<ServerResult> run_stream_server(const ServerJob& job,
+                                                           std::vector<base::UniqueFd> listeners,
+                                                           int stop_fd);
 
 }  // namespace bench

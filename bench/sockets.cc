@@ -1,9 +1,11 @@
 #include "bench/sockets.h"
 
 #include <algorithm>
+#include <array>
 #include <cerrno>
 
 #include <fcntl.h>
+#include <linux/sock_diag.h>
 #include <linux/tcp.h>
 #include <poll.h>
 #include <sys/resource.h>
@@ -14,6 +16,7 @@ namespace bench {
 namespace {
 
 constexpr int backlog = 4096;  // capped by net.core.somaxconn
+constexpr int receive_buffer = 8 << 20;
 
 int set_option(int fd, int level, int name, int value) {
   return ::setsockopt(fd, level, name, &value, sizeof(value)) < 0 ? errno : 0;
@@ -131,6 +134,28 @@ std::uint64_t retransmits(int fd) {
   socklen_t size = sizeof(info);
   if (::getsockopt(fd, IPPROTO_TCP, TCP_INFO, &info, &size) < 0) return 0;
   return info.tcpi_total_retrans;
+}
+
+std::uint64_t acknowledged_bytes(int fd) {
+  tcp_info info{};
+  socklen_t size = sizeof(info);
+  if (::getsockopt(fd, IPPROTO_TCP, TCP_INFO, &info, &size) < 0) return 0;
+  return info.tcpi_bytes_acked;
+}
+
+int gather_writes(int fd) { return set_option(fd, IPPROTO_TCP, TCP_NODELAY, 0); }
+
+void enlarge_receive_buffer(int fd) {
+  if (set_option(fd, SOL_SOCKET, SO_RCVBUFFORCE, receive_buffer) != 0) {
+    set_option(fd, SOL_SOCKET, SO_RCVBUF, receive_buffer);
+  }
+}
+
+std::uint64_t dropped_at(int fd) {
+  std::array<std::uint32_t, SK_MEMINFO_VARS> figures{};
+  socklen_t size = sizeof(figures);
+  if (::getsockopt(fd, SOL_SOCKET, SO_MEMINFO, figures.data(), &size) < 0) return 0;
+  return figures[SK_MEMINFO_DROPS];
 }
 
 unsigned accept_queue(int listener) {

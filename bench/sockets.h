@@ -54,6 +54,22 @@ int bound_waits(int fd, base::Duration longest);
 // Segments this connection sent again, its SYN included (tcpi_total_retrans); 0 for a dead socket.
 [[nodiscard]] std::uint64_t retransmits(int fd);
 
+// Bytes of this connection that the other side's kernel has acknowledged (tcpi_bytes_acked), one
+// for its SYN; 0 for a socket the kernel refuses to tell of.
+[[nodiscard]] std::uint64_t acknowledged_bytes(int fd);
+
+// Leaves it to the kernel when a segment is full enough to send (TCP_NODELAY off), as whoever
+// moves bytes in bulk does. 0 or errno.
+int gather_writes(int fd);
+
+// Gives a datagram socket room for bursts while its reader is away: as much as asked for with
+// CAP_NET_ADMIN (SO_RCVBUFFORCE), else as net.core.rmem_max allows.
+void enlarge_receive_buffer(int fd);
+
+// Datagrams this socket dropped on arrival, nearly always for want of room (SO_MEMINFO's
+// SK_MEMINFO_DROPS); 0 when the kernel refuses.
+[[nodiscard]] std::uint64_t dropped_at(int fd);
+
 // Connections a listener holds that were not accepted yet (what tcpi_unacked says of one, see
 // tcp_get_info() in net/ipv4/tcp.c); 0 when the kernel refuses.
 [[nodiscard]] unsigned accept_queue(int listener);

@@ -1,9 +1,12 @@
-// The server of udp_rr: one thread; recv(2) and send(2) straight on the socket while datagrams
-// come, epoll while they do not, as the server over TCP does for a connection that is alone. A
-// datagram that is no request is counted and not answered.
+// The server of udp_rr and of udp_stream: one thread; recv(2) and send(2) straight on the socket
+// while datagrams come, epoll while they do not, as the server over TCP does for a connection that
+// is alone. A datagram that is no request is counted and not answered.
 //
 // A reply leaves from the address the kernel routes by, so a server with several addresses must
 // listen on each of them.
+//
+// A udp_stream's datagrams want no reply; they are noted (bench/datagram_receiver.h), and their
+// flow's exchanges are answered with what became of them.
 #include <array>
 #include <cerrno>
 #include <cstring>
@@ -15,10 +18,12 @@
 #include <sys/socket.h>
 
 #include "base/address.h"
+#include "bench/datagram_receiver.h"
 #include "bench/for_wait.h"
 #include "bench/frame.h"
 #include "bench/pacer.h"
 #include "bench/server.h"
+#include "bench/sockets.h"
 
 namespace bench {
 namespace {
@@ -35,6 +40,7 @@ class DatagramServer {
  public:
   DatagramServer(const ServerJob& job, std::vector<base::UniqueFd> sockets, int stop_fd)
       : job_(job),
+        streams_(job.kind == WorkloadKind::udp_stream),
         sockets_(std::move(sockets)),
         stop_fd_(stop_fd),
         received_(max_datagram_bytes + 1),
@@ -126,14 +132,34 @@ class DatagramServer {
     const auto n = ::recvfrom(fd, received_.data(), received_.size(), flags, client_.get(),
                               client_.capacity());
     if (n < 0) return false;
+    if (streams_) return take_of_stream(fd, static_cast<std::size_t>(n));
     note_client();
+    return answer(fd, static_cast<std::size_t>(n));
+  }
+
+  // A datagram of a udp_stream, or an exchange about it.
+  bool take_of_stream(int fd, std::size_t size) {
     RequestHeader request;
-    if (static_cast<std::size_t>(n) >= sizeof(request)) {
-      std::memcpy(&request, received_.data(), sizeof(request));
+    if (size >= sizeof(request)) std::memcpy(&request, received_.data(), sizeof(request));
+    if (size == request.request_bytes && request.response_bytes == 0) [[likely]] {
+      ++(receiver_.take(client_, received_.data(), size) ? result_.received : result_.bad_requests);
+      return true;
     }
-    if (static_cast<std::size_t>(n) != request.request_bytes ||
-        request.response_bytes < header_bytes || request.response_bytes > max_datagram_bytes)
-        [[unlikely]] {
+    note_client();
+    if (request.response_bytes >= flow_report_bytes &&
+        !receiver_.report(client_, dropped_at(fd), reply_.data() + header_bytes)) {
+      ++result_.bad_requests;
+      return true;
+    }
+    return answer(fd, size);
+  }
+
+  // Answers the request received, if it is one.
+  bool answer(int fd, std::size_t n) {
+    RequestHeader request;
+    if (n >= sizeof(request)) std::memcpy(&request, received_.data(), sizeof(request));
+    if (n != request.request_bytes || request.response_bytes < header_bytes ||
+        request.response_bytes > max_datagram_bytes) [[unlikely]] {
       ++result_.bad_requests;
       return true;
     }
@@ -163,6 +189,8 @@ class DatagramServer {
   }
 
   const ServerJob& job_;
+  bool streams_;
+  DatagramReceiver receiver_;
   std::vector<base::UniqueFd> sockets_;
   int stop_fd_;
   base::UniqueFd epoll_;

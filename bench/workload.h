@@ -12,6 +12,7 @@
 #include "base/protocol.h"
 #include "base/scalar.h"
 #include "bench/frame.h"
+#include "bench/stream_frame.h"
 
 namespace bench {
 
@@ -20,6 +21,8 @@ enum class WorkloadKind {
   tcp_crr,  // connect, one request and its reply, close
   udp_rr,   // one datagram and its reply at a time, from a kept local port
   http,     // HTTP/1.1: one request and its reply at a time, over kept connections or one for each
+  tcp_stream,  // one way, as fast as the connection takes it
+  udp_stream,  // datagrams one way, on a schedule
 };
 
 // How a thread waits for its next event.
@@ -28,6 +31,9 @@ enum class WaitStrategy {
   hybrid,  // sleep until 60 us before the due time, then spin
   spin,    // never sleep
 };
+
+// What a workload may do to an offload.
+enum class Switch { off, on };
 
 // A workload as a scenario writes it.
 struct WorkloadSpec {
@@ -41,6 +47,7 @@ struct WorkloadSpec {
   std::optional<base::Bytes> response = {};  // default: response_size()
   base::Duration timeout = std::chrono::seconds(2);  // of one connect, and of one reply
   std::optional<bool> keep_alive = {};               // http only; absent: true
+  std::optional<Switch> gso = {};                    // tcp_stream; absent: left as it is
 };
 
 template <typename Visit, base::SelfOf<WorkloadSpec> Self>
@@ -49,8 +56,9 @@ void describe(Visit& visit, Self& self) {
   visit("duration", self.duration, {.doc = "How long one invocation measures."});
   visit("warm_up", self.warm_up, {.doc = "Traffic before it that is not counted."});
   visit("rate", self.rate,
-        {.doc = "Open loop: requests are due at this rate, however late replies come. Absent: "
-                "closed loop, as fast as replies come."});
+        {.doc = "Open loop: requests, or a stream's writes or datagrams, are due at this rate, "
+                "however late replies come. Absent: closed loop, as fast as replies come, or as a "
+                "tcp_stream's connection takes it; udp_stream needs one."});
   visit("connections", self.connections,
         {.doc = "Connections used at once; for UDP, sockets with a local port each.",
          .at_least = 1,
@@ -60,13 +68,19 @@ void describe(Visit& visit, Self& self) {
                 "closed one."});
   visit("request", self.request,
         {.doc = "Bytes of a request, at least 16, 64 by default; for UDP at most 65507, one "
-                "datagram. Of http: of the request's body, 0 by default, a GET; more is a POST."});
+                "datagram. Of http: of the request's body, 0 by default, a GET; more is a POST. Of "
+                "a tcp_stream: of one write, 128KiB by default. Of a udp_stream: of one datagram, "
+                "at least 32, 1200 by default."});
   visit("response", self.response,
-        {.doc = "Bytes of a reply, within the same bounds, 64 by default. Of http: of its body."});
+        {.doc = "Bytes of a reply, within the same bounds, 64 by default. Of http: of its body. A "
+                "stream has none."});
   visit("timeout", self.timeout, {.doc = "The longest wait for one connect or one reply."});
   visit("keep_alive", self.keep_alive,
         {.doc = "http: whether a connection carries one request after another, the default, or "
                 "one, and latency begins with its connect."});
+  visit("gso", self.gso,
+        {.doc = "tcp_stream: TCP segmentation offloads (TSO and GSO) of the interface the client "
+                "sends by, for the time of an invocation. Absent: as they are."});
 }
 
 // The port a backend listens on for a workload (targetPort) and the port a Service offers it on.
@@ -76,7 +90,12 @@ void describe(Visit& visit, Self& self) {
 [[nodiscard]] std::uint16_t service_port(WorkloadKind kind);  // 8001, 8002, ...
 // What carries it.
 [[nodiscard]] constexpr base::Protocol protocol_of(WorkloadKind kind) {
-  return kind == WorkloadKind::udp_rr ? base::Protocol::UDP : base::Protocol::TCP;
+  return kind == WorkloadKind::udp_rr || kind == WorkloadKind::udp_stream ? base::Protocol::UDP
+                                                                          : base::Protocol::TCP;
+}
+// Whether it goes one way: then there is no reply to wait for, and no latency.
+[[nodiscard]] constexpr bool is_stream(WorkloadKind kind) {
+  return kind == WorkloadKind::tcp_stream || kind == WorkloadKind::udp_stream;
 }
 // A lost datagram alone does not tell a server that is not there: a UDP flow's first exchange is
 // tried so often, each time for a whole timeout.
@@ -95,12 +114,17 @@ struct MessageBounds {
   MessageBounds bounds;
   if (protocol_of(kind) == base::Protocol::UDP) bounds.most = max_datagram_bytes;
   if (kind == WorkloadKind::http) bounds.least = 0;
+  if (kind == WorkloadKind::udp_stream) bounds.least = least_stamped_bytes;
   return bounds;
 }
 // How long this workload's messages are: as its kind has them where it does not say.
 inline constexpr base::Bytes default_message{64};
+inline constexpr base::Bytes default_write{std::uint64_t{128} << 10};  // iperf3's
+inline constexpr base::Bytes default_datagram{1'200};  // what every path takes, as QUIC assumes
 [[nodiscard]] constexpr base::Bytes request_size(const WorkloadSpec& spec) {
   if (spec.kind == WorkloadKind::http) return spec.request.value_or(base::Bytes{0});
+  if (spec.kind == WorkloadKind::tcp_stream) return spec.request.value_or(default_write);
+  if (spec.kind == WorkloadKind::udp_stream) return spec.request.value_or(default_datagram);
   return spec.request.value_or(default_message);
 }
 [[nodiscard]] constexpr base::Bytes response_size(const WorkloadSpec& spec) {
@@ -155,10 +179,11 @@ struct TrafficErrors {
   std::uint64_t closed_early = 0;         // FIN where a reply was due
   std::uint64_t bad_reply = 0;            // bytes that are not the reply; http: status not 2xx
   std::uint64_t address_unavailable = 0;  // EADDRNOTAVAIL: out of local ports
+  std::uint64_t lost = 0;                 // udp_stream: sent, and not received by the server
   std::uint64_t other = 0;
   [[nodiscard]] std::uint64_t total() const {
     return refused + reset + timed_out + unreachable + closed_early + bad_reply +
-           address_unavailable + other;
+           address_unavailable + lost + other;
   }
 };
 
@@ -173,7 +198,62 @@ void describe(Visit& visit, Self& self) {
   visit("bad_reply", self.bad_reply,
         {.doc = "Bytes that are not the reply to this request; of http, any status but 2xx."});
   visit("address_unavailable", self.address_unavailable, {.doc = "Out of local ports."});
+  visit("lost", self.lost, {.doc = "Datagrams of a udp_stream that no server received."});
   visit("other", self.other, {.doc = "Anything else."});
+}
+
+// What a tcp_stream moved, and how the client's kernel sent it.
+struct StreamFigures {
+  std::uint64_t bytes = 0;            // acknowledged by the receivers' kernels in the window
+  std::uint64_t delivered_bytes = 0;  // read by the servers altogether, as they say at the end
+  double bytes_per_second = 0;
+  std::string interface;  // the route to the first server leaves by
+  // Of everything that left by the interface in the window: before a driver segments it, an skb of
+  // up to 64 KiB counts as one packet. The loopback interface carries acknowledgements too.
+  std::optional<double> bytes_per_skb = {};
+  std::vector<std::string> offloads = {};  // in force there: of tso, gso, gro
+};
+
+template <typename Visit, base::SelfOf<StreamFigures> Self>
+void describe(Visit& visit, Self& self) {
+  visit("bytes", self.bytes, {.doc = "Acknowledged in the window."});
+  visit("delivered_bytes", self.delivered_bytes,
+        {.doc = "Read by the servers altogether, as they said at the end."});
+  visit("bytes_per_second", self.bytes_per_second, {.doc = "Acknowledged, per second."});
+  visit("interface", self.interface, {.doc = "The one the client sent by."});
+  visit("bytes_per_skb", self.bytes_per_skb,
+        {.doc = "Mean of what left by that interface in the window."});
+  visit("offloads", self.offloads, {.doc = "In force there: of tso, gso, gro."});
+}
+
+// What became of a udp_stream's datagrams, warm-up included, by the servers' reports.
+struct DatagramFigures {
+  std::uint64_t sent = 0;
+  std::uint64_t received = 0;    // every datagram once
+  std::uint64_t lost = 0;        // sent - received
+  std::uint64_t overflowed = 0;  // dropped at the servers' sockets: receivers too slow, not a path
+  std::uint64_t reordered = 0;   // came after one sent later (RFC 4737, section 3.3)
+  std::uint64_t duplicates = 0;
+  // Interarrival jitter of a flow at its end (RFC 3550, section 6.4.1 and appendix A.8), arrival
+  // being when the server's read returned: the mean over flows, and the largest.
+  double jitter_mean_ns = 0;
+  double jitter_max_ns = 0;
+  std::int64_t idle_spin_ns = 0;  // spun in the window while no datagram was due
+};
+
+template <typename Visit, base::SelfOf<DatagramFigures> Self>
+void describe(Visit& visit, Self& self) {
+  visit("sent", self.sent, {.doc = "Datagrams sent."});
+  visit("received", self.received, {.doc = "Received, each counted once."});
+  visit("lost", self.lost, {.doc = "Sent and not received."});
+  visit("overflowed", self.overflowed,
+        {.doc = "Dropped at the servers' sockets, for want of room in most cases."});
+  visit("reordered", self.reordered, {.doc = "Came after one that was sent later (RFC 4737)."});
+  visit("duplicates", self.duplicates, {.doc = "Came again."});
+  visit("jitter_mean_ns", self.jitter_mean_ns,
+        {.doc = "Interarrival jitter (RFC 3550) at the end, mean over flows."});
+  visit("jitter_max_ns", self.jitter_max_ns, {.doc = "The same, of the worst flow."});
+  visit("idle_spin_ns", self.idle_spin_ns, {.doc = "Spun while no datagram was due."});
 }
 
 // What one invocation of a client measured: one sample's worth of honest numbers. Histograms hold
@@ -185,7 +265,9 @@ struct ClientResult {
   std::optional<int> cpu = {};
   std::int64_t start_ns = 0;  // CLOCK_MONOTONIC, the measuring window
   std::int64_t end_ns = 0;
-  std::uint64_t requests = 0;  // completed in the window
+  // Completed in the window: requests answered, a tcp_stream's writes acknowledged, a udp_stream's
+  // datagrams received.
+  std::uint64_t requests = 0;
   std::uint64_t connections_opened = 0;
   base::Histogram latency;   // open loop: from the intended send time; without kept connections:
                              // connect to reply
@@ -203,9 +285,12 @@ struct ClientResult {
   std::uint64_t involuntary_context_switches = 0;
   std::uint64_t tcp_retransmits = 0;  // TCP_INFO, over every connection used
   TrafficErrors errors;
-  // server_id -> requests; those of HTTP servers that are not ours under "unnamed".
+  // server_id -> requests, of streams flows; those of HTTP servers that are not ours under
+  // "unnamed".
   std::map<std::string, std::uint64_t> answered_by;
-  std::vector<int> local_ports;  // of the first connections, at most 16
+  std::vector<int> local_ports;                   // of the first connections, at most 16
+  std::optional<StreamFigures> stream = {};       // tcp_stream
+  std::optional<DatagramFigures> datagrams = {};  // udp_stream
 };
 
 template <typename Visit, base::SelfOf<ClientResult> Self>
@@ -216,7 +301,8 @@ void describe(Visit& visit, Self& self) {
   visit("cpu", self.cpu, {.doc = "The core it was pinned to."});
   visit("start_ns", self.start_ns, {.doc = "Start of the window, CLOCK_MONOTONIC."});
   visit("end_ns", self.end_ns, {.doc = "End of the window, CLOCK_MONOTONIC."});
-  visit("requests", self.requests, {.doc = "Requests completed in the window."});
+  visit("requests", self.requests,
+        {.doc = "Completed in the window: requests, writes acknowledged, datagrams received."});
   visit("connections_opened", self.connections_opened,
         {.doc = "Connections opened; for UDP, flows whose first datagram was answered."});
   visit("latency_ns", self.latency, {.doc = "Per request."});
@@ -238,13 +324,18 @@ void describe(Visit& visit, Self& self) {
         {.doc = "Times the hot thread was preempted."});
   visit("tcp_retransmits", self.tcp_retransmits, {.doc = "Segments sent again."});
   visit("errors", self.errors, {.doc = "Failed requests by class."});
-  visit("answered_by", self.answered_by, {.doc = "Requests per server identity."});
+  visit("answered_by", self.answered_by,
+        {.doc = "Requests, or a stream's flows, per server identity."});
   visit("local_ports", self.local_ports, {.doc = "Local ports of the first connections."});
+  visit("stream", self.stream, {.doc = "What a tcp_stream moved."});
+  visit("datagrams", self.datagrams, {.doc = "What became of a udp_stream's datagrams."});
 }
 
 // What a server worker saw between its start and its stop.
 struct ServerResult {
-  std::uint64_t requests = 0;     // UDP: the first datagram of each flow among them
+  // UDP: the first datagram of each flow among them; of streams, what opens and closes a flow.
+  std::uint64_t requests = 0;
+  std::uint64_t received = 0;     // a tcp_stream's bytes, a udp_stream's datagrams
   std::uint64_t connections = 0;  // UDP: client addresses and ports, at most 65,536
   // Whom the first connections came from, address by address: the first 64, so that looking costs
   // the hot path nothing.
@@ -257,6 +348,8 @@ struct ServerResult {
 template <typename Visit, base::SelfOf<ServerResult> Self>
 void describe(Visit& visit, Self& self) {
   visit("requests", self.requests, {.doc = "Requests answered."});
+  visit("received", self.received,
+        {.doc = "What came beside them: bytes of a tcp_stream, datagrams of a udp_stream."});
   visit("connections", self.connections,
         {.doc = "Connections accepted; for UDP, the addresses and ports datagrams came from."});
   visit("clients", self.clients, {.doc = "Of the first 64 connections: how many by address."});
@@ -273,7 +366,15 @@ struct base::EnumNames<bench::WorkloadKind> {
       std::pair{bench::WorkloadKind::tcp_rr, std::string_view("tcp_rr")},
       std::pair{bench::WorkloadKind::tcp_crr, std::string_view("tcp_crr")},
       std::pair{bench::WorkloadKind::udp_rr, std::string_view("udp_rr")},
-      std::pair{bench::WorkloadKind::http, std::string_view("http")}};
+      std::pair{bench::WorkloadKind::http, std::string_view("http")},
+      std::pair{bench::WorkloadKind::tcp_stream, std::string_view("tcp_stream")},
+      std::pair{bench::WorkloadKind::udp_stream, std::string_view("udp_stream")}};
+};
+
+template <>
+struct base::EnumNames<bench::Switch> {
+  static constexpr std::array names{std::pair{bench::Switch::off, std::string_view("off")},
+                                    std::pair{bench::Switch::on, std::string_view("on")}};
 };
 
 template <>

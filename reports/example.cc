@@ -306,6 +306,65 @@ Report example_report() {
   return report;
 }
 
+Report example_stream_report() {
+  Report report = start_of_a_report();
+  report.complete = true;
+  report.ended = {.wall = "2025-03-01T12:00:40Z", .monotonic_ns = 1'039'000'000'000};
+  report.environments.clear();
+  report.arms.erase(report.arms.begin() + 2, report.arms.end());
+  report.workloads = {
+      {.name = "tcp_stream", .summary = "as fast as it goes, 1 connection, 300ms, 128KiB each"},
+      {.name = "udp_stream", .summary = "open loop at 20000/s, 4 connections, 300ms, 1200B each"}};
+  report.blocks.push_back({.index = 0, .state = BlockState::kept});
+  report.noise = summarise_noise(report.blocks, {});
+  for (const auto& arm : report.arms) {
+    const bool base = !arm.base_arm;
+    const auto add = [&](std::string workload, std::string metric, Unit unit, double value) {
+      report.estimates.push_back(
+          {.arm = arm.name,
+           .workload = std::move(workload),
+           .metric = std::move(metric),
+           .unit = unit,
+           .value = value,
+           .interval = Interval{value * 0.99, value * 1.01},
+           .blocks = 12,
+           .difference = base ? std::nullopt : std::optional(difference("direct", 3))});
+    };
+    add("tcp_stream", "throughput", Unit::bytes_per_second, base ? 2.5e9 : 2.4e9);
+    add("tcp_stream", "cpu_per_gb", Unit::ns_per_gb, base ? 4.5e8 : 4.6e8);
+    add("udp_stream", "rate", Unit::per_second, 20'000);
+    add("udp_stream", "cpu_per_request", Unit::ns, base ? 9'100 : 9'400);
+    add("udp_stream", "jitter", Unit::ns, base ? 2'300 : 2'400);
+    report.samples.push_back({.arm = arm.name,
+                              .workload = "tcp_stream",
+                              .requests = 5'700,
+                              .stream = StreamSample{.bytes = 750'000'000,
+                                                     .bytes_per_second = 2.5e9,
+                                                     .client_cpu_per_gb_ns = 2.5e8,
+                                                     .server_cpu_per_gb_ns = 2e8,
+                                                     .cpu_per_gb_ns = 4.5e8,
+                                                     .bytes_per_skb = 46'500,
+                                                     .interface = "eth0",
+                                                     .offloads = {"tso", "gso"}}});
+    report.samples.push_back({.arm = arm.name,
+                              .workload = "udp_stream",
+                              .requests = base ? 6'000U : 5'994U,
+                              .datagrams = DatagramSample{.sent = 7'000,
+                                                          .received = base ? 7'000U : 6'993U,
+                                                          .lost = base ? 0U : 7U,
+                                                          .reordered = base ? 0U : 2U,
+                                                          .jitter_mean_ns = 2'300,
+                                                          .jitter_max_ns = 2'900}});
+    if (!base) {
+      report.samples.back().errors = {{"lost", 7}};
+      report.samples.back().drops = {{"NETFILTER_DROP in nft_do_chain", 7}};
+    }
+  }
+  report.drop_watch.watched = true;
+  report.conclusion = conclude(report);
+  return report;
+}
+
 Report example_partial_report() {
   Report report = start_of_a_report();
   report.signal = 2;

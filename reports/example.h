@@ -9,7 +9,10 @@ namespace reports {
 // expectation of each of pass, fail and inconclusive, and a check per arm.
 [[nodiscard]] Report example_report();
 
-// The same run stopped by SIGINT after one block.
+// A run of a tcp_stream and of a udp_stream over two arms, the second of which lost datagrams.
+[[nodiscard]] Report example_stream_report();
+
+// The first run, stopped by SIGINT after one block.
 [[nodiscard]] Report example_partial_report();
 
 }  // namespace reports

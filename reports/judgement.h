@@ -14,7 +14,7 @@ namespace reports {
 
 using base::Verdict;
 
-enum class Unit { ns, per_second };
+enum class Unit { ns, per_second, bytes_per_second, ns_per_gb };
 
 // A 95 % interval, unless `level` says otherwise.
 struct Interval {
@@ -163,5 +163,7 @@ template <>
 struct base::EnumNames<reports::Unit> {
   static constexpr std::array names{
       std::pair{reports::Unit::ns, std::string_view("ns")},
-      std::pair{reports::Unit::per_second, std::string_view("per_second")}};
+      std::pair{reports::Unit::per_second, std::string_view("per_second")},
+      std::pair{reports::Unit::bytes_per_second, std::string_view("bytes_per_second")},
+      std::pair{reports::Unit::ns_per_gb, std::string_view("ns_per_gb")}};
 };

@@ -17,6 +17,20 @@ namespace {
 
 constexpr double ns = 1e-9;  // in seconds
 
+// What a figure in that unit is to be multiplied by, to be in seconds, bytes or nothing.
+double in_base_unit(Unit unit) {
+  switch (unit) {
+    case Unit::ns:
+      return ns;
+    case Unit::ns_per_gb:
+      return ns * 1e-9;
+    case Unit::per_second:
+    case Unit::bytes_per_second:
+      return 1;
+  }
+  return 1;
+}
+
 using Labels = std::vector<std::pair<std::string, std::string>>;
 
 // Families in the order they were first named.
@@ -83,6 +97,18 @@ MetricName name_of(const std::string& metric) {
         .name = "cpu_per_request_seconds",
         .help = "CPU of client and server together for one request, borrowed softirq included."};
   }
+  if (metric == "throughput") {
+    return {.name = "throughput_bytes_per_second",
+            .help = "Bytes of a stream acknowledged, per second."};
+  }
+  if (metric == "cpu_per_gb") {
+    return {.name = "cpu_per_byte_seconds",
+            .help = "CPU of client and server together for one byte, borrowed softirq included."};
+  }
+  if (metric == "jitter") {
+    return {.name = "jitter_seconds",
+            .help = "Interarrival jitter (RFC 3550) at a flow's end, mean over flows."};
+  }
   return {.name = metric, .help = "A metric of the scenario."};
 }
 
@@ -130,7 +156,7 @@ void add_bounds(Exposition& out, const std::string& name, const std::string& hel
 void add_estimates(Exposition& out, const Report& report) {
   for (const auto& estimate : report.estimates) {
     auto metric = name_of(estimate.metric);
-    const double unit = estimate.unit == Unit::ns ? ns : 1;
+    const double unit = in_base_unit(estimate.unit);
     Labels labels{{"arm", estimate.arm}, {"workload", estimate.workload}};
     labels.insert(labels.end(), metric.labels.begin(), metric.labels.end());
     out.gauge(metric.name, metric.help, labels, estimate.value * unit);
@@ -166,6 +192,47 @@ void add_verdicts(Exposition& out, const Report& report) {
         "check_state", "Whether the claim is true.",
         {{"check", check.name}, {"arm", check.arm}, {"workload", check.workload.value_or("")}},
         check.verdict);
+  }
+}
+
+// Of streams, over all invocations: what the requests' counters do not say.
+void add_streams(Exposition& out, const Report& report) {
+  struct Skbs {
+    double bytes = 0;
+    int samples = 0;
+  };
+  std::map<std::pair<std::string, std::string>, Skbs> skbs;
+  std::map<std::pair<std::string, std::string>, DatagramSample> datagrams;
+  for (const auto& sample : report.samples) {
+    const auto where = std::pair(sample.arm, sample.workload);
+    if (sample.stream && sample.stream->bytes_per_skb) {
+      auto& mean = skbs[where];
+      mean.bytes += *sample.stream->bytes_per_skb;
+      ++mean.samples;
+    }
+    if (!sample.datagrams) continue;
+    auto& all = datagrams[where];
+    all.sent += sample.datagrams->sent;
+    all.lost += sample.datagrams->lost;
+    all.overflowed += sample.datagrams->overflowed;
+    all.reordered += sample.datagrams->reordered;
+    all.duplicates += sample.datagrams->duplicates;
+  }
+  for (const auto& [where, mean] : skbs) {
+    out.gauge("skb_bytes", "Mean size of what left by the client's interface during a stream.",
+              {{"arm", where.first}, {"workload", where.second}}, mean.bytes / mean.samples);
+  }
+  for (const auto& [where, all] : datagrams) {
+    for (const auto& [state, count] :
+         {std::pair("sent", all.sent), std::pair("lost", all.lost),
+          std::pair("overflowed", all.overflowed), std::pair("reordered", all.reordered),
+          std::pair("duplicate", all.duplicates)}) {
+      out.gauge(
+          "run_datagrams",
+          "Datagrams of all invocations by what became of them; overflowed ones are lost too.",
+          {{"arm", where.first}, {"workload", where.second}, {"state", state}},
+          static_cast<double>(count));
+    }
   }
 }
 
@@ -212,6 +279,7 @@ std::vector<prometheus::MetricFamily> prometheus_families(const Report& report) 
   add_run(out, report);
   add_estimates(out, report);
   add_verdicts(out, report);
+  add_streams(out, report);
   add_traffic(out, report);
   return out.take();
 }

@@ -35,6 +35,10 @@ TEST(Prometheus, TellsEveryVerdictByItsOwnSeries) {
   EXPECT_THAT(text, Not(HasSubstr("run_state{scenario=\"it\",verdict=\"pass\"} 1")));
 }
 
+TEST(Prometheus, SaysOfStreamsWhatTheyMovedAndLost) {
+  expect_golden(render_prometheus(example_stream_report()), "testdata/streams.prom");
+}
+
 TEST(Prometheus, NamesTheScenarioAsAPathMayHoldIt) {
   Report report;
   report.scenario.file = "/some/where/my own,kpr.v2.yaml";

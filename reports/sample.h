@@ -59,6 +59,59 @@ void describe(Visit& visit, Self& self) {
   visit("order", self.order, {.doc = "Its invocations in the order they ran."});
 }
 
+// What a tcp_stream moved in its window. CPU times include borrowed softirq; a GB is 10^9 bytes.
+struct StreamSample {
+  std::uint64_t bytes = 0;
+  double bytes_per_second = 0;
+  std::optional<double> client_cpu_per_gb_ns = {};
+  std::optional<double> server_cpu_per_gb_ns = {};
+  std::optional<double> cpu_per_gb_ns = {};  // the total, which the gate uses
+  std::optional<double> bytes_per_skb = {};
+  std::string interface = {};
+  std::vector<std::string> offloads = {};
+};
+
+template <typename Visit, base::SelfOf<StreamSample> Self>
+void describe(Visit& visit, Self& self) {
+  visit("bytes", self.bytes, {.doc = "Acknowledged in the window.", .required = true});
+  visit("bytes_per_second", self.bytes_per_second, {.doc = "The same, per second."});
+  visit("client_cpu_per_gb_ns", self.client_cpu_per_gb_ns,
+        {.doc = "Client CPU for 10^9 bytes, includes borrowed softirq."});
+  visit("server_cpu_per_gb_ns", self.server_cpu_per_gb_ns,
+        {.doc = "Server CPU for 10^9 bytes, includes borrowed softirq."});
+  visit("cpu_per_gb_ns", self.cpu_per_gb_ns, {.doc = "Total CPU: the one that gates."});
+  visit("bytes_per_skb", self.bytes_per_skb,
+        {.doc = "Mean of what left by the client's interface, where an skb counts as a packet."});
+  visit("interface", self.interface, {.doc = "The one the client sent by."});
+  visit("offloads", self.offloads, {.doc = "In force there: of tso, gso, gro."});
+}
+
+// What became of a udp_stream's datagrams, warm-up included.
+struct DatagramSample {
+  std::uint64_t sent = 0;
+  std::uint64_t received = 0;
+  std::uint64_t lost = 0;
+  std::uint64_t overflowed = 0;
+  std::uint64_t reordered = 0;
+  std::uint64_t duplicates = 0;
+  double jitter_mean_ns = 0;
+  double jitter_max_ns = 0;
+};
+
+template <typename Visit, base::SelfOf<DatagramSample> Self>
+void describe(Visit& visit, Self& self) {
+  visit("sent", self.sent, {.doc = "Datagrams sent.", .required = true});
+  visit("received", self.received, {.doc = "Received, each counted once.", .required = true});
+  visit("lost", self.lost, {.doc = "Sent and not received."});
+  visit("overflowed", self.overflowed,
+        {.doc = "Dropped at the servers' sockets: receivers too slow, not a path that loses."});
+  visit("reordered", self.reordered, {.doc = "Came after one that was sent later (RFC 4737)."});
+  visit("duplicates", self.duplicates, {.doc = "Came again."});
+  visit("jitter_mean_ns", self.jitter_mean_ns,
+        {.doc = "Interarrival jitter (RFC 3550) at the end, mean over flows."});
+  visit("jitter_max_ns", self.jitter_max_ns, {.doc = "The same, of the worst flow."});
+}
+
 // One invocation: a fresh process, fresh connections. A quantile is absent where too few requests
 // stand behind it (base::Histogram::honest_quantile). CPU times include borrowed softirq.
 struct Sample {
@@ -92,6 +145,8 @@ struct Sample {
   std::map<std::string, std::uint64_t> answered_by = {};  // server identity -> requests
   // Packets the kernel dropped meanwhile, by reason and function; only where something was lost.
   std::map<std::string, std::uint64_t> drops = {};
+  std::optional<StreamSample> stream = {};       // tcp_stream
+  std::optional<DatagramSample> datagrams = {};  // udp_stream
   std::optional<std::uint64_t> series_row = {};  // its line in the series file, from 0
 
   // Failed requests of every class.
@@ -143,6 +198,8 @@ void describe(Visit& visit, Self& self) {
   visit("drops", self.drops,
         {.doc = "Packets the kernel dropped meanwhile, by reason and function; only where requests "
                 "failed or segments were sent again."});
+  visit("stream", self.stream, {.doc = "What a tcp_stream moved."});
+  visit("datagrams", self.datagrams, {.doc = "What became of a udp_stream's datagrams."});
   visit("series_row", self.series_row, {.doc = "Its line in the series file, from 0."});
 }
 

@@ -122,5 +122,10 @@ TEST(TerminalReport, AnEmptyReportIsStillAText) {
   EXPECT_THAT(render_terminal(Report{}, {.width = 80}), HasSubstr("PARTIAL"));
 }
 
+TEST(TerminalReport, OfStreamsHasTheirColumns) {
+  expect_golden(rendered(example_stream_report(), {.charset = Charset::utf8, .width = 140}),
+                "testdata/streams.txt");
+}
+
 }  // namespace
 }  // namespace reports

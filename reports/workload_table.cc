@@ -60,8 +60,16 @@ class Builder {
   [[nodiscard]] std::string value(const Estimate* estimate) const;
   // "2: +12.3 % [+10.1, +14.9]".
   [[nodiscard]] std::string difference(const Estimate* estimate) const;
+  [[nodiscard]] std::vector<const Sample*> kept_samples(const std::string& arm) const;
+  // Of streams: the mean of the kept invocations, the offloads of any of them, and how many
+  // datagrams came to that end, over all of them. Empty for others.
+  [[nodiscard]] std::string bytes_per_skb(const std::string& arm) const;
+  [[nodiscard]] std::string offloads(const std::string& arm) const;
+  [[nodiscard]] std::string datagrams(const std::string& arm,
+                                      std::uint64_t DatagramSample::* state) const;
   [[nodiscard]] std::string observed(const std::string& arm) const;
   [[nodiscard]] Cell verdict(const std::string& arm) const;
+  [[nodiscard]] bool datagram_workload() const;
   // Why, where something was lost: a sentence with a blank before it, or nothing.
   [[nodiscard]] std::string dropped(const std::map<std::string, std::uint64_t>& drops) const;
   // Fills the notes; answers the marks of each row.
@@ -86,8 +94,16 @@ const Estimate* Builder::estimate(const std::string& arm, std::string_view metri
 
 std::string Builder::value(const Estimate* estimate) const {
   if (estimate == nullptr) return {};
-  return estimate->unit == Unit::per_second ? base::format_rate(estimate->value)
-                                            : base::format_time(estimate->value, terminal_.charset);
+  switch (estimate->unit) {
+    case Unit::per_second:
+      return base::format_rate(estimate->value);
+    case Unit::bytes_per_second:
+      return base::format_bytes(estimate->value) + "/s";
+    case Unit::ns:
+    case Unit::ns_per_gb:
+      return base::format_time(estimate->value, terminal_.charset);
+  }
+  return {};
 }
 
 std::string Builder::difference(const Estimate* estimate) const {
@@ -104,6 +120,54 @@ std::string Builder::difference(const Estimate* estimate) const {
                      base::format_signed(difference.interval_percent->upper));
 }
 
+std::vector<const Sample*> Builder::kept_samples(const std::string& arm) const {
+  std::vector<const Sample*> samples;
+  for (const auto& sample : report_.samples) {
+    if (sample.arm == arm && sample.workload == workload_ && kept_.contains(sample.block)) {
+      samples.push_back(&sample);
+    }
+  }
+  return samples;
+}
+
+std::string Builder::bytes_per_skb(const std::string& arm) const {
+  double sum = 0;
+  int count = 0;
+  for (const auto* sample : kept_samples(arm)) {
+    if (!sample->stream || !sample->stream->bytes_per_skb) continue;
+    sum += *sample->stream->bytes_per_skb;
+    ++count;
+  }
+  return count == 0 ? std::string() : fmt::format("{:.0f}", sum / count);
+}
+
+std::string Builder::offloads(const std::string& arm) const {
+  std::set<std::string> all;
+  for (const auto* sample : kept_samples(arm)) {
+    if (!sample->stream) continue;
+    const auto& on = sample->stream->offloads;
+    all.insert(on.empty() ? std::string("none") : fmt::format("{}", fmt::join(on, " ")));
+  }
+  return base::printable(fmt::format("{}", fmt::join(all, ", ")), terminal_.charset);
+}
+
+std::string Builder::datagrams(const std::string& arm,
+                               std::uint64_t DatagramSample::* state) const {
+  std::uint64_t sent = 0;
+  std::uint64_t count = 0;
+  bool any = false;
+  for (const auto* sample : kept_samples(arm)) {
+    if (!sample->datagrams) continue;
+    any = true;
+    sent += sample->datagrams->sent;
+    count += (*sample->datagrams).*state;
+  }
+  if (!any) return {};
+  if (count == 0 || sent == 0) return "0";
+  return fmt::format("{} ({:.3g} %)", count,
+                     100 * static_cast<double>(count) / static_cast<double>(sent));
+}
+
 std::string Builder::observed(const std::string& arm) const {
   std::vector<std::string> all;
   for (const auto& check : report_.checks) {
@@ -113,6 +177,12 @@ std::string Builder::observed(const std::string& arm) const {
     if (std::ranges::find(all, word) == all.end()) all.push_back(std::move(word));
   }
   return fmt::format("{}", fmt::join(all, ", "));
+}
+
+bool Builder::datagram_workload() const {
+  return std::ranges::any_of(report_.samples, [&](const Sample& sample) {
+    return sample.workload == workload_ && sample.datagrams;
+  });
 }
 
 // The gravest verdict on this arm under this workload.
@@ -159,13 +229,11 @@ std::vector<std::string> Builder::marks() {
     for (std::size_t row = 0; row < rows_.size(); ++row) {
       std::size_t flagged = 0;
       std::size_t all = 0;
-      for (const auto& sample : report_.samples) {
-        if (sample.arm != rows_[row]->name || sample.workload != workload_) continue;
-        if (!kept_.contains(sample.block)) continue;
+      for (const auto* sample : kept_samples(rows_[row]->name)) {
         ++all;
-        if (!flag.set(sample)) continue;
+        if (!flag.set(*sample)) continue;
         ++flagged;
-        for (const auto& [reason, count] : sample.drops) drops[reason] += count;
+        for (const auto& [reason, count] : sample->drops) drops[reason] += count;
       }
       if (flagged == 0) continue;
       marks[row] += fmt::format(" {}", flag.mark);
@@ -220,8 +288,27 @@ WorkloadTable Builder::build() {
   columns.push_back(metric("connect", 60, "connect.p50"));
   columns.push_back(metric("p90", 20, "latency.p90"));
   columns.push_back(metric("p99", 30, "latency.p99"));
+  const auto counted = [&](std::string title, int importance,
+                           std::uint64_t DatagramSample::* state) {
+    return column(std::move(title), Align::right, importance,
+                  [this, state](const ArmRecord& arm) { return Cell{datagrams(arm.name, state)}; });
+  };
+  columns.push_back(metric("CPU/GB", 100, "cpu_per_gb"));
+  columns.push_back(against("CPU/GB against row", 95, "cpu_per_gb"));
+  columns.push_back(metric("throughput", 85, "throughput"));
+  columns.push_back(column("bytes/skb", Align::right, 60,
+                           [this](const ArmRecord& arm) { return Cell{bytes_per_skb(arm.name)}; }));
+  columns.push_back(column("offloads", Align::left, 40,
+                           [this](const ArmRecord& arm) { return Cell{offloads(arm.name)}; }));
   columns.push_back(metric("rate", 50, "rate"));
-  columns.push_back(metric("CPU/req", 70, "cpu_per_request"));
+  columns.push_back(counted("lost", 85, &DatagramSample::lost));
+  columns.push_back(counted("overflowed", 25, &DatagramSample::overflowed));
+  columns.push_back(counted("reordered", 45, &DatagramSample::reordered));
+  columns.push_back(counted("duplicates", 15, &DatagramSample::duplicates));
+  columns.push_back(metric("jitter", 80, "jitter"));
+  columns.push_back(against("jitter against row", 12, "jitter"));
+  columns.push_back(
+      metric(datagram_workload() ? "CPU/datagram" : "CPU/req", 70, "cpu_per_request"));
   columns.push_back(against("CPU against row", 10, "cpu_per_request"));
   columns.push_back(column("translated", Align::left, 65,
                            [this](const ArmRecord& arm) { return Cell{observed(arm.name)}; }));

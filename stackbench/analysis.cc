@@ -10,6 +10,7 @@ namespace {
 // The family-wise chance of a false alarm in one run, and the confidence of printed intervals.
 constexpr double alpha = 0.05;
 constexpr double level = 0.95;
+constexpr double gigabyte = 1e9;
 
 std::optional<double> percentile(const base::Histogram& histogram, double q) {
   const auto value = histogram.honest_quantile(q);
@@ -27,10 +28,7 @@ double bound_log(const Bound& bound) {
   if (const auto* percent = std::get_if<base::Percent>(&bound)) {
     return base::stats::log_margin(*percent);
   }
-  if (const auto* duration = std::get_if<base::Duration>(&bound)) {
-    return std::log(static_cast<double>(duration->count()));
-  }
-  return std::log(std::get<base::RequestRate>(bound).per_second);
+  return std::log(number_of(bound));
 }
 
 Framed frame(const ExpectSpec& expectation, std::vector<double> differences) {
@@ -48,8 +46,17 @@ Framed frame(const ExpectSpec& expectation, std::vector<double> differences) {
           base::stats::Band::at_most(-bound_log(expectation.at_least.value())), true};
 }
 
+// What the scheduler makes of two threads on one core, mostly.
 bool is_latency(Metric metric) {
-  return metric != Metric::rate && metric != Metric::cpu_per_request;
+  switch (metric) {
+    case Metric::rate:
+    case Metric::throughput:
+    case Metric::cpu_per_request:
+    case Metric::cpu_per_gb:
+      return false;
+    default:
+      return true;
+  }
 }
 
 // A logarithm as people read it: a percentage of the base arm, or the value itself.
@@ -57,6 +64,8 @@ std::string readable(double logarithm, bool relative, Metric metric) {
   if (relative) return fmt::format("{:+.1f} %", 100 * std::expm1(logarithm));
   const double value = std::exp(logarithm);
   if (metric == Metric::rate) return fmt::format("{:.0f}/s", value);
+  if (metric == Metric::throughput) return fmt::format("{:.1f} MB/s", value / 1e6);
+  if (metric == Metric::cpu_per_gb) return fmt::format("{:.2f} ms", value / 1e6);
   return fmt::format("{:.2f} us", value / 1000);
 }
 
@@ -101,23 +110,49 @@ void conclude(JudgedExpectation& judged, const ExpectSpec& expectation) {
   }
 }
 
+// The servers' CPU for one of what `count` finds in their results; absent where that is none.
+template <typename Count>
+std::optional<double> servers_cpu_per(const Sample& sample, Count count) {
+  std::uint64_t all = 0;
+  std::int64_t cpu = 0;
+  for (const auto& server : sample.servers) {
+    all += count(server);
+    cpu += server.cpu_user_ns + server.cpu_system_ns;
+  }
+  if (all == 0) return std::nullopt;
+  return static_cast<double>(cpu) / static_cast<double>(all);
+}
+
 }  // namespace
 
 std::optional<double> client_cpu_per_request(const Sample& sample) {
-  if (sample.client.requests == 0) return std::nullopt;
-  return static_cast<double>(sample.client.cpu_user_ns + sample.client.cpu_system_ns) /
-         static_cast<double>(sample.client.requests);
+  const auto& client = sample.client;
+  if (client.requests == 0 || client.stream) return std::nullopt;
+  auto cpu = client.cpu_user_ns + client.cpu_system_ns;
+  // Between two datagrams the sender spins on the clock alone; that is nobody's cost.
+  if (client.datagrams) cpu -= std::min(cpu, client.datagrams->idle_spin_ns);
+  return static_cast<double>(cpu) / static_cast<double>(client.requests);
 }
 
 std::optional<double> server_cpu_per_request(const Sample& sample) {
-  std::uint64_t answered = 0;
-  std::int64_t cpu = 0;
-  for (const auto& server : sample.servers) {
-    answered += server.requests;
-    cpu += server.cpu_user_ns + server.cpu_system_ns;
-  }
-  if (answered == 0) return std::nullopt;
-  return static_cast<double>(cpu) / static_cast<double>(answered);
+  if (sample.client.stream) return std::nullopt;
+  const bool datagrams = sample.client.datagrams.has_value();
+  return servers_cpu_per(sample, [datagrams](const bench::ServerResult& server) {
+    return datagrams ? server.received : server.requests;
+  });
+}
+
+std::optional<double> client_cpu_per_gb(const Sample& sample) {
+  if (!sample.client.stream || sample.client.stream->bytes == 0) return std::nullopt;
+  return gigabyte * static_cast<double>(sample.client.cpu_user_ns + sample.client.cpu_system_ns) /
+         static_cast<double>(sample.client.stream->bytes);
+}
+
+std::optional<double> server_cpu_per_gb(const Sample& sample) {
+  if (!sample.client.stream) return std::nullopt;
+  const auto per_byte =
+      servers_cpu_per(sample, [](const bench::ServerResult& server) { return server.received; });
+  return per_byte ? std::optional(gigabyte * *per_byte) : std::nullopt;
 }
 
 void summarise(Sample& sample, const bench::WorkloadSpec& workload) {
@@ -131,22 +166,25 @@ void summarise(Sample& sample, const bench::WorkloadSpec& workload) {
   if (!bench::keeps_connections(workload)) {
     keep(Metric::connect_p50, percentile(client.connect, 0.5));
   }
-  keep(Metric::rate, client.rate_per_second);
+  if (client.stream) {
+    keep(Metric::throughput, client.stream->bytes_per_second);
+  } else {
+    keep(Metric::rate, client.rate_per_second);
+  }
+  if (client.datagrams) keep(Metric::jitter, client.datagrams->jitter_mean_ns);
   // A spinner burns its core whatever a request costs: its CPU is its latency, said twice.
   if (client.wait == bench::WaitStrategy::spin) return;
   const auto client_cpu = client_cpu_per_request(sample);
   const auto server_cpu = server_cpu_per_request(sample);
   if (client_cpu && server_cpu) keep(Metric::cpu_per_request, *client_cpu + *server_cpu);
+  const auto client_gb = client_cpu_per_gb(sample);
+  const auto server_gb = server_cpu_per_gb(sample);
+  if (client_gb && server_gb) keep(Metric::cpu_per_gb, *client_gb + *server_gb);
 }
 
-std::vector<Metric> metrics_of(const bench::WorkloadSpec& workload) {
-  std::vector<Metric> metrics{Metric::latency_p50, Metric::latency_p90, Metric::latency_p99,
-                              Metric::rate, Metric::cpu_per_request};
-  if (!bench::keeps_connections(workload)) metrics.push_back(Metric::connect_p50);
-  return metrics;
+bool lower_is_better(Metric metric) {
+  return metric != Metric::rate && metric != Metric::throughput;
 }
-
-bool lower_is_better(Metric metric) { return metric != Metric::rate; }
 
 BlockLogs block_logs(const std::vector<Sample>& samples, const std::vector<int>& kept_blocks,
                      std::size_t arm, std::size_t workload, Metric metric) {

@@ -39,11 +39,15 @@ struct Sample {
 [[nodiscard]] std::optional<double> client_cpu_per_request(const Sample& sample);
 [[nodiscard]] std::optional<double> server_cpu_per_request(const Sample& sample);
 
+// The same of a udp_stream is for a datagram, without what its client spun between two of them; of
+// a tcp_stream there is none.
+
+// CPU for 10^9 bytes of a tcp_stream; absent for others, and where no byte arrived.
+[[nodiscard]] std::optional<double> client_cpu_per_gb(const Sample& sample);
+[[nodiscard]] std::optional<double> server_cpu_per_gb(const Sample& sample);
+
 // Fills in sample.values from what client and servers said; `workload` is what they were asked for.
 void summarise(Sample& sample, const bench::WorkloadSpec& workload);
-
-// The metrics a workload has, in the order they are reported.
-[[nodiscard]] std::vector<Metric> metrics_of(const bench::WorkloadSpec& workload);
 
 // True where a smaller value is better.
 [[nodiscard]] bool lower_is_better(Metric metric);

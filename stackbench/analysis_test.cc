@@ -219,5 +219,80 @@ TEST(CpuPerRequest, AddsClientAndServersEachPerItsOwnRequests) {
   EXPECT_FALSE(without_servers.values.contains(Metric::cpu_per_request));
 }
 
+TEST(Summarise, OfATcpStreamSharesTheCpuOutOverTheBytes) {
+  Sample sample;
+  sample.client.kind = bench::WorkloadKind::tcp_stream;
+  sample.client.requests = 10;
+  sample.client.rate_per_second = 100;
+  sample.client.cpu_user_ns = 10'000'000;
+  sample.client.cpu_system_ns = 90'000'000;
+  sample.client.stream.emplace();
+  sample.client.stream->bytes = 500'000'000;
+  sample.client.stream->bytes_per_second = 2e9;
+  sample.servers.resize(2);
+  sample.servers[0].requests = 2;
+  sample.servers[0].received = 1'000'000'000;
+  sample.servers[0].cpu_system_ns = 300'000'000;
+  summarise(sample, {});
+  // 100 ms for half a GB, and 300 ms for a whole one.
+  EXPECT_THAT(sample.values,
+              ::testing::UnorderedElementsAre(::testing::Pair(Metric::throughput, 2e9),
+                                              ::testing::Pair(Metric::cpu_per_gb, 500'000'000.0)));
+  sample.values.clear();
+  sample.client.wait = bench::WaitStrategy::spin;
+  summarise(sample, {});
+  EXPECT_THAT(sample.values, ::testing::ElementsAre(::testing::Pair(Metric::throughput, 2e9)));
+}
+
+TEST(Summarise, OfAUdpStreamLeavesOutWhatWasSpunBetweenDatagrams) {
+  Sample sample;
+  sample.client.kind = bench::WorkloadKind::udp_stream;
+  sample.client.requests = 1'000;
+  sample.client.rate_per_second = 20'000;
+  sample.client.cpu_user_ns = 9'000'000;
+  sample.client.cpu_system_ns = 1'000'000;
+  sample.client.datagrams =
+      bench::DatagramFigures{.sent = 1'000, .jitter_mean_ns = 700, .idle_spin_ns = 8'000'000};
+  sample.servers.resize(1);
+  sample.servers[0].requests = 2;
+  sample.servers[0].received = 1'000;
+  sample.servers[0].cpu_user_ns = 3'000'000;
+  summarise(sample, {});
+  EXPECT_THAT(sample.values,
+              ::testing::UnorderedElementsAre(::testing::Pair(Metric::rate, 20'000.0),
+                                              ::testing::Pair(Metric::cpu_per_request, 5'000.0),
+                                              ::testing::Pair(Metric::jitter, 700.0)));
+  // More wall time than the thread had CPU: it was not running all along.
+  sample.client.datagrams->idle_spin_ns = 20'000'000;
+  EXPECT_EQ(client_cpu_per_request(sample), 0.0);
+}
+
+TEST(JudgeExpectations, HoldsAThroughputToADataRate) {
+  auto plan = two_arm_plan();
+  plan.workloads[0].spec.kind = bench::WorkloadKind::tcp_stream;
+  ExpectSpec expectation;
+  expectation.metric = Metric::throughput;
+  expectation.arm = "head";
+  expectation.at_least = base::DataRate{1e9};
+  plan.scenario.expect = {expectation};
+  std::vector<Sample> samples;
+  for (int block = 1; block <= 8; ++block) {
+    for (int pass = 0; pass < 2; ++pass) {
+      Sample sample;
+      sample.arm = 1;
+      sample.block = block;
+      sample.client.stream.emplace();
+      sample.client.stream->bytes_per_second = 2e9 + 1e6 * block;
+      summarise(sample, {});
+      samples.push_back(sample);
+    }
+  }
+  const auto judged = judge_expectations(plan, samples, blocks_to(8));
+  ASSERT_TRUE(judged) << judged.error().message;
+  EXPECT_EQ(judged->front().verdict, base::Verdict::pass);
+  EXPECT_EQ(judged->front().text, "throughput of head (tcp_rr) at least 1GB/s");
+  EXPECT_THAT(judged->front().sentence, ::testing::HasSubstr("MB/s"));
+}
+
 }  // namespace
 }  // namespace stackbench

@@ -31,6 +31,8 @@ std::string path_of(const Plan& plan, const PlannedArm& arm) {
 }
 
 Metric metric_of(const bench::WorkloadSpec& workload) {
+  if (workload.kind == bench::WorkloadKind::tcp_stream) return Metric::cpu_per_gb;
+  if (workload.kind == bench::WorkloadKind::udp_stream) return Metric::cpu_per_request;
   return bench::keeps_connections(workload) ? Metric::latency_p50 : Metric::connect_p50;
 }
 

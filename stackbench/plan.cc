@@ -136,7 +136,8 @@ base::Result<Plan> make_plan(const Scenario& scenario, const std::vector<int>& c
 }
 
 bench::WaitStrategy server_wait(const bench::WorkloadSpec& workload) {
-  const bool one_kept = bench::keeps_connections(workload) && workload.connections == 1;
+  const bool one_kept = bench::keeps_connections(workload) && workload.connections == 1 &&
+                        !bench::is_stream(workload.kind);
   return workload.wait == bench::WaitStrategy::spin && one_kept ? bench::WaitStrategy::spin
                                                                 : bench::WaitStrategy::block;
 }

@@ -22,18 +22,25 @@ reports::Stamp stamp_now() {
       base::monotonic_now().ns};
 }
 
-// "closed loop, 1 connection, client spin, servers block, 300ms"
+// "closed loop, 1 connection, client spin, servers block, 300ms"; of a stream also the size of its
+// writes or datagrams.
 std::string summary_of(const bench::WorkloadSpec& spec) {
   using Time = base::StringScalar<base::Duration>;
-  return fmt::format("{}, {} connection{}{}, client {}, servers {}, {}",
-                     spec.rate
-                         ? fmt::format("open loop at {}",
-                                       base::StringScalar<base::RequestRate>::format(*spec.rate))
-                         : std::string("closed loop"),
-                     spec.connections, spec.connections == 1 ? "" : "s",
-                     spec.keep_alive == std::optional(false) ? " for one request each" : "",
-                     spec.wait ? base::enum_name(*spec.wait) : std::string_view("default wait"),
-                     base::enum_name(server_wait(spec)), Time::format(spec.duration));
+  const auto without_rate = bench::is_stream(spec.kind) ? "as fast as it goes" : "closed loop";
+  auto text =
+      fmt::format("{}, {} connection{}{}, client {}, servers {}, {}",
+                  spec.rate ? fmt::format("open loop at {}",
+                                          base::StringScalar<base::RequestRate>::format(*spec.rate))
+                            : std::string(without_rate),
+                  spec.connections, spec.connections == 1 ? "" : "s",
+                  spec.keep_alive == std::optional(false) ? " for one request each" : "",
+                  spec.wait ? base::enum_name(*spec.wait) : std::string_view("default wait"),
+                  base::enum_name(server_wait(spec)), Time::format(spec.duration));
+  if (bench::is_stream(spec.kind)) {
+    text += fmt::format(", {} each", base::StringScalar<base::Bytes>::format(request_size(spec)));
+  }
+  if (spec.gso) text += fmt::format(", gso {}", base::enum_name(*spec.gso));
+  return text;
 }
 
 std::map<std::string, std::uint64_t> classes_of(const bench::TrafficErrors& errors) {
@@ -46,7 +53,16 @@ std::map<std::string, std::uint64_t> classes_of(const bench::TrafficErrors& erro
 }
 
 reports::Unit unit_of(Metric metric) {
-  return metric == Metric::rate ? reports::Unit::per_second : reports::Unit::ns;
+  switch (metric) {
+    case Metric::rate:
+      return reports::Unit::per_second;
+    case Metric::throughput:
+      return reports::Unit::bytes_per_second;
+    case Metric::cpu_per_gb:
+      return reports::Unit::ns_per_gb;
+    default:
+      return reports::Unit::ns;
+  }
 }
 
 std::optional<reports::Interval> interval_as(const base::stats::Effect& effect,
@@ -265,7 +281,31 @@ base::Result<> ReportBuilder::add_block(const Block& block, std::span<const Samp
     if (const auto cpu = sample.values.find(Metric::cpu_per_request); cpu != sample.values.end()) {
       summary.cpu_per_request_ns = cpu->second;
     }
-    if (client.loop == "closed") summary.littles_law_residual = client.littles_law_residual;
+    if (client.stream) {
+      const auto cpu = sample.values.find(Metric::cpu_per_gb);
+      summary.stream = {
+          .bytes = client.stream->bytes,
+          .bytes_per_second = client.stream->bytes_per_second,
+          .client_cpu_per_gb_ns = client_cpu_per_gb(sample),
+          .server_cpu_per_gb_ns = server_cpu_per_gb(sample),
+          .cpu_per_gb_ns = cpu == sample.values.end() ? std::nullopt : std::optional(cpu->second),
+          .bytes_per_skb = client.stream->bytes_per_skb,
+          .interface = client.stream->interface,
+          .offloads = client.stream->offloads};
+    }
+    if (client.datagrams) {
+      const auto& seen = *client.datagrams;
+      summary.datagrams = {.sent = seen.sent,
+                           .received = seen.received,
+                           .lost = seen.lost,
+                           .overflowed = seen.overflowed,
+                           .reordered = seen.reordered,
+                           .duplicates = seen.duplicates,
+                           .jitter_mean_ns = seen.jitter_mean_ns,
+                           .jitter_max_ns = seen.jitter_max_ns};
+    }
+    if (client.loop == "closed" && !client.stream)
+      summary.littles_law_residual = client.littles_law_residual;
     if (series_ != nullptr) summary.series_row = first_row + i;
     report_.samples.push_back(std::move(summary));
     spans_.emplace_back(sample.begun, sample.ended);

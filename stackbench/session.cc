@@ -283,6 +283,10 @@ base::Result<TranslationObservation> Session::observe_translation(std::size_t ar
   spec.duration = observed_duration;
   spec.warm_up = base::Duration(0);
   spec.wait = bench::WaitStrategy::block;
+  // A stream's writes are paced like requests here, and small: its connections are what is looked
+  // at.
+  spec.gso = {};
+  if (spec.kind == bench::WorkloadKind::tcp_stream) spec.request = base::Bytes{bench::header_bytes};
   ASSIGN_OR_RETURN(const auto attached, watcher->start_observer(job));
   auto sample = exchange(arm, spec, plan_->scenario.seed);
   auto counts = watcher->stop_observer(attached.id);

@@ -270,6 +270,80 @@ TEST(Run, JoinsTheKernelsReasonToALostDatagramAndSaysNothingWhereNoneIsLost) {
   EXPECT_THAT(lossy.out, ::testing::HasSubstr("NETFILTER_DROP"));
 }
 
+// Datagrams nobody answers: what became of them is what their receiver says.
+TEST(Run, FindsOneDatagramInAThousandThatAStreamLostAndSaysWhy) {
+  const auto stream = [](std::string_view fault) {
+    auto text = datagram_scenario(fault);
+    const std::string_view before = "kind: udp_rr, duration: 100ms";
+    return text.replace(text.find(before), before.size(),
+                        "kind: udp_stream, rate: 20000/s, connections: 2, duration: 100ms");
+  };
+  const auto clean = run(stream(""));
+  ASSERT_TRUE(clean.report.contains("samples")) << clean.out << clean.err;
+  EXPECT_EQ(clean.report["drop_watch"]["seen"], 0) << clean.report["drop_watch"];
+  for (const auto& sample : clean.report["samples"]) {
+    EXPECT_EQ(sample["datagrams"]["sent"], 2'100) << sample;
+    EXPECT_EQ(sample["datagrams"]["received"], 2'100) << sample;
+    EXPECT_TRUE(sample["errors"].empty()) << sample;
+  }
+
+  const auto lossy = run(stream("{kind: datagrams_lost, environment: it}"));
+  EXPECT_EQ(lossy.code, 5) << lossy.out << lossy.err;
+  std::uint64_t sent = 0;
+  std::uint64_t lost = 0;
+  std::uint64_t dropped = 0;
+  for (const auto& sample : lossy.report["samples"]) {
+    const auto& datagrams = sample["datagrams"];
+    EXPECT_EQ(sample["errors"].value("lost", std::uint64_t{0}), datagrams["lost"]);
+    EXPECT_EQ(datagrams["overflowed"], 0) << sample;
+    sent += datagrams["sent"].get<std::uint64_t>();
+    lost += datagrams["lost"].get<std::uint64_t>();
+    for (const auto& [reason, count] : sample["drops"].items()) {
+      EXPECT_THAT(reason, ::testing::StartsWith("NETFILTER_DROP"));
+      dropped += count.get<std::uint64_t>();
+    }
+  }
+  // Every thousandth is dropped, an opening or a report, which are asked for again, among them.
+  EXPECT_GE(lost, sent / 1'000 - sent / 10'000);
+  EXPECT_LE(lost, sent / 1'000 + sent / 10'000);
+  EXPECT_GE(dropped, lost);
+  EXPECT_LE(dropped, lost + sent / 10'000);
+  EXPECT_THAT(lossy.out, ::testing::HasSubstr("NETFILTER_DROP"));
+  EXPECT_THAT(lossy.out, ::testing::HasSubstr("requests failed (lost)"));
+}
+
+TEST(Run, SegmentsAStreamInTheStackOrBelowItAsItWasTold) {
+  const auto ran =
+      run("question: What does segmentation offload save?\n"
+          "topology:\n"
+          "  pods: {client: {node: 1}, web: {node: 2}}\n"
+          "arms: [{name: direct, dial: pod/web}]\n"
+          "workloads:\n"
+          "  - {kind: tcp_stream, duration: 50ms, warm_up: 10ms, gso: on}\n"
+          "  - {kind: tcp_stream, duration: 50ms, warm_up: 10ms, gso: off}\n"
+          "  - {kind: tcp_stream, duration: 50ms, warm_up: 10ms}\n"
+          "blocks: 6\n");
+  ASSERT_TRUE(ran.report.contains("samples")) << ran.out << ran.err;
+  constexpr double mtu = 1'500;
+  for (const auto& sample : ran.report["samples"]) {
+    const auto& stream = sample["stream"];
+    const bool off = sample["workload"] == "tcp_stream_2";
+    EXPECT_TRUE(sample["errors"].empty()) << sample;
+    EXPECT_EQ(stream["interface"], "eth0");
+    // It was as it is by default again, whatever the workload before it had asked for.
+    const std::vector<std::string> in_force = stream["offloads"];
+    EXPECT_EQ(std::ranges::count(in_force, "tso"), off ? 0 : 1) << stream;
+    EXPECT_EQ(std::ranges::count(in_force, "gso"), off ? 0 : 1) << stream;
+    const auto bytes = stream["bytes_per_skb"].get<double>();
+    if (off) {
+      EXPECT_LE(bytes, mtu + 14);  // with its Ethernet header
+      EXPECT_GT(bytes, mtu * 0.8);
+    } else {
+      EXPECT_GT(bytes, 4 * mtu);
+    }
+  }
+}
+
 // Whether every section that differs is one that any process on the machine changes by starting or
 // ending.
 bool only_where_processes_are(const std::string& difference) {

@@ -137,7 +137,8 @@ TEST(Reader, BlamesOnlyTheFaultItself) {
   EXPECT_EQ(faults_of(3, "  pods: [client, web]"),
             "s.yaml:3:9: topology.pods: expected a map, got a list");
   EXPECT_EQ(faults_of(13, "  - {kind: tcp_rx}"),
-            "s.yaml:13:12: workloads[0].kind: expected one of tcp_rr, tcp_crr, udp_rr, http, got "
+            "s.yaml:13:12: workloads[0].kind: expected one of tcp_rr, tcp_crr, udp_rr, http, "
+            "tcp_stream, udp_stream, got "
             "\"tcp_rx\"; did "
             "you mean \"tcp_rr\"?");
 }
@@ -307,6 +308,66 @@ TEST(Reader, RefusesWorkloadsThatCannotBeMeasured) {
             "used at once; for UDP, sockets with a local port each.");
 }
 
+TEST(Reader, RefusesOfAStreamWhatItHasNot) {
+  EXPECT_EQ(faults_of(14, "  - {kind: udp_stream}"),
+            "s.yaml:14:5: workloads[1].rate: missing: nothing holds datagrams back that nobody "
+            "answers; say how many a second, such as 20000/s");
+  EXPECT_EQ(faults_of(14, "  - {kind: udp_stream, rate: 100/s, response: 64B}"),
+            "s.yaml:14:47: workloads[1].response: a udp_stream goes one way: nothing is replied to "
+            "it; leave response out");
+  EXPECT_EQ(faults_of(14, "  - {kind: tcp_stream, response: 64B}"),
+            "s.yaml:14:34: workloads[1].response: a tcp_stream goes one way: nothing is replied to "
+            "it; leave response out");
+  EXPECT_EQ(faults_of(14, "  - {kind: udp_stream, rate: 100/s, request: 31B}"),
+            "s.yaml:14:46: workloads[1].request: expected between 32B (the header every message "
+            "carries) and 65507B (one datagram), got 31B");
+  EXPECT_EQ(faults_of(14, "  - {kind: udp_stream, rate: 100/s, gso: off}"),
+            "s.yaml:14:42: workloads[1].gso: a udp_stream has no segments worth switching it for: "
+            "only tcp_stream takes it");
+  EXPECT_EQ(faults_of(14, "  - {kind: tcp_stream, gso: maybe}"),
+            "s.yaml:14:29: workloads[1].gso: expected one of off, on, got \"maybe\"");
+  EXPECT_EQ(faults_of(14, "  - {kind: tcp_stream, gso: off}"), "no fault");
+  EXPECT_EQ(faults_of(14, "  - {kind: udp_stream, rate: 100/s}"), "no fault");
+}
+
+TEST(Reader, HoldsStreamsToMetricsOfTheirs) {
+  const auto faults = [](std::string_view workload, std::string_view expect) {
+    auto text = with_line(14, fmt::format("  - {{kind: {}}}", workload));
+    const std::string before = "  - {metric: rate, workload: tcp_rr, arm: direct, at_least: 100/s}";
+    text.replace(text.find(before), before.size(), expect);
+    const auto message = message_of(text);
+    return message.substr(0, message.find('\n'));
+  };
+  EXPECT_EQ(faults("tcp_stream",
+                   "  - {metric: latency.p50, workload: tcp_stream, arm: direct, at_most: 1ms}"),
+            "s.yaml:18:14: expect[0].metric: tcp_stream has no latency.p50: it has throughput, "
+            "cpu_per_gb");
+  EXPECT_EQ(faults("udp_stream, rate: 100/s",
+                   "  - {metric: throughput, workload: udp_stream, arm: direct, at_least: 1MB/s}"),
+            "s.yaml:18:14: expect[0].metric: udp_stream has no throughput: it has rate, "
+            "cpu_per_request, jitter");
+  EXPECT_EQ(
+      faults("tcp_stream", "  - {metric: jitter, workload: tcp_rr, arm: direct, at_most: 1ms}"),
+      "s.yaml:18:14: expect[0].metric: tcp_rr has no jitter: it has latency.p50, "
+      "latency.p90, latency.p99, rate, cpu_per_request");
+  EXPECT_EQ(faults("tcp_stream",
+                   "  - {metric: throughput, workload: tcp_stream, arm: direct, at_least: 100/s}"),
+            "s.yaml:18:71: expect[0].at_least: throughput is held to a data rate such as 500MB/s "
+            "or a percentage, got 100/s");
+  EXPECT_EQ(faults("tcp_stream, wait: spin",
+                   "  - {metric: cpu_per_gb, workload: tcp_stream, arm: direct, at_most: 1s}"),
+            "s.yaml:18:14: expect[0].metric: a workload that spins burns its core whatever a "
+            "request costs; give it wait: block");
+  for (const auto* expect :
+       {"  - {metric: throughput, workload: tcp_stream, arm: direct, at_least: 500MB/s}",
+        "  - {metric: cpu_per_gb, workload: tcp_stream, arm: direct, at_most: 900ms}"}) {
+    EXPECT_EQ(faults("tcp_stream", expect), "no fault");
+  }
+  EXPECT_EQ(faults("udp_stream, rate: 100/s",
+                   "  - {metric: jitter, workload: udp_stream, arm: direct, at_most: 1ms}"),
+            "no fault");
+}
+
 TEST(Reader, RefusesExpectationsThatCannotBeDecided) {
   EXPECT_EQ(
       faults_of(18, "  - {metric: rate, workload: tcp_rr, arm: direct}"),
@@ -349,8 +410,8 @@ TEST(Reader, RefusesExpectationsThatCannotBeDecided) {
   EXPECT_EQ(faults_of(18, "  - {metric: latency.p50, workload: tcp_rr, arm: direct, at_most: 0s}"),
             "s.yaml:18:67: expect[0].at_most: expected more than 0");
   EXPECT_EQ(faults_of(18, "  - {metric: latency.p50, workload: tcp_rr, arm: direct, at_most: 5}"),
-            "s.yaml:18:67: expect[0].at_most: expected a bound such as +5%, 250us or 1000/s, got "
-            "\"5\"");
+            "s.yaml:18:67: expect[0].at_most: expected a bound such as +5%, 250us, 1000/s or "
+            "500MB/s, got \"5\"");
   EXPECT_EQ(faults_of(18, "  - {metric: connect.p50, workload: tcp_rr, arm: direct, at_most: 1ms}"),
             "s.yaml:18:14: expect[0].metric: tcp_rr has no connects to time here: tcp_crr has, "
             "and http with keep_alive: false");

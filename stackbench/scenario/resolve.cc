@@ -64,6 +64,27 @@ void check_rate(const bench::WorkloadSpec& workload, const std::string& path, Re
   }
 }
 
+// What only some kinds have, given to one that has not.
+void check_kind(const bench::WorkloadSpec& workload, const std::string& path, ReadLog& log) {
+  const auto kind = base::enum_name(workload.kind);
+  if (bench::is_stream(workload.kind) && workload.response && !log.faulty(path + ".response")) {
+    refuse(log, path + ".response",
+           fmt::format("a {} goes one way: nothing is replied to it; leave response out", kind));
+  }
+  if (workload.kind == bench::WorkloadKind::udp_stream && !workload.rate &&
+      !log.faulty(path + ".rate")) {
+    refuse(log, path + ".rate",
+           "missing: nothing holds datagrams back that nobody answers; say how many a second, such "
+           "as 20000/s");
+  }
+  if (workload.gso && workload.kind != bench::WorkloadKind::tcp_stream &&
+      !log.faulty(path + ".gso")) {
+    refuse(
+        log, path + ".gso",
+        fmt::format("a {} has no segments worth switching it for: only tcp_stream takes it", kind));
+  }
+}
+
 void check_filler(const Scenario& scenario, const EnvironmentSpec& environment,
                   const std::string& path, ReadLog& log) {
   const auto at = path + ".filler";
@@ -151,9 +172,12 @@ void resolve_workloads(Scenario& scenario, ReadLog& log) {
     check_span(workload.warm_up, base::Duration(0), path + ".warm_up", log);
     check_span(workload.timeout, shortest_window, path + ".timeout", log);
     workload.request = bench::request_size(workload);
-    workload.response = bench::response_size(workload);
     check_size(*workload.request, workload.kind, path + ".request", log);
-    check_size(*workload.response, workload.kind, path + ".response", log);
+    if (!bench::is_stream(workload.kind)) {
+      workload.response = bench::response_size(workload);
+      check_size(*workload.response, workload.kind, path + ".response", log);
+    }
+    if (!log.faulty(path + ".kind")) check_kind(workload, path, log);
     check_rate(workload, path, log);
     if (workload.kind == bench::WorkloadKind::http) {
       workload.keep_alive = workload.keep_alive.value_or(true);

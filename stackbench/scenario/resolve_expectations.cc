@@ -10,6 +10,22 @@ namespace {
 // get below p = 2^-12.
 constexpr std::size_t gates_at_most = 8;
 
+// What a metric may be held to beside a percentage: which alternative of Bound, and in words.
+struct AbsoluteBound {
+  std::size_t index;
+  std::string_view words;
+};
+AbsoluteBound bound_of(Metric metric) {
+  switch (metric) {
+    case Metric::rate:
+      return {Bound(base::RequestRate()).index(), "a rate such as 1000/s"};
+    case Metric::throughput:
+      return {Bound(base::DataRate()).index(), "a data rate such as 500MB/s"};
+    default:
+      return {Bound(base::Duration()).index(), "a duration such as 250us"};
+  }
+}
+
 class ExpectationResolver {
  public:
   ExpectationResolver(Scenario& scenario, ReadLog& log) : scenario_(scenario), log_(log) {
@@ -41,13 +57,22 @@ class ExpectationResolver {
     const auto workload =
         std::ranges::find(scenario_.workloads, *expect.workload, &bench::WorkloadSpec::kind);
     if (workload == scenario_.workloads.end()) return;
+    const auto metrics = metrics_of(*workload);
+    const bool cpu =
+        expect.metric == Metric::cpu_per_request || expect.metric == Metric::cpu_per_gb;
     if (expect.metric == Metric::connect_p50 && bench::keeps_connections(*workload)) {
       refuse(log_, path + ".metric",
              fmt::format("{} has no connects to time here: tcp_crr has, and http with keep_alive: "
                          "false",
                          base::enum_name(*expect.workload)));
-    }
-    if (expect.metric == Metric::cpu_per_request && workload->wait == bench::WaitStrategy::spin) {
+    } else if (std::ranges::find(metrics, expect.metric) == metrics.end()) {
+      // A stream has metrics of its own, and others have none of them.
+      std::vector<std::string_view> names;
+      for (const auto metric : metrics) names.push_back(base::enum_name(metric));
+      refuse(log_, path + ".metric",
+             fmt::format("{} has no {}: it has {}", base::enum_name(*expect.workload),
+                         base::enum_name(expect.metric), fmt::join(names, ", ")));
+    } else if (cpu && workload->wait == bench::WaitStrategy::spin) {
       refuse(log_, path + ".metric",
              "a workload that spins burns its core whatever a request costs; give it wait: block");
     }
@@ -129,18 +154,13 @@ class ExpectationResolver {
       return;
     }
     if (log_.faulty(path + ".metric")) return;
-    const bool rate = expect.metric == Metric::rate;
-    if (rate != std::holds_alternative<base::RequestRate>(bound)) {
+    if (const auto wanted = bound_of(expect.metric); wanted.index != bound.index()) {
       refuse(log_, at,
-             fmt::format("{} is held to {}, got {}", base::enum_name(expect.metric),
-                         rate ? "a rate such as 1000/s or a percentage"
-                              : "a duration such as 250us or a percentage",
-                         base::StringScalar<Bound>::format(bound)));
+             fmt::format("{} is held to {} or a percentage, got {}", base::enum_name(expect.metric),
+                         wanted.words, base::StringScalar<Bound>::format(bound)));
       return;
     }
-    const bool positive = rate ? std::get<base::RequestRate>(bound).per_second > 0
-                               : std::get<base::Duration>(bound).count() > 0;
-    if (!positive) refuse(log_, at, "expected more than 0");
+    if (number_of(bound) <= 0) refuse(log_, at, "expected more than 0");
     if (expect.relative_to && !log_.faulty(path + ".relative_to")) {
       refuse(log_, path + ".relative_to",
              fmt::format("{} is absolute and is compared with no arm; give a percentage, or leave "

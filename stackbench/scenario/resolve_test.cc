@@ -37,6 +37,18 @@ TEST(Resolve, WaitsByBlockInAClosedLoopAndByHybridInAnOpenOne) {
   EXPECT_EQ(scenario->workloads[1].wait, bench::WaitStrategy::hybrid);
 }
 
+TEST(Resolve, GivesStreamsTheSizesOfTheirKindAndNoReply) {
+  const auto scenario = parse_scenario(
+      sound, "s.yaml",
+      {"workloads=[{kind: tcp_stream}, {kind: udp_stream, rate: 100/s}]", "expect=[]"});
+  ASSERT_TRUE(scenario) << scenario.error().message;
+  EXPECT_EQ(scenario->workloads[0].request, base::Bytes{131'072});
+  EXPECT_EQ(scenario->workloads[1].request, base::Bytes{1'200});
+  EXPECT_EQ(scenario->workloads[0].response, std::nullopt);
+  EXPECT_EQ(scenario->workloads[1].response, std::nullopt);
+  EXPECT_EQ(scenario->workloads[0].wait, bench::WaitStrategy::block);
+}
+
 TEST(Resolve, TakesTheOnlyWorkloadForAnExpectation) {
   const auto scenario = parse_scenario(
       sound, "s.yaml",

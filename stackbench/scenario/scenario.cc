@@ -17,6 +17,24 @@ bool is_label(std::string_view name) {
          std::ranges::all_of(name, [&](char c) { return c == '-' || lower_or_digit(c); });
 }
 
+double number_of(const Bound& bound) {
+  if (const auto* percent = std::get_if<base::Percent>(&bound)) return percent->fraction;
+  if (const auto* duration = std::get_if<base::Duration>(&bound)) {
+    return static_cast<double>(duration->count());
+  }
+  if (const auto* rate = std::get_if<base::RequestRate>(&bound)) return rate->per_second;
+  return std::get<base::DataRate>(bound).bytes_per_second;
+}
+
+std::vector<Metric> metrics_of(const bench::WorkloadSpec& workload) {
+  using enum Metric;
+  if (workload.kind == bench::WorkloadKind::tcp_stream) return {throughput, cpu_per_gb};
+  if (workload.kind == bench::WorkloadKind::udp_stream) return {rate, cpu_per_request, jitter};
+  std::vector<Metric> metrics{latency_p50, latency_p90, latency_p99, rate, cpu_per_request};
+  if (!bench::keeps_connections(workload)) metrics.push_back(connect_p50);
+  return metrics;
+}
+
 std::vector<std::string> workload_names(const Scenario& scenario) {
   std::vector<std::string> names;
   std::map<bench::WorkloadKind, int> seen;
@@ -74,6 +92,8 @@ std::string StringScalar<DialTarget>::format(const DialTarget& value) {
 Result<Bound> StringScalar<Bound>::parse(std::string_view text) {
   if (text.ends_with('%')) {
     if (const auto percent = StringScalar<Percent>::parse(text)) return Bound(*percent);
+  } else if (text.ends_with("B/s")) {
+    if (const auto rate = StringScalar<DataRate>::parse(text)) return Bound(*rate);
   } else if (text.ends_with("/s")) {
     if (const auto rate = StringScalar<RequestRate>::parse(text)) return Bound(*rate);
   } else if (const auto duration = StringScalar<Duration>::parse(text)) {

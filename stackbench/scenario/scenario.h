@@ -34,9 +34,9 @@ struct DialTarget {
   bool operator==(const DialTarget&) const = default;
 };
 
-// A bound an expectation holds a metric to: `+5%` (of the base arm) or `250us`, `1000/s`
-// (absolute).
-using Bound = std::variant<base::Percent, base::Duration, base::RequestRate>;
+// A bound an expectation holds a metric to: `+5%` (of the base arm) or `250us`, `1000/s`,
+// `500MB/s` (absolute).
+using Bound = std::variant<base::Percent, base::Duration, base::RequestRate, base::DataRate>;
 
 // A metric of one invocation.
 enum class Metric {
@@ -44,8 +44,11 @@ enum class Metric {
   latency_p90,      // "latency.p90"
   latency_p99,      // "latency.p99"
   connect_p50,      // "connect.p50": tcp_crr only
-  rate,             // completed requests per second
-  cpu_per_request,  // of client and server together
+  rate,             // completed requests per second; of a udp_stream, datagrams received
+  cpu_per_request,  // of client and server together; of a udp_stream, for a datagram
+  throughput,       // tcp_stream only: bytes per second
+  cpu_per_gb,       // tcp_stream only: of client and server together, for 10^9 bytes
+  jitter,           // udp_stream only: mean over its flows
 };
 
 // The environment of arms that name none: one without any datapath.
@@ -156,9 +159,15 @@ void describe(Visit& visit, Self& self) {
   visit("faults", self.faults, {.doc = "What is broken on purpose."});
 }
 
+// The number in a bound, in the unit samples have: nanoseconds, per second, a share.
+[[nodiscard]] double number_of(const Bound& bound);
+
 // Whether a name is an RFC 1123 label, as Kubernetes wants of pods and Services: at most 63 of
 // a-z, 0-9 and dashes, no dash at either end.
 [[nodiscard]] bool is_label(std::string_view name);
+
+// The metrics a workload has, in the order they are reported.
+[[nodiscard]] std::vector<Metric> metrics_of(const bench::WorkloadSpec& workload);
 
 // A name for every workload, in order: its kind, or kind_2, kind_3 where the kind came before.
 [[nodiscard]] std::vector<std::string> workload_names(const Scenario& scenario);
@@ -189,7 +198,10 @@ struct base::EnumNames<stackbench::Metric> {
       std::pair{stackbench::Metric::latency_p99, std::string_view("latency.p99")},
       std::pair{stackbench::Metric::connect_p50, std::string_view("connect.p50")},
       std::pair{stackbench::Metric::rate, std::string_view("rate")},
-      std::pair{stackbench::Metric::cpu_per_request, std::string_view("cpu_per_request")}};
+      std::pair{stackbench::Metric::cpu_per_request, std::string_view("cpu_per_request")},
+      std::pair{stackbench::Metric::throughput, std::string_view("throughput")},
+      std::pair{stackbench::Metric::cpu_per_gb, std::string_view("cpu_per_gb")},
+      std::pair{stackbench::Metric::jitter, std::string_view("jitter")}};
 };
 
 template <>
@@ -208,6 +220,6 @@ struct base::StringScalar<stackbench::Bound> {
   static Result<stackbench::Bound> parse(std::string_view text);
   static std::string format(const stackbench::Bound& value);
   static constexpr std::string_view pattern =
-      "^([+-]?[0-9]+(\\.[0-9]+)?%|[0-9]+(\\.[0-9]+)?(ns|us|ms|s|m|h|k?/s))$";
-  static constexpr std::string_view example = "+5%, 250us or 1000/s";
+      "^([+-]?[0-9]+(\\.[0-9]+)?%|[0-9]+(\\.[0-9]+)?(ns|us|ms|s|m|h|k?/s|[kMG]?B/s))$";
+  static constexpr std::string_view example = "+5%, 250us, 1000/s or 500MB/s";
 };

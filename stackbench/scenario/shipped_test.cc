@@ -94,12 +94,12 @@ TEST(DialTarget, ReadsBackWhatItWrites) {
 }
 
 TEST(Bound, ReadsBackWhatItWrites) {
-  for (const auto* text : {"+5%", "-3%", "250us", "1000/s"}) {
+  for (const auto* text : {"+5%", "-3%", "250us", "1000/s", "500MB/s"}) {
     const auto bound = base::StringScalar<Bound>::parse(text);
     ASSERT_TRUE(bound) << text;
     EXPECT_EQ(base::StringScalar<Bound>::format(*bound), text);
   }
-  for (const auto* text : {"", "5", "+5ms", "-1/s", "5x", "%"}) {
+  for (const auto* text : {"", "5", "+5ms", "-1/s", "5x", "%", "5MB", "-1MB/s"}) {
     EXPECT_FALSE(base::StringScalar<Bound>::parse(text)) << text;
   }
 }
