@@ -20,6 +20,8 @@
 #include <bpf/bpf_endian.h>
 #include <bpf/bpf_helpers.h>
 
+#include "cluster/lab/datapath/service_map.bpf.h"
+
 #define ECONNREFUSED 111
 #define ENOMEM 12
 
@@ -27,27 +29,6 @@ enum Verdict { reject = 0, proceed = 1 };
 
 // Makes the choices of this load differ from those of the one before.
 const volatile __u64 seed = 0;
-
-// The table in use. It is never written after it is published: a sync fills a new one and swaps it
-// in, and a program that runs meanwhile finishes on the old one (the kernel frees an inner map
-// after an RCU grace period). So no Service is ever missing or half there.
-struct service_table {
-  __uint(type, BPF_MAP_TYPE_ARRAY);
-  __uint(map_flags, BPF_F_INNER_MAP);  // sizes may differ from one to the next
-  __uint(key_size, sizeof(__u32));
-  __uint(value_size, sizeof(struct SocketTableEntry));
-  __uint(max_entries, 1);
-};
-
-struct {
-  __uint(type, BPF_MAP_TYPE_ARRAY_OF_MAPS);
-  __type(key, __u32);
-  __uint(max_entries, 1);
-  __array(values, struct service_table);
-} tables SEC(".maps");
-
-// Grows by one after each publication. A choice made under the current number needs no second look.
-volatile __u32 generation = 0;
 
 enum MemoryFlags {
   sticky = 1,         // unconnected: later datagrams to the Service must go to the same backend
@@ -58,8 +39,8 @@ enum MemoryFlags {
 // What one socket dialled.
 struct Memory {
   __u64 cookie;  // 0: empty
-  struct SocketEndpoint service;
-  struct SocketEndpoint backend;
+  struct ServiceEndpoint service;
+  struct ServiceEndpoint backend;
   __u32 generation;  // in which `backend` was known to be one of the Service's
   __u32 flags;
 };
@@ -90,22 +71,9 @@ struct {
 struct {
   __uint(type, BPF_MAP_TYPE_LRU_HASH);
   __type(key, struct SocketPeer);
-  __type(value, struct SocketEndpoint);
+  __type(value, struct ServiceEndpoint);
   __uint(max_entries, SOCKETS_REMEMBERED);
 } dialled SEC(".maps");
-
-// (client, Service) -> the backend it stays with.
-struct {
-  __uint(type, BPF_MAP_TYPE_LRU_HASH);
-  __type(key, struct SocketClient);
-  __type(value, struct SocketStay);
-  __uint(max_entries, STAYS_REMEMBERED);
-} stays SEC(".maps");
-
-static __always_inline int same(const struct SocketEndpoint *a, const struct SocketEndpoint *b) {
-  const __u64 *x = (const __u64 *)a, *y = (const __u64 *)b;
-  return x[0] == y[0] && x[1] == y[1] && x[2] == y[2];
-}
 
 static __always_inline int refuse(int code) {
   bpf_set_retval(-code);
@@ -162,92 +130,29 @@ static __always_inline int remember(struct Memory *slot, const struct Memory *no
   return failed;
 }
 
-// The entry of a Service, or null. The buckets follow the first entry, which says how many.
-static __always_inline struct SocketTableEntry *find(void *table,
-                                                     const struct SocketEndpoint *peer) {
-  __u32 zero = 0;
-  struct SocketTableEntry *header = bpf_map_lookup_elem(table, &zero);
-  if (!header) return 0;
-  __u32 mask = header->count - 1;
-  __u32 hash = socket_hash(peer);
-  for (__u32 i = 0; i < SOCKET_PROBES_AT_MOST; ++i) {
-    __u32 place = 1 + ((hash + i) & mask);
-    struct SocketTableEntry *entry = bpf_map_lookup_elem(table, &place);
-    if (!entry || entry->first == 0) return 0;
-    if (same(&entry->endpoint, peer)) return entry;
-  }
-  return 0;
-}
-
-static __always_inline void *current_table(void) {
-  __u32 zero = 0;
-  return bpf_map_lookup_elem(&tables, &zero);
-}
-
-// Searches the backends of one Service; the state of bpf_loop.
-struct Search {
-  void *table;
-  __u32 first;
-  struct SocketEndpoint wanted;
-  int found;
-};
-
-static long search_backend(__u32 index, struct Search *search) {
-  __u32 place = search->first + index;
-  struct SocketTableEntry *backend = bpf_map_lookup_elem(search->table, &place);
-  if (!backend || !same(&backend->endpoint, &search->wanted)) return 0;
-  search->found = 1;
-  return 1;
-}
-
-static __always_inline int still_has(void *table, const struct SocketTableEntry *service,
-                                     const struct SocketEndpoint *backend) {
-  struct Search search = {.table = table, .first = service->first, .wanted = *backend};
-  bpf_loop(service->count, search_backend, &search, 0);
-  return search.found;
-}
-
-// Under sessionAffinity ClientIP: the backend this client was sent to last, where that is not too
-// long ago and the Service still has it, in place of `drawn`, which it otherwise stays with.
-static __always_inline void stay(struct bpf_sock_addr *ctx, void *table,
-                                 const struct SocketTableEntry *service,
-                                 const struct SocketTableEntry *drawn,
-                                 struct SocketEndpoint *backend) {
-  struct SocketClient client = {.netns_cookie = bpf_get_netns_cookie(ctx),
-                                .service = drawn->first};
-  struct SocketStay now = {.backend = drawn->endpoint, .used_ns = bpf_ktime_get_ns()};
-  struct SocketStay *before = bpf_map_lookup_elem(&stays, &client);
-  if (before && now.used_ns - before->used_ns < (__u64)drawn->count * 1000000000ULL &&
-      still_has(table, service, &before->backend)) {
-    now.backend = before->backend;
-  }
-  // Where there is no room, the client is drawn anew the next time.
-  bpf_map_update_elem(&stays, &client, &now, BPF_ANY);
-  *backend = now.backend;
-}
-
 // One of the Service's backends at random: the SplitMix64 generator (Steele, Lea, Flood 2014) with
 // the cookie, of which no two sockets have the same, as its counter; `again` tells later choices of
 // one socket from its first.
 static __always_inline int pick(struct bpf_sock_addr *ctx, void *table,
-                                const struct SocketTableEntry *service, __u64 cookie, __u32 again,
-                                struct SocketEndpoint *backend) {
+                                const struct ServiceMapEntry *service, __u64 cookie, __u32 again,
+                                struct ServiceEndpoint *backend) {
   __u64 random = seed + cookie * 0x9e3779b97f4a7c15ULL + again * 0xd1342543de82ef95ULL;
   random = (random ^ (random >> 30)) * 0xbf58476d1ce4e5b9ULL;
   random = (random ^ (random >> 27)) * 0x94d049bb133111ebULL;
   random ^= random >> 31;
-  // Multiply and shift maps 32 random bits onto the backends without a division.
-  __u32 place = service->first + (__u32)(((random >> 32) * service->count) >> 32);
-  struct SocketTableEntry *found = bpf_map_lookup_elem(table, &place);
-  if (!found) return 0;
-  *backend = found->endpoint;
-  if (found->count != 0) stay(ctx, table, service, found, backend);
+  struct ServiceMapEntry *drawn = draw_backend(table, service, (__u32)(random >> 32));
+  if (!drawn) return 0;
+  // A client is a network namespace, as a pod's address is one's (cilium, bpf/bpf_sock.c: there,
+  // too, the cookie of the namespace stands for the client).
+  struct ServiceClient client = {};
+  if (drawn->count != 0) client.client[0] = bpf_get_netns_cookie(ctx);
+  *backend = stay(&client, table, service, drawn)->endpoint;
   return 1;
 }
 
 // Points `peer` at a backend, if it is a Service, for one connection.
-static __always_inline int translate_connect(struct bpf_sock_addr *ctx, struct SocketEndpoint *peer,
-                                             int *translated) {
+static __always_inline int translate_connect(struct bpf_sock_addr *ctx,
+                                             struct ServiceEndpoint *peer, int *translated) {
   struct Memory now = {.generation = generation, .service = *peer};
   now.cookie = bpf_get_socket_cookie(ctx);
   struct Memory *slot = slot_of(now.cookie);
@@ -257,9 +162,9 @@ static __always_inline int translate_connect(struct bpf_sock_addr *ctx, struct S
   const __u64 cookie = *(volatile __u64 *)&slot->cookie;
   const __u32 flags = *(volatile __u32 *)&slot->flags;
 
-  void *table = current_table();
+  void *table = current_table(services_inside);
   if (!table) return proceed;
-  struct SocketTableEntry *service = find(table, peer);
+  struct ServiceMapEntry *service = find(table, peer);
   if (!service) return proceed;
   if (service->count == 0) return refuse(ECONNREFUSED);
   if (cookie == now.cookie) now.flags = (flags & -one_connect) + one_connect;
@@ -273,7 +178,7 @@ static __always_inline int translate_connect(struct bpf_sock_addr *ctx, struct S
 // Points `peer` at a backend, if it is a Service, for one datagram of an unconnected socket: the
 // backend of the datagrams before it, for as long as the Service has that one.
 static __always_inline int translate_datagram(struct bpf_sock_addr *ctx,
-                                              struct SocketEndpoint *peer, int *translated) {
+                                              struct ServiceEndpoint *peer, int *translated) {
   // Read before the table: a choice may be thought older than it is, never newer.
   struct Memory now = {.generation = generation, .service = *peer, .flags = sticky};
   now.cookie = bpf_get_socket_cookie(ctx);
@@ -288,9 +193,9 @@ static __always_inline int translate_datagram(struct bpf_sock_addr *ctx,
     return proceed;
   }
 
-  void *table = current_table();
+  void *table = current_table(services_inside);
   if (!table) return proceed;
-  struct SocketTableEntry *service = find(table, peer);
+  struct ServiceMapEntry *service = find(table, peer);
   if (!service) return proceed;
   if (service->count == 0) return refuse(ECONNREFUSED);
   struct SocketFlow *flow = 0;
@@ -305,7 +210,7 @@ static __always_inline int translate_datagram(struct bpf_sock_addr *ctx,
   } else if (remembered) {
     now.backend = before.backend;
   }
-  if (!current && !((flow || remembered) && still_has(table, service, &now.backend)) &&
+  if (!current && !((flow || remembered) && find_backend(table, service, &now.backend)) &&
       !pick(ctx, table, service, now.cookie, now.generation, &now.backend)) {
     return refuse(ECONNREFUSED);
   }
@@ -316,7 +221,7 @@ static __always_inline int translate_datagram(struct bpf_sock_addr *ctx,
     // The slot holds another Service of this socket, or another socket took it: they keep it, and
     // this choice lives in the LRU maps.
     struct SocketPeer dialled_key = {.cookie = now.cookie, .peer = now.backend};
-    struct SocketEndpoint *known = bpf_map_lookup_elem(&dialled, &dialled_key);
+    struct ServiceEndpoint *known = bpf_map_lookup_elem(&dialled, &dialled_key);
     if (!(current && known && same(known, peer)) && spill(&now) != 0) return refuse(ENOMEM);
     if (mine && !(before.flags & spilled)) {
       before.flags |= spilled;
@@ -329,7 +234,7 @@ static __always_inline int translate_datagram(struct bpf_sock_addr *ctx,
 }
 
 // Turns a backend's address back into the Service this socket dialled; 0 when it dialled none.
-static __always_inline int reverse(struct bpf_sock_addr *ctx, struct SocketEndpoint *peer) {
+static __always_inline int reverse(struct bpf_sock_addr *ctx, struct ServiceEndpoint *peer) {
   __u64 cookie = bpf_get_socket_cookie(ctx);
   struct Memory *slot = slot_of(cookie);
   if (!slot) return 0;
@@ -341,14 +246,14 @@ static __always_inline int reverse(struct bpf_sock_addr *ctx, struct SocketEndpo
   }
   if (mine && !(before.flags & spilled)) return 0;
   struct SocketPeer key = {.cookie = cookie, .peer = *peer};
-  struct SocketEndpoint *service = bpf_map_lookup_elem(&dialled, &key);
+  struct ServiceEndpoint *service = bpf_map_lookup_elem(&dialled, &key);
   if (!service) return 0;
   *peer = *service;
   return 1;
 }
 
-static __always_inline struct SocketEndpoint read_peer4(struct bpf_sock_addr *ctx) {
-  struct SocketEndpoint peer = {.port = (__u16)ctx->user_port, .protocol = (__u8)ctx->protocol};
+static __always_inline struct ServiceEndpoint read_peer4(struct bpf_sock_addr *ctx) {
+  struct ServiceEndpoint peer = {.port = (__u16)ctx->user_port, .protocol = (__u8)ctx->protocol};
   __u32 address = ctx->user_ip4;
   peer.address[10] = 0xff;
   peer.address[11] = 0xff;
@@ -357,22 +262,22 @@ static __always_inline struct SocketEndpoint read_peer4(struct bpf_sock_addr *ct
 }
 
 static __always_inline void write_peer4(struct bpf_sock_addr *ctx,
-                                        const struct SocketEndpoint *peer) {
+                                        const struct ServiceEndpoint *peer) {
   __u32 address;
   __builtin_memcpy(&address, peer->address + 12, 4);
   ctx->user_ip4 = address;
   ctx->user_port = peer->port;
 }
 
-static __always_inline struct SocketEndpoint read_peer6(struct bpf_sock_addr *ctx) {
-  struct SocketEndpoint peer = {.port = (__u16)ctx->user_port, .protocol = (__u8)ctx->protocol};
+static __always_inline struct ServiceEndpoint read_peer6(struct bpf_sock_addr *ctx) {
+  struct ServiceEndpoint peer = {.port = (__u16)ctx->user_port, .protocol = (__u8)ctx->protocol};
   __u32 words[4] = {ctx->user_ip6[0], ctx->user_ip6[1], ctx->user_ip6[2], ctx->user_ip6[3]};
   __builtin_memcpy(peer.address, words, 16);
   return peer;
 }
 
 static __always_inline void write_peer6(struct bpf_sock_addr *ctx,
-                                        const struct SocketEndpoint *peer) {
+                                        const struct ServiceEndpoint *peer) {
   __u32 words[4];
   __builtin_memcpy(words, peer->address, 16);
   ctx->user_ip6[0] = words[0];
@@ -382,20 +287,20 @@ static __always_inline void write_peer6(struct bpf_sock_addr *ctx,
   ctx->user_port = peer->port;
 }
 
-#define FORWARD_HOOK(name, family, translate)            \
-  SEC("cgroup/" #name #family)                           \
-  int name##family(struct bpf_sock_addr *ctx) {          \
-    struct SocketEndpoint peer = read_peer##family(ctx); \
-    int translated = 0;                                  \
-    int verdict = translate(ctx, &peer, &translated);    \
-    if (translated) write_peer##family(ctx, &peer);      \
-    return verdict;                                      \
+#define FORWARD_HOOK(name, family, translate)             \
+  SEC("cgroup/" #name #family)                            \
+  int name##family(struct bpf_sock_addr *ctx) {           \
+    struct ServiceEndpoint peer = read_peer##family(ctx); \
+    int translated = 0;                                   \
+    int verdict = translate(ctx, &peer, &translated);     \
+    if (translated) write_peer##family(ctx, &peer);       \
+    return verdict;                                       \
   }
 
 #define REVERSE_HOOK(name, family)                           \
   SEC("cgroup/" #name #family)                               \
   int name##family(struct bpf_sock_addr *ctx) {              \
-    struct SocketEndpoint peer = read_peer##family(ctx);     \
+    struct ServiceEndpoint peer = read_peer##family(ctx);    \
     if (reverse(ctx, &peer)) write_peer##family(ctx, &peer); \
     return proceed;                                          \
   }

@@ -1,21 +1,13 @@
 #include "cluster/lab/datapath/ebpf_socket.h"
 
-#include <algorithm>
 #include <array>
 #include <atomic>
-#include <bit>
-#include <numeric>
-#include <optional>
 #include <random>
-#include <set>
-#include <span>
 #include <utility>
 
-#include <arpa/inet.h>
 #include <bpf/bpf.h>
 #include <bpf/libbpf.h>
 #include <fcntl.h>
-#include <netinet/in.h>
 
 #include "base/bpf/bpf.h"
 #include "base/clock.h"
@@ -25,95 +17,13 @@
 namespace cluster {
 namespace {
 
-static_assert(sizeof(SocketEndpoint) == 24);
-static_assert(sizeof(SocketTableEntry) == 32);
 static_assert(sizeof(SocketPeer) == 32);
 static_assert(sizeof(SocketFlow) == 32);
-static_assert(sizeof(SocketClient) == 16);
-static_assert(sizeof(SocketStay) == 32);
 
 struct DestroyLink {
   void operator()(bpf_link* link) const { ::bpf_link__destroy(link); }
 };
 using UniqueLink = std::unique_ptr<bpf_link, DestroyLink>;
-
-void write_address(const base::IpAddress& address, std::span<__u8, 16> out) {
-  if (address.family == base::AddressFamily::ipv4) {
-    std::ranges::fill(out, __u8{0});
-    out[10] = out[11] = 0xff;
-    std::copy_n(address.bytes.begin(), 4, out.begin() + 12);
-  } else {
-    std::ranges::copy(address.bytes, out.begin());
-  }
-}
-
-SocketEndpoint to_wire(const base::Endpoint& endpoint, Protocol protocol) {
-  SocketEndpoint wire{};
-  write_address(endpoint.address, wire.address);
-  wire.port = htons(endpoint.port);
-  wire.protocol = protocol == Protocol::TCP ? IPPROTO_TCP : IPPROTO_UDP;
-  return wire;
-}
-
-// The index of the bucket for this Service, or nothing when all it may be in are taken.
-std::optional<std::size_t> free_bucket(const std::vector<SocketTableEntry>& entries,
-                                       std::size_t buckets, const SocketEndpoint& service) {
-  const std::size_t hash = socket_hash(&service);
-  for (std::size_t i = 0; i < SOCKET_PROBES_AT_MOST; ++i) {
-    const std::size_t place = 1 + ((hash + i) & (buckets - 1));
-    if (entries[place].first == 0) return place;
-  }
-  return std::nullopt;
-}
-
-// The table with this many buckets, or nothing when a Service finds no place in so few.
-std::optional<std::vector<SocketTableEntry>> lay_out(const ServiceTable& table,
-                                                     const std::vector<DatapathNode>& nodes,
-                                                     std::size_t buckets) {
-  std::vector<SocketTableEntry> entries{
-      {.endpoint = {}, .first = 0, .count = static_cast<__u32>(buckets)}};
-  entries.resize(1 + buckets);
-  for (const auto& entry : table.entries) {
-    // Wherever it is dialled, the backends are the same: externalTrafficPolicy is for clients
-    // outside, whom this datapath does not meet.
-    for (const auto& frontend : frontends_of(entry, nodes)) {
-      const auto service = to_wire(frontend, entry.protocol);
-      const auto place = free_bucket(entries, buckets, service);
-      if (!place) return std::nullopt;
-      entries[*place] = {.endpoint = service,
-                         .first = static_cast<__u32>(entries.size()),
-                         .count = static_cast<__u32>(entry.backends.size())};
-    }
-    const auto cluster = to_wire(entry.cluster, entry.protocol);
-    const bool stays = entry.affinity.count() > 0;
-    for (const auto& backend : entry.backends) {
-      entries.push_back({.endpoint = to_wire(backend.endpoint, entry.protocol),
-                         .first = stays ? socket_hash(&cluster) : 0,
-                         .count = static_cast<__u32>(entry.affinity.count())});
-    }
-  }
-  return entries;
-}
-
-base::Result<> check(const ServiceTable& table, const std::vector<DatapathNode>& nodes) {
-  std::set<std::pair<Protocol, base::Endpoint>> seen;
-  for (const auto& entry : table.entries) {
-    for (const auto& frontend : frontends_of(entry, nodes)) {
-      if (!seen.emplace(entry.protocol, frontend).second) {
-        return base::fail(base::ErrorKind::input, "ebpf_socket: two Service ports at {}/{}",
-                          frontend, base::enum_name(entry.protocol));
-      }
-    }
-    for (const auto& backend : entry.backends) {
-      if (backend.endpoint.address.family != entry.cluster.address.family) {
-        return base::fail(base::ErrorKind::input,
-                          "ebpf_socket: Service {} at {} has a backend of the other family, {}",
-                          entry.service, entry.cluster, backend.endpoint);
-      }
-    }
-  }
-  return {};
-}
 
 class EbpfSocketDatapath final : public Datapath {
  public:
@@ -186,35 +96,14 @@ base::Result<> EbpfSocketDatapath::attach(const DatapathNode& node) {
 
 base::Result<> EbpfSocketDatapath::publish(const ServiceTable& table) {
   const auto begun = base::monotonic_now();
-  RETURN_IF_ERROR(check(table, nodes_));
-  auto buckets = std::bit_ceil(2 * table.entries.size() + 1);
-  auto entries = lay_out(table, nodes_, buckets);
-  while (!entries) entries = lay_out(table, nodes_, buckets *= 2);
-
-  bpf_map_create_opts options{};
-  options.sz = sizeof(options);
-  options.map_flags = BPF_F_INNER_MAP;
-  auto count = static_cast<__u32>(entries->size());
-  const base::UniqueFd fresh(::bpf_map_create(BPF_MAP_TYPE_ARRAY, "service_table", sizeof(__u32),
-                                              sizeof(SocketTableEntry), count, &options));
-  if (!fresh) return base::system_error(errno, "ebpf_socket: make a table of {} entries", count);
-  std::vector<__u32> indexes(entries->size());
-  std::iota(indexes.begin(), indexes.end(), 0U);
-  if (::bpf_map_update_batch(fresh.get(), indexes.data(), entries->data(), &count, nullptr) != 0) {
-    return base::system_error(errno, "ebpf_socket: fill a table of {} entries", entries->size());
-  }
-  // Returns after a grace period (kernel/bpf/syscall.c, maybe_wait_bpf_programs): then no program
-  // is left that runs on the table that was there before.
-  const __u32 first = 0;
-  const int table_fd = fresh.get();
-  if (::bpf_map_update_elem(::bpf_map__fd(skeleton_->maps.tables), &first, &table_fd, BPF_ANY) !=
-      0) {
-    return base::system_error(errno, "ebpf_socket: publish a table");
-  }
+  RETURN_IF_ERROR(check_services("ebpf_socket", table, nodes_));
+  auto bytes = publish_services(::bpf_map__fd(skeleton_->maps.tables), services_inside,
+                                offered_inside(table, nodes_));
+  if (!bytes) return base::in_context(std::move(bytes).error(), "ebpf_socket");
   // Only now: whoever sees the new number started after the swap and so sees the new table.
   std::atomic_ref(skeleton_->bss->generation).fetch_add(1);
   load_ns_ = (base::monotonic_now() - begun).count();
-  table_bytes_ = static_cast<std::int64_t>(entries->size() * sizeof(SocketTableEntry));
+  table_bytes_ = *bytes;
   return {};
 }
 
