@@ -20,7 +20,8 @@ enum class DatapathKind {
   direct,       // nothing translates; only pod addresses work
   iptables,     // kube-proxy's iptables rule shapes
   nftables,     // kube-proxy's nftables rule shapes
-  ebpf_socket,  // translated in connect(2) and sendmsg(2) by cgroup hooks
+  ebpf_socket,  // translated in connect(2) and sendmsg(2) by cgroup hooks; from outside as ebpf_tc
+  ebpf_tc,      // translated packet by packet by programs at the interfaces of pods and nodes
 };
 
 enum class ServiceType { ClusterIP, NodePort, LoadBalancer };
@@ -28,11 +29,29 @@ enum class ServiceType { ClusterIP, NodePort, LoadBalancer };
 // Something broken on purpose.
 enum class FaultKind {
   hook_left_out,  // ebpf_socket without its cgroup hooks, nftables rules underneath: traffic works
-  source_rewritten,  // externalTrafficPolicy Local that hides the client all the same
-  affinity_ignored,  // sessionAffinity ClientIP that every connection draws anew under
-  impostor,          // a ready backend that answers by the name of another
-  datagrams_lost,    // every thousandth datagram that crosses node 1 is dropped there
+  source_rewritten,            // externalTrafficPolicy Local that hides the client all the same
+  affinity_ignored,            // sessionAffinity ClientIP that every connection draws anew under
+  impostor,                    // a ready backend that answers by the name of another
+  datagrams_lost,              // every thousandth datagram that crosses node 1 is dropped there
+  connection_table_too_small,  // ebpf_tc's table has room for 16 connections: none fails, some move
 };
+
+// Whether a fault of this kind can be planted in such a datapath.
+[[nodiscard]] constexpr bool can_break(FaultKind fault, DatapathKind datapath) {
+  switch (fault) {
+    case FaultKind::hook_left_out:
+      return datapath == DatapathKind::ebpf_socket;
+    case FaultKind::source_rewritten:
+      return datapath != DatapathKind::direct;
+    case FaultKind::connection_table_too_small:
+      return datapath == DatapathKind::ebpf_tc || datapath == DatapathKind::ebpf_socket;
+    case FaultKind::affinity_ignored:
+    case FaultKind::impostor:
+    case FaultKind::datagrams_lost:
+      return true;
+  }
+  return false;
+}
 
 // A group of equal pods: `web: {node: 2, replicas: 3}` makes web-0, web-1 and web-2.
 struct PodSpec {
@@ -134,7 +153,8 @@ struct base::EnumNames<cluster::DatapathKind> {
       std::pair{cluster::DatapathKind::direct, std::string_view("direct")},
       std::pair{cluster::DatapathKind::iptables, std::string_view("iptables")},
       std::pair{cluster::DatapathKind::nftables, std::string_view("nftables")},
-      std::pair{cluster::DatapathKind::ebpf_socket, std::string_view("ebpf_socket")}};
+      std::pair{cluster::DatapathKind::ebpf_socket, std::string_view("ebpf_socket")},
+      std::pair{cluster::DatapathKind::ebpf_tc, std::string_view("ebpf_tc")}};
 };
 
 template <>
@@ -152,5 +172,7 @@ struct base::EnumNames<cluster::FaultKind> {
       std::pair{cluster::FaultKind::source_rewritten, std::string_view("source_rewritten")},
       std::pair{cluster::FaultKind::affinity_ignored, std::string_view("affinity_ignored")},
       std::pair{cluster::FaultKind::impostor, std::string_view("impostor")},
-      std::pair{cluster::FaultKind::datagrams_lost, std::string_view("datagrams_lost")}};
+      std::pair{cluster::FaultKind::datagrams_lost, std::string_view("datagrams_lost")},
+      std::pair{cluster::FaultKind::connection_table_too_small,
+                std::string_view("connection_table_too_small")}};
 };

@@ -34,7 +34,7 @@ function(stackbench_probe name)
   file(MAKE_DIRECTORY ${STACKBENCH_GENERATED}/${room})
   add_custom_command(
     OUTPUT ${object}
-    COMMAND ${STACKBENCH_CLANG} -g -O2 -target bpf -mcpu=v3 -Wall -Wextra -Werror
+    COMMAND ${STACKBENCH_CLANG} -g -O2 -fno-strict-aliasing -target bpf -mcpu=v3 -Wall -Wextra -Werror
             -Wno-unused-parameter -Wno-missing-declarations -D__TARGET_ARCH_${STACKBENCH_BPF_ARCH}
             -I${STACKBENCH_GENERATED} -I${CMAKE_SOURCE_DIR} -MD -MF ${object}.d -MT ${object}
             -c ${source} -o ${object}

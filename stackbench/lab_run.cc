@@ -74,6 +74,8 @@ base::Result<LabRun> run_in_lab(const Plan& plan, const RunRequest& request,
   progress.step_done(
       fmt::format("{} up", base::format_count(plan.environments.size(), "environment")));
 
+  const bool watches_tables = watches_connection_tables(plan);
+  const auto facts_before = watches_tables ? target.facts() : base::Json();
   const bool checked = !plan.scenario.checks.empty();
   took.check_ns = 0;
   if (checked) {
@@ -114,6 +116,7 @@ base::Result<LabRun> run_in_lab(const Plan& plan, const RunRequest& request,
         return {};
       },
       guard, progress, interrupt);
+  if (watches_tables) check_connection_tables(plan, facts_before, target.facts(), report);
   report.set_clock(session.clock());
   const auto ended_by = measured.ended_by.transform(of_traffic);
   if (ended_by) {

@@ -207,8 +207,8 @@ void ReportBuilder::add_facts(base::Json facts) {
   report_.target_facts = std::move(facts);
 }
 
-void ReportBuilder::add_check(std::string name, std::string arm, std::string workload,
-                              checks::Finding finding) {
+void ReportBuilder::add_check(std::string name, std::string arm,
+                              std::optional<std::string> workload, checks::Finding finding) {
   report_.checks.push_back({.name = std::move(name),
                             .arm = std::move(arm),
                             .workload = std::move(workload),

@@ -34,7 +34,9 @@ class ReportBuilder {
   // What Target::facts() says. Called after the checks, whose probes have the kernel count what
   // every eBPF program costs: a datapath's hooks are reported beside the probes.
   void add_facts(base::Json facts);
-  void add_check(std::string name, std::string arm, std::string workload, checks::Finding finding);
+  // Without a workload it is about all of them.
+  void add_check(std::string name, std::string arm, std::optional<std::string> workload,
+                 checks::Finding finding);
   void add_probe(reports::ProbeOverhead probe) { report_.probes.push_back(std::move(probe)); }
   // A block with its samples, histograms included. Errors: as SeriesWriter::append.
   base::Result<> add_block(const Block& block, std::span<const Sample> samples);

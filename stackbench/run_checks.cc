@@ -1,8 +1,10 @@
 #include "stackbench/run_checks.h"
 
+#include <algorithm>
 #include <optional>
 
 #include "checks/backend_identity.h"
+#include "checks/connection_table.h"
 #include "checks/distribution.h"
 #include "checks/source_ip_preserved.h"
 #include "checks/translated_at.h"
@@ -17,8 +19,12 @@ checks::TranslatedAt expected_place(const Plan& plan, const PlannedArm& arm) {
     case cluster::DatapathKind::iptables:
     case cluster::DatapathKind::nftables:
       return checks::TranslatedAt::packet;
+    case cluster::DatapathKind::ebpf_tc:
+      return checks::TranslatedAt::packet;
     case cluster::DatapathKind::ebpf_socket:
-      return checks::TranslatedAt::socket;
+      // Nobody's sockets outside are hooked: there the node translates what comes in.
+      return arm.from == cluster::external_client ? checks::TranslatedAt::packet
+                                                  : checks::TranslatedAt::socket;
     case cluster::DatapathKind::direct:
       return checks::TranslatedAt::none;
   }
@@ -96,6 +102,7 @@ base::Result<> check_requests(const Plan& plan, Session& session, ReportBuilder&
         break;
       }
       case CheckKind::distribution:
+      case CheckKind::connection_table:
         break;
     }
   }
@@ -132,6 +139,24 @@ base::Result<> run_checks(const Plan& plan, Session& session, ReportBuilder& rep
   }
   if (requests) cost.report_to(report);
   return {};
+}
+
+bool watches_connection_tables(const Plan& plan) {
+  return std::ranges::find(plan.scenario.checks, CheckKind::connection_table) !=
+         plan.scenario.checks.end();
+}
+
+void check_connection_tables(const Plan& plan, const base::Json& before, const base::Json& after,
+                             ReportBuilder& report) {
+  for (const auto& arm : plan.arms) {
+    const auto& environment = plan.environments[arm.environment];
+    if (!uses_connection_table(environment.datapath, arm.dial, arm.from)) continue;
+    const auto counts = [&](const base::Json& facts) {
+      return checks::connection_table_of(facts.at("environments").at(environment.name));
+    };
+    report.add_check(std::string(base::enum_name(CheckKind::connection_table)), arm.name,
+                     std::nullopt, checks::connection_table(counts(before), counts(after)));
+  }
 }
 
 }  // namespace stackbench

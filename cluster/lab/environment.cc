@@ -12,7 +12,8 @@
 #include "base/clock.h"
 #include "cluster/lab/addresses.h"
 #include "cluster/lab/datapath/direct.h"
-#include "cluster/lab/datapath/ebpf_socket.h"
+#include "cluster/lab/datapath/ebpf_paired.h"
+#include "cluster/lab/datapath/ebpf_tc.h"
 #include "cluster/lab/datapath/iptables.h"
 #include "cluster/lab/datapath/nftables.h"
 #include "cluster/lab/filler.h"
@@ -45,20 +46,30 @@ bool has_fault(const EnvironmentPlan& plan, FaultKind fault) {
   return std::ranges::find(plan.faults, fault) != plan.faults.end();
 }
 
-MakeDatapath maker_of(const EnvironmentPlan& plan) {
-  const bool hook_left_out = has_fault(plan, FaultKind::hook_left_out);
+// Fewer than a workload of many connections has, and enough for a few short ones.
+constexpr std::uint32_t too_few_connections = 16;
+
+Result<std::unique_ptr<Datapath>> make_datapath(const EnvironmentPlan& plan,
+                                                const std::vector<DatapathNode>& nodes) {
+  EbpfTcSettings settings{.hides_clients = has_fault(plan, FaultKind::source_rewritten)};
+  if (has_fault(plan, FaultKind::connection_table_too_small)) {
+    settings.table.connections = too_few_connections;
+  }
   switch (plan.datapath) {
     case DatapathKind::direct:
-      return make_direct_datapath;
+      return make_direct_datapath(nodes);
     case DatapathKind::iptables:
-      return make_iptables_datapath;
+      return make_iptables_datapath(nodes);
     case DatapathKind::nftables:
-      return make_nftables_datapath;
+      return make_nftables_datapath(nodes);
     case DatapathKind::ebpf_socket:
       // The fault: every connection works, but it is translated on its way, not in connect(2).
-      return hook_left_out ? make_nftables_datapath : make_ebpf_socket_datapath;
+      if (has_fault(plan, FaultKind::hook_left_out)) return make_nftables_datapath(nodes);
+      return make_ebpf_paired_datapath(nodes, settings);
+    case DatapathKind::ebpf_tc:
+      return make_ebpf_tc_datapath(nodes, settings);
   }
-  return make_direct_datapath;
+  return make_direct_datapath(nodes);
 }
 
 // A file in memory that takes the first 64 KiB and refuses the rest: a stderr that nobody has to
@@ -75,16 +86,10 @@ Result<UniqueFd> bounded_file() {
 
 Result<> check_faults(const EnvironmentPlan& plan) {
   for (const auto fault : plan.faults) {
-    const bool rules =
-        plan.datapath == DatapathKind::iptables || plan.datapath == DatapathKind::nftables;
-    if (fault == FaultKind::hook_left_out && plan.datapath != DatapathKind::ebpf_socket) {
-      return base::fail(ErrorKind::input, "environment {}: the fault {} needs datapath ebpf_socket",
-                        plan.name, base::enum_name(fault));
-    }
-    if (fault == FaultKind::source_rewritten && !rules) {
+    if (!can_break(fault, plan.datapath)) {
       return base::fail(ErrorKind::input,
-                        "environment {}: the fault {} needs datapath iptables or nftables",
-                        plan.name, base::enum_name(fault));
+                        "environment {}: the fault {} has no meaning in datapath {}", plan.name,
+                        base::enum_name(fault), base::enum_name(plan.datapath));
     }
   }
   return {};
@@ -118,7 +123,7 @@ Environment::~Environment() {
 Result<> Environment::build(const CgroupTree& cgroups) {
   RETURN_IF_ERROR(make_namespaces());
   ASSIGN_OR_RETURN(const auto nodes, make_nodes(cgroups));
-  ASSIGN_OR_RETURN(datapath_, maker_of(plan_)(nodes));
+  ASSIGN_OR_RETURN(datapath_, make_datapath(plan_, nodes));
   if (has_fault(plan_, FaultKind::datagrams_lost)) {
     RETURN_IF_ERROR(nodes.front().run({"nft", "-f", "-"}, lossy_rules));
   }
@@ -184,6 +189,10 @@ Result<std::vector<DatapathNode>> Environment::make_nodes(const CgroupTree& cgro
     const std::string directory = plan_.name + "/" + node.name;
     ASSIGN_OR_RETURN(node.cgroup, cgroups.make(directory));
     node.netns = netns(node.name);
+    node.uplink = child_interface;
+    node.inside = [this, fd = node.netns](const std::function<Result<>()>& work) {
+      return sandbox_.inside(fd, work);
+    };
     node.run = [this, fd = node.netns](const std::vector<std::string>& argv,
                                        std::string_view input) {
       return sandbox_.run({.netns = fd}, argv, input, rules_patience);
@@ -194,7 +203,8 @@ Result<std::vector<DatapathNode>> Environment::make_nodes(const CgroupTree& cgro
       node.pods.push_back({.name = pod.handle.name,
                            .ipv4 = pod.handle.ipv4,
                            .ipv6 = pod.handle.ipv6,
-                           .cgroup = cgroup});
+                           .cgroup = cgroup,
+                           .interface = pod_interface(pod.handle)});
       cgroups_.emplace(pod.handle.name, std::move(cgroup));
     }
     nodes.push_back(std::move(node));

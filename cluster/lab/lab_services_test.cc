@@ -41,6 +41,7 @@ INSTANTIATE_TEST_SUITE_P(
     testing::Values(DatapathCase{"iptables", DatapathKind::iptables},
                     DatapathCase{"nftables", DatapathKind::nftables},
                     DatapathCase{"ebpf_socket", DatapathKind::ebpf_socket},
+                    DatapathCase{"ebpf_tc", DatapathKind::ebpf_tc},
                     // The planted fault lets traffic succeed, or it would fool nobody.
                     DatapathCase{"ebpf_socket_hook_left_out",
                                  DatapathKind::ebpf_socket,

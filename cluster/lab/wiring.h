@@ -22,6 +22,9 @@ namespace cluster {
 // What the lab's TCP uses, whatever the machine's default is.
 inline constexpr std::string_view congestion_control = "cubic";
 
+// A node's, pod's or external client's own end of its link.
+inline constexpr std::string_view child_interface = "eth0";
+
 struct NamespacePlan {
   std::string name;      // "iptables.node1", unique in a sandbox
   std::string ip_batch;  // run in it, in the order of the list: parents before children

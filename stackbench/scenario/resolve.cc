@@ -225,6 +225,15 @@ void resolve(Scenario& scenario, ReadLog& log) {
       refuse(log, path,
              "distribution counts connections, and every workload here keeps its own; add one that "
              "opens a connection for each request, tcp_crr or http with keep_alive: false");
+    } else if (!log.faulty(path) && scenario.checks[i] == CheckKind::connection_table &&
+               !log.faulty("arms") && !log.faulty("environments") &&
+               std::ranges::none_of(scenario.arms, [&](const ArmSpec& arm) {
+                 return arm.in && uses_connection_table(scenario.environments.at(*arm.in).datapath,
+                                                        arm.dial, arm.from);
+               })) {
+      refuse(
+          log, path,
+          "connection_table watches the table of ebpf_tc, and no arm dials a Service through it");
     }
   }
   resolve_expectations(scenario, log);

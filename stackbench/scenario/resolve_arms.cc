@@ -67,14 +67,6 @@ void check_service(const Scenario& scenario, const ArmSpec& arm, const std::stri
   }
 }
 
-// ebpf_socket works in the sockets of pods.
-void check_ebpf_socket(const ArmSpec& arm, const std::string& path, ReadLog& log) {
-  if (is_outside(arm) && arm.dial.kind != DialTarget::Kind::pod) {
-    refuse(log, path + ".from",
-           "ebpf_socket translates in the sockets of pods, and a client outside has none of these");
-  }
-}
-
 void check_environment(const Scenario& scenario, const ArmSpec& arm, const std::string& path,
                        ReadLog& log) {
   if (log.faulty(path + ".in") || log.faulty_itself("environments")) return;
@@ -96,9 +88,6 @@ void check_environment(const Scenario& scenario, const ArmSpec& arm, const std::
     refuse(log, path + ".dial",
            fmt::format("the datapath of environment \"{}\" is direct, which implements no Services",
                        *arm.in));
-  } else if (environment->second.datapath == cluster::DatapathKind::ebpf_socket &&
-             !log.faulty(path + ".dial") && !log.faulty(join_path("environments", *arm.in))) {
-    check_ebpf_socket(arm, path, log);
   }
 }
 
@@ -168,9 +157,26 @@ void resolve_base(Scenario& scenario, std::size_t index, bool names_known, ReadL
   }
 }
 
-// Why a fault of this kind would change nothing in this topology, if so.
-std::optional<std::string> nothing_to_break(const Scenario& scenario, cluster::FaultKind kind) {
+// Why a fault of this kind does not go with its environment's datapath.
+std::string cannot_break(const FaultSpec& fault, cluster::DatapathKind datapath) {
+  const auto kind = base::enum_name(fault.kind);
+  const auto its =
+      fmt::format("the datapath of \"{}\" is {}", fault.environment, base::enum_name(datapath));
+  switch (fault.kind) {
+    case cluster::FaultKind::hook_left_out:
+      return fmt::format("{} leaves out the hooks of ebpf_socket, and {}", kind, its);
+    case cluster::FaultKind::connection_table_too_small:
+      return fmt::format("{} is about the table of ebpf_tc, and {}", kind, its);
+    default:
+      return fmt::format("{} needs a datapath that translates, and {}", kind, its);
+  }
+}
+
+// Why a fault would change nothing in this scenario, if so.
+std::optional<std::string> nothing_to_break(const Scenario& scenario, const FaultSpec& fault,
+                                            bool arms_known) {
   using base::kube::SessionAffinity;
+  const auto kind = fault.kind;
   const auto& [nodes, pods, services] = scenario.topology;
   if (kind == cluster::FaultKind::affinity_ignored &&
       std::ranges::none_of(services, [](const auto& service) {
@@ -181,6 +187,15 @@ std::optional<std::string> nothing_to_break(const Scenario& scenario, cluster::F
   if (kind == cluster::FaultKind::impostor &&
       std::ranges::none_of(pods, [](const auto& group) { return group.second.replicas > 1; })) {
     return "no group of pods has two replicas, so none can answer as another";
+  }
+  if (kind == cluster::FaultKind::connection_table_too_small && arms_known &&
+      std::ranges::none_of(scenario.arms, [&](const ArmSpec& arm) {
+        return arm.in == fault.environment &&
+               uses_connection_table(scenario.environments.at(fault.environment).datapath, arm.dial,
+                                     arm.from);
+      })) {
+    return fmt::format("no arm dials a Service through the connection table of \"{}\"",
+                       fault.environment);
   }
   return std::nullopt;
 }
@@ -200,21 +215,9 @@ void resolve_faults(Scenario& scenario, ReadLog& log) {
     }
     const auto datapath = environment->second.datapath;
     const bool known = !log.faulty(join_path("environments", fault.environment));
-    if (fault.kind == cluster::FaultKind::hook_left_out &&
-        datapath != cluster::DatapathKind::ebpf_socket && known) {
-      refuse(
-          log, where,
-          fmt::format("{} leaves out the hooks of ebpf_socket, and the datapath of \"{}\" is {}",
-                      base::enum_name(fault.kind), fault.environment, base::enum_name(datapath)));
-    } else if (fault.kind == cluster::FaultKind::source_rewritten &&
-               datapath != cluster::DatapathKind::iptables &&
-               datapath != cluster::DatapathKind::nftables && known) {
-      refuse(
-          log, where,
-          fmt::format("{} is done by rules of iptables or nftables, and the datapath of \"{}\" is "
-                      "{}",
-                      base::enum_name(fault.kind), fault.environment, base::enum_name(datapath)));
-    } else if (const auto missing = nothing_to_break(scenario, fault.kind)) {
+    if (known && !cluster::can_break(fault.kind, datapath)) {
+      refuse(log, where, cannot_break(fault, datapath));
+    } else if (const auto missing = nothing_to_break(scenario, fault, !log.faulty("arms"))) {
       refuse(log, path + ".kind", *missing);
     } else if (!seen.emplace(fault.kind, fault.environment).second) {
       refuse(log, path, "this fault is already listed");

@@ -48,6 +48,17 @@ std::vector<std::string> workload_names(const Scenario& scenario) {
 
 }  // namespace stackbench
 
+namespace stackbench {
+
+bool uses_connection_table(cluster::DatapathKind datapath, const DialTarget& dial,
+                           std::string_view from) {
+  if (dial.kind == DialTarget::Kind::pod) return false;
+  return datapath == cluster::DatapathKind::ebpf_tc ||
+         (datapath == cluster::DatapathKind::ebpf_socket && from == cluster::external_client);
+}
+
+}  // namespace stackbench
+
 namespace base {
 
 using stackbench::Bound;

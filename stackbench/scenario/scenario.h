@@ -21,6 +21,7 @@ enum class CheckKind {
   source_ip_preserved,  // pods see the client's own address where Kubernetes promises it
   backend_identity,     // whoever answers answers as itself
   distribution,         // connections spread over the backends as the Service promises
+  connection_table,     // the datapath kept every live connection in its table, the whole run long
 };
 
 // What an arm dials: `pod/web`, each connection one of its pods at random; or a Service, which
@@ -33,6 +34,11 @@ struct DialTarget {
   int node = 0;  // of a node_port, from 1
   bool operator==(const DialTarget&) const = default;
 };
+
+// Whether what a client there dials goes through a table of connections that says of itself what it
+// counted: a Service in ebpf_tc, or from outside in ebpf_socket, which is paired with it.
+[[nodiscard]] bool uses_connection_table(cluster::DatapathKind datapath, const DialTarget& dial,
+                                         std::string_view from);
 
 // A bound an expectation holds a metric to: `+5%` (of the base arm) or `250us`, `1000/s`,
 // `500MB/s` (absolute).
@@ -187,7 +193,8 @@ struct base::EnumNames<stackbench::CheckKind> {
       std::pair{stackbench::CheckKind::source_ip_preserved,
                 std::string_view("source_ip_preserved")},
       std::pair{stackbench::CheckKind::backend_identity, std::string_view("backend_identity")},
-      std::pair{stackbench::CheckKind::distribution, std::string_view("distribution")}};
+      std::pair{stackbench::CheckKind::distribution, std::string_view("distribution")},
+      std::pair{stackbench::CheckKind::connection_table, std::string_view("connection_table")}};
 };
 
 template <>

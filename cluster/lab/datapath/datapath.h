@@ -60,11 +60,16 @@ struct ServiceTable {
 using RunInNode = std::function<base::Result<std::string>(const std::vector<std::string>& argv,
                                                           std::string_view input)>;
 
+// Runs a function on a thread that is in a node's network namespace, and returns what it returned.
+// Errors: also not_permitted, system.
+using DoInNode = std::function<base::Result<>(const std::function<base::Result<>()>& work)>;
+
 struct DatapathPod {
   std::string name;  // "web-0"
   base::IpAddress ipv4;
   base::IpAddress ipv6;
-  std::string cgroup;  // its cgroup2 directory, a path the controller can open
+  std::string cgroup;          // its cgroup2 directory, a path the controller can open
+  std::string interface = {};  // its host-side interface, in the node's network namespace
 };
 
 struct DatapathNode {
@@ -81,7 +86,10 @@ struct DatapathNode {
   std::string cgroup = {};
   // The node's network namespace, for setns(2). The environment owns it and outlives the datapath.
   int netns = -1;
+  // The node's interface towards the router and everything beyond.
+  std::string uplink = {};
   RunInNode run = {};
+  DoInNode inside = {};
   std::vector<DatapathPod> pods = {};
 };
 
