@@ -64,9 +64,10 @@ struct ConnectionPlace {
 // Exact: each CPU has its own.
 struct ConnectionCounters {
   __u64 made;
-  __u64 aged;       // reclaimed when over: closed, reset, or unused for too long
-  __u64 evicted;    // thrown out alive, because the table was full
-  __u64 moved;      // ended because its backend is no longer the Service's
+  __u64 aged;     // reclaimed when over: closed, reset, or unused for too long
+  __u64 evicted;  // thrown out alive, because the table was full
+  __u64
+      moved;  // ended because its backend left the Service, or its client turned to the pod itself
   __u64 misses;     // packets in mid-stream whose connection is not in the table
   __u64 unplaced;   // packets dropped because no slot or no source port was to be had
   __u64 fragments;  // not translated

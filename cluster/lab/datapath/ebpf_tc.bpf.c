@@ -447,6 +447,25 @@ static __always_inline int is_lost_reply(const struct Packet *packet) {
          port - first_source_port < source_ports && !(packet->tcp_flags & TCP_SYN);
 }
 
+// A client that turns to a pod itself, from a port it reached that pod through a Service with: what
+// the pod answers must not be taken for the Service's any more. Of TCP that is so once the earlier
+// connection is over, which its client, having the port again, knows best; of datagrams at once.
+__noinline int make_way_for_itself(struct Packet *packet, __u64 now) {
+  if (!packet) return 0;
+  const int tcp = packet->tuple.protocol == IPPROTO_TCP;
+  if (tcp && (packet->tcp_flags & (TCP_SYN | TCP_ACK)) != TCP_SYN) return 0;
+  struct ConnectionTuple answer = {.source_port = packet->tuple.destination_port,
+                                   .destination_port = packet->tuple.source_port,
+                                   .protocol = packet->tuple.protocol};
+  __builtin_memcpy(answer.source, packet->tuple.destination, 16);
+  __builtin_memcpy(answer.destination, packet->tuple.source, 16);
+  if (tcp) return make_way(&answer, now);
+  struct FoundConnection found;
+  if (!find_connection(&answer, &found) || !found.is_reply) return 0;
+  if (end_connection(found.slot, found.version)) COUNT_CONNECTIONS(moved);
+  return 1;
+}
+
 // What connecting came to.
 enum Connected { no_service, connected, refused_here, dropped_here };
 
@@ -579,6 +598,7 @@ static __always_inline int translate(struct __sk_buff *skb, enum Hook hook) {
     if (!entry || parsed == icmp) return next;
     switch (connect_to_service(&packet, now, hook == from_uplink)) {
       case no_service:
+        make_way_for_itself(&packet, now);
         return next;
       case refused_here:
         return refuse(skb, &packet);

@@ -181,6 +181,34 @@ TEST_P(EbpfTc, APortThatIsUsedAgainBeginsANewConnection) {
   EXPECT_EQ(counted("aged"), 39U);
 }
 
+// What a pod answers to one who dialled it must not be taken for the answer of a Service that was
+// dialled from the same port before.
+TEST_P(EbpfTc, APodDialledAfterItsServiceFromTheSamePortShowsItself) {
+  hook();
+  sync(table_of(at, {at.server}));
+  const base::Endpoint pod{at.server, tc_port};
+  for (const auto& peer : {at.service, pod, at.service, pod}) {
+    auto socket = client->inside([&] { return base::testing::open_socket(peer, Transport::tcp); });
+    ASSERT_TRUE(socket);
+    bind_to(*socket, 5555);
+    const base::SocketAddress address(peer);
+    ASSERT_EQ(::connect(socket->get(), address.get(), address.size()), 0)
+        << peer.to_string() << errno;
+    EXPECT_EQ(base::testing::ask(socket->get()).value_or(""), "local");
+    const linger now{.l_onoff = 1, .l_linger = 0};
+    ASSERT_EQ(::setsockopt(socket->get(), SOL_SOCKET, SO_LINGER, &now, sizeof(now)), 0);
+  }
+  const auto datagrams =
+      client->inside([&] { return base::testing::open_socket(pod, Transport::udp); });
+  ASSERT_TRUE(datagrams);
+  for (const auto& peer : {at.service, pod, at.service, pod}) {
+    const auto answer = base::testing::ask_at(datagrams->get(), peer);
+    ASSERT_TRUE(answer) << base::describe_error(answer.error());
+    EXPECT_EQ(answer->from, peer);
+  }
+  EXPECT_EQ(counted("misses"), 0U);
+}
+
 TEST_P(EbpfTc, OneClientPortMayTalkToOneBackendThroughTwoServices) {
   hook();
   sync(table_of(at, {at.server}));
