@@ -258,9 +258,9 @@ TEST(Reader, RefusesClientsOutsideThatNobodyWouldAnswer) {
                                    "\"web\" is Local and its pods are on node 2\n"));
   EXPECT_THAT(faults("nftables", "node_port/web@3", ""),
               ::testing::HasSubstr("arms[0].dial: there is no node 3, topology.nodes is 2\n"));
-  EXPECT_THAT(faults("ebpf_socket", "load_balancer/web", ""),
-              ::testing::HasSubstr("arms[0].from: ebpf_socket translates in the sockets of pods, "
-                                   "and a client outside has none of these\n"));
+  // ebpf_socket is paired with ebpf_tc for them.
+  EXPECT_EQ(faults("ebpf_socket", "load_balancer/web", ""), "no fault");
+  EXPECT_EQ(faults("ebpf_tc", "load_balancer/web", ""), "no fault");
 }
 
 TEST(Reader, RefusesEmptyLists) {
@@ -491,9 +491,27 @@ TEST(Reader, RefusesChecksAndFaultsThatSayNothing) {
   EXPECT_EQ(faults_of(19, "faults: [{kind: affinity_ignored, environment: rules}]"),
             "s.yaml:19:17: faults[0].kind: no Service has session_affinity ClientIP, so there is "
             "nothing to ignore");
-  EXPECT_EQ(faults_of(19, "faults: [{kind: source_rewritten, environment: socket}]"),
-            "s.yaml:19:48: faults[0].environment: source_rewritten is done by rules of iptables or "
-            "nftables, and the datapath of \"socket\" is ebpf_socket");
+  EXPECT_EQ(faults_of(19, "faults: [{kind: source_rewritten, environment: socket}]"), "no fault");
+  EXPECT_EQ(faults_of(19, "faults: [{kind: connection_table_too_small, environment: rules}]"),
+            "s.yaml:19:58: faults[0].environment: connection_table_too_small is about the table of "
+            "ebpf_tc, and the datapath of \"rules\" is iptables");
+  EXPECT_EQ(faults_of(19, "faults: [{kind: connection_table_too_small, environment: socket}]"),
+            "s.yaml:19:17: faults[0].kind: no arm dials a Service through the connection table of "
+            "\"socket\"");
+  EXPECT_EQ(faults_of(16, "checks: [connection_table]"),
+            "s.yaml:16:10: checks[0]: connection_table watches the table of ebpf_tc, and no arm "
+            "dials a Service through it");
+  auto through_it = with_line(7, "  socket: {datapath: ebpf_tc}");
+  through_it.replace(through_it.find("checks: [translated_at]"), 23, "checks: [connection_table]");
+  through_it.replace(through_it.find("faults: []"), 10,
+                     "faults: [{kind: connection_table_too_small, environment: socket}]");
+  EXPECT_EQ(message_of(through_it), "no fault");
+  auto direct = with_line(6, "  rules: {datapath: direct}");
+  direct.replace(direct.find("faults: []"), 10,
+                 "faults: [{kind: source_rewritten, environment: rules}]");
+  EXPECT_THAT(message_of(direct),
+              ::testing::HasSubstr("source_rewritten needs a datapath that translates, and the "
+                                   "datapath of \"rules\" is direct\n"));
   auto kept = with_line(14, "  - {kind: udp_rr}");
   kept.replace(kept.find("checks: [translated_at]"), 23, "checks: [distribution] ");
   EXPECT_EQ(message_of(kept),
