@@ -17,39 +17,18 @@
 #include "base/json.h"
 #include "base/process.h"
 #include "tests/host_snapshot.h"
+#include "tests/run_scenario.h"
 
 namespace {
 
 namespace fs = std::filesystem;
+using tests::command;
+using tests::Folder;
 using tests::HostSnapshot;
-
-constexpr auto patience = std::chrono::seconds(120);
-const std::string command = STACKBENCH_BINARY_DIR "/stackbench";
-
-// A folder that goes with the test.
-class Folder {
- public:
-  Folder() {
-    std::string name = (fs::path(::testing::TempDir()) / "stackbench-run-XXXXXX").string();
-    path_ = ::mkdtemp(name.data());
-  }
-  ~Folder() {
-    std::error_code ignored;
-    fs::remove_all(path_, ignored);
-  }
-  [[nodiscard]] std::string file(std::string_view name) const { return (path_ / name).string(); }
-  // What is in it, at any depth.
-  [[nodiscard]] std::vector<std::string> files() const {
-    std::vector<std::string> files;
-    for (const auto& entry : fs::recursive_directory_iterator(path_)) {
-      files.push_back(fs::relative(entry.path(), path_).string());
-    }
-    return files;
-  }
-
- private:
-  fs::path path_;
-};
+using tests::patience;
+using tests::Ran;
+using tests::run;
+using tests::service_verdicts;
 
 // Two arms of one datapath, as short as a run can be.
 std::string scenario(std::string_view datapath, std::string_view more) {
@@ -69,40 +48,6 @@ std::string scenario(std::string_view datapath, std::string_view more) {
       datapath, more);
 }
 
-struct Ran {
-  int code = -1;
-  std::string out;
-  std::string err;
-  base::Json report;
-};
-
-Ran run(const std::string& text, const std::vector<std::string>& words = {}) {
-  const Folder folder;
-  std::ofstream(folder.file("it.yaml")) << text;
-  std::vector<std::string> argv{command, "run", folder.file("it.yaml"), "--out",
-                                folder.file("it.json")};
-  argv.insert(argv.end(), words.begin(), words.end());
-  const auto result = base::run(argv, {.timeout = patience});
-  if (!result) {
-    ADD_FAILURE() << base::describe_error(result.error());
-    return {};
-  }
-  Ran ran{result->status.code, result->out, result->err, {}};
-  if (const auto file = base::read_file(folder.file("it.json"))) {
-    ran.report = base::parse_json(*file).value_or(base::Json());
-  }
-  return ran;
-}
-
-// The verdicts of the check on the arm `service`.
-std::vector<std::string> service_verdicts(const base::Json& report) {
-  std::vector<std::string> verdicts;
-  for (const auto& check : report.value("checks", base::Json::array())) {
-    if (check["arm"] == "service") verdicts.push_back(check["verdict"]);
-  }
-  return verdicts;
-}
-
 class EveryDatapath : public ::testing::TestWithParam<std::tuple<std::string, std::string>> {};
 
 TEST_P(EveryDatapath, IsTranslatedWhereItPromisesAndAnswersEveryRequest) {
@@ -119,8 +64,8 @@ TEST_P(EveryDatapath, IsTranslatedWhereItPromisesAndAnswersEveryRequest) {
 }
 
 INSTANTIATE_TEST_SUITE_P(, EveryDatapath,
-                         ::testing::Combine(::testing::Values("iptables", "nftables",
-                                                              "ebpf_socket"),
+                         ::testing::Combine(::testing::Values("iptables", "nftables", "ebpf_socket",
+                                                              "ebpf_tc"),
                                             ::testing::Values("ipv4", "ipv6")),
                          [](const auto& instance) {
                            return std::get<0>(instance.param) + "_" + std::get<1>(instance.param);
@@ -155,9 +100,9 @@ std::string outside_scenario(const std::string& datapath, const std::string& mor
       datapath, more);
 }
 
-class EveryRules : public ::testing::TestWithParam<std::tuple<std::string, std::string>> {};
+class OutsideClients : public ::testing::TestWithParam<std::tuple<std::string, std::string>> {};
 
-TEST_P(EveryRules, KeepTheAddressUnderLocalAndARewrittenOneIsFound) {
+TEST_P(OutsideClients, KeepTheAddressUnderLocalAndARewrittenOneIsFound) {
   const auto& [datapath, family] = GetParam();
   const auto clean = run(outside_scenario(datapath, ""), {"--set", "family=" + family});
   EXPECT_EQ(service_verdicts(clean.report), std::vector<std::string>{"pass"})
@@ -169,8 +114,9 @@ TEST_P(EveryRules, KeepTheAddressUnderLocalAndARewrittenOneIsFound) {
   EXPECT_EQ(service_verdicts(broken.report), std::vector<std::string>{"fail"}) << broken.out;
 }
 
-INSTANTIATE_TEST_SUITE_P(, EveryRules,
-                         ::testing::Combine(::testing::Values("iptables", "nftables"),
+INSTANTIATE_TEST_SUITE_P(, OutsideClients,
+                         ::testing::Combine(::testing::Values("iptables", "nftables", "ebpf_socket",
+                                                              "ebpf_tc"),
                                             ::testing::Values("ipv4", "ipv6")),
                          [](const auto& instance) {
                            return std::get<0>(instance.param) + "_" + std::get<1>(instance.param);
@@ -207,7 +153,8 @@ TEST_P(WhoAnswers, IsDrawnEvenlyAndAnImpostorIsFound) {
       << broken.out;
 }
 
-INSTANTIATE_TEST_SUITE_P(, WhoAnswers, ::testing::Values("iptables", "nftables", "ebpf_socket"),
+INSTANTIATE_TEST_SUITE_P(, WhoAnswers,
+                         ::testing::Values("iptables", "nftables", "ebpf_socket", "ebpf_tc"),
                          [](const auto& instance) { return instance.param; });
 
 class WhoKeepsAnswering : public ::testing::TestWithParam<std::string> {};
@@ -224,7 +171,7 @@ TEST_P(WhoKeepsAnswering, IsOnePodAndAnIgnoredAffinityIsFound) {
 }
 
 INSTANTIATE_TEST_SUITE_P(, WhoKeepsAnswering,
-                         ::testing::Values("iptables", "nftables", "ebpf_socket"),
+                         ::testing::Values("iptables", "nftables", "ebpf_socket", "ebpf_tc"),
                          [](const auto& instance) { return instance.param; });
 
 // Datagrams by a Service, answered or given up within the timeout.
