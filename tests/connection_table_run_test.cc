@@ -9,8 +9,8 @@
 
 namespace {
 
-// Sixty-four flows take turns, one request at a time, so that no answer can come too late for its
-// entry: with too small a table every flow begins anew each time, and every request succeeds.
+// Twenty flows take turns, one request at a time, so that no answer comes too late for its entry:
+// in a table for sixteen every flow begins anew each time, and every request succeeds.
 std::string flows_scenario(std::string_view datapath, std::string_view dial, std::string_view from,
                            std::string_view fault) {
   return fmt::format(
@@ -23,7 +23,7 @@ std::string flows_scenario(std::string_view datapath, std::string_view dial, std
       "arms:\n"
       "  - {{name: service, in: it, dial: {}, from: {}}}\n"
       "  - {{name: pod, in: it, dial: pod/web, from: {}}}\n"
-      "workloads: [{{kind: udp_rr, duration: 60ms, warm_up: 5ms, rate: 2000/s, connections: 64}}]\n"
+      "workloads: [{{kind: udp_rr, duration: 60ms, warm_up: 5ms, rate: 400/s, connections: 20}}]\n"
       "blocks: 6\n"
       "checks: [connection_table]\n"
       "faults: [{}]\n",

@@ -67,6 +67,18 @@ static __always_inline int same_tuple(const struct ConnectionTuple *a,
   return x[0] == y[0] && x[1] == y[1] && x[2] == y[2] && x[3] == y[3] && x[4] == y[4];
 }
 
+// The version, read after everything before. x86 does not reorder loads (Intel SDM, 8.2.2; AMD APM
+// 2, 7.2), so that it is the compiler alone who must not; elsewhere a locked operation is a
+// barrier.
+static __always_inline __u32 version_again(struct Connection *connection) {
+#ifdef __TARGET_ARCH_x86
+  asm volatile("" ::: "memory");
+  return *(volatile __u32 *)&connection->version;
+#else
+  return __sync_fetch_and_or(&connection->version, 0);
+#endif
+}
+
 // The connection this packet belongs to; 0 when there is none.
 static __always_inline int find_connection(const struct ConnectionTuple *packet,
                                            struct FoundConnection *found) {
@@ -89,7 +101,7 @@ static __always_inline int find_connection(const struct ConnectionTuple *packet,
   found->state = connection->state;
   found->generation = connection->generation;
   found->flags = connection->flags;
-  return found->state != 0 && __sync_fetch_and_or(&connection->version, 0) == found->version;
+  return found->state != 0 && version_again(connection) == found->version;
 }
 
 // Both sides have said goodbye, or one hung up.
@@ -212,6 +224,20 @@ struct NewConnection {
   __u32 flags;
   __u32 new_port;  // the port the backend is to answer is chosen here, not the client's own
 };
+
+// Room for one on each CPU, because a program's stack has none; tc's programs run with softirqs
+// off, so that no second one needs it meanwhile.
+struct {
+  __uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+  __type(key, __u32);
+  __type(value, struct NewConnection);
+  __uint(max_entries, 1);
+} new_connections SEC(".maps");
+
+static __always_inline struct NewConnection *begin_connection(void) {
+  __u32 zero = 0;
+  return bpf_map_lookup_elem(&new_connections, &zero);
+}
 
 // Makes room for `key` where the connection that has it is over.
 __noinline int make_way(const struct ConnectionTuple *key, __u64 now) {

@@ -40,7 +40,10 @@ class EbpfPairedDatapath final : public Datapath {
 base::Result<std::unique_ptr<Datapath>> make_ebpf_paired_datapath(
     const std::vector<DatapathNode>& nodes, const EbpfTcSettings& settings) {
   ASSIGN_OR_RETURN(auto sockets, make_ebpf_socket_datapath(nodes));
-  ASSIGN_OR_RETURN(auto uplinks, make_ebpf_tc_uplinks(nodes, settings));
+  // Pods on the node would answer the node itself where it hides a client from them, and only a
+  // program at their interface gives that back.
+  ASSIGN_OR_RETURN(auto uplinks, settings.hides_clients ? make_ebpf_tc_datapath(nodes, settings)
+                                                        : make_ebpf_tc_uplinks(nodes, settings));
   return std::make_unique<EbpfPairedDatapath>(std::move(sockets), std::move(uplinks));
 }
 

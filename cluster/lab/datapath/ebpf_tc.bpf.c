@@ -74,6 +74,8 @@ struct Packet {
   __u32 quoted;                  // of an ICMP error: where the packet it quotes starts; else 0
   __u32 ipv4;
   __u32 tcp_flags;
+  __u32 ttl;       // of IPv4, like the next
+  __u32 checksum;  // the header's
 };
 
 enum Parsed { not_ours, ours, icmp };
@@ -117,6 +119,8 @@ static __always_inline enum Parsed parse(struct __sk_buff *skb, struct Packet *p
     if ((void *)(header + 1) > end) return not_ours;
     packet->ipv4 = 1;
     packet->tuple.protocol = header->protocol;
+    packet->ttl = header->ttl;
+    packet->checksum = header->check;
     packet->transport = ETH_HLEN + (__u32)header->ihl * 4;
     map_ipv4(packet->tuple.source, header->saddr);
     map_ipv4(packet->tuple.destination, header->daddr);
@@ -226,34 +230,72 @@ static __always_inline int same_address(const __u8 *a, const __u8 *b) {
   return x[0] == y[0] && x[1] == y[1];
 }
 
+// From an IPv4 header's time to live on, and where it has no options from there into what follows;
+// likewise from an IPv6 header's source.
+struct Ends4 {
+  __u8 ttl;
+  __u8 protocol;
+  __u16 checksum;
+  __u32 source;
+  __u32 destination;
+  __u16 ports[2];
+};
+
+struct Ends6 {
+  __u8 source[16];
+  __u8 destination[16];
+  __u16 ports[2];
+};
+
+#define ENDS_OFFSET 8
+
+static __always_inline void readdress(struct Ends4 *ends, const __u8 *source,
+                                      const __u8 *destination) {
+  const __u32 new_source = ((const __u32 *)source)[3];
+  const __u32 new_destination = ((const __u32 *)destination)[3];
+  ends->checksum = (__u16)~fold16((__u16)~ends->checksum + difference(ends->source, new_source) +
+                                  difference(ends->destination, new_destination));
+  ends->source = new_source;
+  ends->destination = new_destination;
+}
+
 // Writes the addresses of the IP header at `at`, and of an IPv4 header the checksum.
 static __always_inline int write_addresses(struct __sk_buff *skb, __u32 at, int ipv4,
                                            const __u8 *source, const __u8 *destination) {
   if (!ipv4) {
-    struct {
-      __u8 source[16];
-      __u8 destination[16];
-    } addresses;
-    __builtin_memcpy(addresses.source, source, 16);
-    __builtin_memcpy(addresses.destination, destination, 16);
-    return bpf_skb_store_bytes(skb, at + 8, &addresses, sizeof(addresses), 0);
+    struct Ends6 ends;
+    __builtin_memcpy(ends.source, source, 16);
+    __builtin_memcpy(ends.destination, destination, 16);
+    return bpf_skb_store_bytes(skb, at + ENDS_OFFSET, &ends, 32, 0);
   }
-  // From the time to live on, to be aligned: TTL, protocol, checksum, source, destination.
-  struct {
-    __u8 ttl;
-    __u8 protocol;
-    __u16 checksum;
-    __u32 source;
-    __u32 destination;
-  } header;
-  if (bpf_skb_load_bytes(skb, at + 8, &header, sizeof(header)) < 0) return -1;
-  const __u32 new_source = ((const __u32 *)source)[3];
-  const __u32 new_destination = ((const __u32 *)destination)[3];
-  header.checksum = (__u16)~fold16((__u16)~header.checksum + difference(header.source, new_source) +
-                                   difference(header.destination, new_destination));
-  header.source = new_source;
-  header.destination = new_destination;
-  return bpf_skb_store_bytes(skb, at + 8, &header, sizeof(header), 0);
+  struct Ends4 ends = {};
+  if (bpf_skb_load_bytes(skb, at + ENDS_OFFSET, &ends, 12) < 0) return -1;
+  readdress(&ends, source, destination);
+  return bpf_skb_store_bytes(skb, at + ENDS_OFFSET, &ends, 12, 0);
+}
+
+// Writes addresses and ports of a packet, in one go where they lie side by side.
+static __always_inline int write_ends(struct __sk_buff *skb, const struct Packet *packet,
+                                      const struct ConnectionTuple *answer) {
+  const __u32 at = ETH_HLEN + ENDS_OFFSET;
+  if (!packet->ipv4) {
+    struct Ends6 ends = {.ports = {answer->destination_port, answer->source_port}};
+    __builtin_memcpy(ends.source, answer->destination, 16);
+    __builtin_memcpy(ends.destination, answer->source, 16);
+    return bpf_skb_store_bytes(skb, at, &ends, sizeof(ends), 0);
+  }
+  struct Ends4 ends = {.ttl = (__u8)packet->ttl,
+                       .protocol = packet->tuple.protocol,
+                       .checksum = (__u16)packet->checksum,
+                       .source = ((const __u32 *)packet->tuple.source)[3],
+                       .destination = ((const __u32 *)packet->tuple.destination)[3],
+                       .ports = {answer->destination_port, answer->source_port}};
+  readdress(&ends, answer->destination, answer->source);
+  if (packet->transport == ETH_HLEN + sizeof(struct iphdr)) {
+    return bpf_skb_store_bytes(skb, at, &ends, sizeof(ends), 0);
+  }
+  if (bpf_skb_store_bytes(skb, at, &ends, 12, 0) != 0) return -1;
+  return bpf_skb_store_bytes(skb, packet->transport, ends.ports, 4, 0);
 }
 
 // Rewrites a packet: from the answer's destination to the answer's source.
@@ -274,9 +316,7 @@ static __always_inline int rewrite_packet(struct __sk_buff *skb, const struct Pa
   sum = difference16(tuple->source_port, answer->destination_port) +
         difference16(tuple->destination_port, answer->source_port);
   if (bpf_l4_csum_replace(skb, checksum, 0, fold32(sum), may_lack) != 0) return -1;
-  const __u16 ports[2] = {answer->destination_port, answer->source_port};
-  if (bpf_skb_store_bytes(skb, packet->transport, ports, sizeof(ports), 0) != 0) return -1;
-  return write_addresses(skb, ETH_HLEN, (int)packet->ipv4, answer->destination, answer->source);
+  return write_ends(skb, packet, answer);
 }
 
 // Rewrites an ICMP error and the packet it quotes, which went the other way.
@@ -479,9 +519,10 @@ static __always_inline struct ServiceEndpoint destination_of(const struct Connec
 __noinline int connect_to_service(struct Packet *packet, __u64 now, __u32 outside) {
   if (!packet) return dropped_here;
   // Read before the table: a choice may be thought older than it is, never newer.
-  struct NewConnection wanted = {.now = now, .state = connection_held, .generation = generation};
+  const __u32 current = generation;
   void *table = current_table(outside ? services_outside : services_inside);
   if (!table) return no_service;
+  __u32 state = connection_held;
   const struct ServiceEndpoint frontend = destination_of(&packet->tuple);
   struct ServiceMapEntry *service = find(table, &frontend);
   if (!service) {
@@ -496,7 +537,7 @@ __noinline int connect_to_service(struct Packet *packet, __u64 now, __u32 outsid
     // the client learns at once; the entry that takes is over from the beginning.
     COUNT_CONNECTIONS(misses);
     if (packet->tcp_flags & TCP_RST) return dropped_here;
-    wanted.state |= connection_reset;
+    state |= connection_reset;
   }
   struct ServiceMapEntry *backend = draw_backend(table, service, bpf_get_prandom_u32());
   if (!backend) return dropped_here;
@@ -504,22 +545,28 @@ __noinline int connect_to_service(struct Packet *packet, __u64 now, __u32 outsid
   __builtin_memcpy(client.client, packet->tuple.source, 16);
   backend = stay(&client, table, service, backend);
 
-  wanted.forward = packet->tuple;
-  wanted.reply = packet->tuple;
-  __builtin_memcpy(wanted.reply.source, backend->endpoint.address, 16);
-  wanted.reply.source_port = backend->endpoint.port;
-  __builtin_memcpy(wanted.reply.destination, packet->tuple.source, 16);
-  wanted.reply.destination_port = packet->tuple.source_port;
-  wanted.flags = outside ? client_outside : 0;
+  struct NewConnection *wanted = begin_connection();
+  if (!wanted) return dropped_here;
+  wanted->now = now;
+  wanted->state = state;
+  wanted->generation = current;
+  wanted->new_port = 0;
+  wanted->forward = packet->tuple;
+  wanted->reply = packet->tuple;
+  __builtin_memcpy(wanted->reply.source, backend->endpoint.address, 16);
+  wanted->reply.source_port = backend->endpoint.port;
+  __builtin_memcpy(wanted->reply.destination, packet->tuple.source, 16);
+  wanted->reply.destination_port = packet->tuple.source_port;
+  wanted->flags = outside ? client_outside : 0;
   // A pod would take for its own what it is sent in its own name.
-  const int itself = same_address(wanted.reply.source, wanted.reply.destination);
+  const int itself = same_address(wanted->reply.source, wanted->reply.destination);
   if (itself || (outside && !(backend->count & BACKEND_IS_HERE))) {
-    wanted.flags |= through_node;
-    wanted.new_port = 1;
-    copy_own_address(packet, wanted.reply.destination);
+    wanted->flags |= through_node;
+    wanted->new_port = 1;
+    copy_own_address(packet, wanted->reply.destination);
   }
   // Where it fails because another CPU was faster with this very client, there is a connection now.
-  if (make_connection(&wanted) == 0) return connected;
+  if (make_connection(wanted) == 0) return connected;
   struct ConnectionPlace *there = bpf_map_lookup_elem(&connection_keys, &packet->tuple);
   if (there) return connected;
   COUNT_CONNECTIONS(unplaced);
