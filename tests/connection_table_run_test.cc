@@ -23,7 +23,8 @@ std::string flows_scenario(std::string_view datapath, std::string_view dial, std
       "arms:\n"
       "  - {{name: service, in: it, dial: {}, from: {}}}\n"
       "  - {{name: pod, in: it, dial: pod/web, from: {}}}\n"
-      "workloads: [{{kind: udp_rr, duration: 60ms, warm_up: 5ms, rate: 400/s, connections: 20}}]\n"
+      "workloads: [{{kind: udp_rr, duration: 60ms, warm_up: 5ms, rate: 400/s, connections: 20, "
+      "timeout: 200ms}}]\n"
       "blocks: 6\n"
       "checks: [connection_table]\n"
       "faults: [{}]\n",
