@@ -35,7 +35,7 @@ struct Recipe {
 
 constexpr std::string_view sockets = "datapath ebpf_socket";
 constexpr std::string_view check = "check translated_at";
-constexpr std::string_view rivals = "planted faults of check translated_at";
+constexpr std::string_view packets = "datapaths ebpf_tc and ebpf_socket";
 constexpr std::string_view unused = "no shipped scenario";
 
 constexpr std::array recipes{
@@ -80,12 +80,12 @@ constexpr std::array recipes{
            .expected = BPF_CGROUP_INET6_GETPEERNAME,
            .returns = 1,
            .needed_by = sockets},
-    Recipe{.name = "sched_cls", .type = BPF_PROG_TYPE_SCHED_CLS, .needed_by = rivals},
+    Recipe{.name = "sched_cls", .type = BPF_PROG_TYPE_SCHED_CLS, .needed_by = packets},
     Recipe{.name = "tcx",
            .type = BPF_PROG_TYPE_SCHED_CLS,
            .returns = -1,
            .attach = Attach::tcx,
-           .needed_by = rivals},
+           .needed_by = packets},
     Recipe{.name = "xdp", .type = BPF_PROG_TYPE_XDP, .returns = 2, .needed_by = unused},
     Recipe{.name = "sockops", .type = BPF_PROG_TYPE_SOCK_OPS, .returns = 1, .needed_by = unused},
     Recipe{.name = "raw_tp",

@@ -21,7 +21,7 @@ namespace cluster {
 namespace {
 
 constexpr std::array datapaths{DatapathKind::nftables, DatapathKind::ebpf_socket,
-                               DatapathKind::iptables, DatapathKind::direct};
+                               DatapathKind::iptables, DatapathKind::ebpf_tc, DatapathKind::direct};
 
 EnvironmentPlan plan_of(DatapathKind datapath) {
   EnvironmentPlan plan;
