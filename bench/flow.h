@@ -27,6 +27,7 @@ struct BasicFlow {
   bool established = false;
   bool counted = false;         // an open loop's request that is due inside the window
   bool has_request = false;     // false while connecting ahead of the first request
+  bool watches_room = false;    // its epoll item has EPOLLOUT
   int attempts = 0;             // a UDP flow's, to open
   std::uint64_t sequence = 0;   // of the current request
   std::size_t sent = 0;         // bytes of it handed to the kernel
@@ -34,6 +35,7 @@ struct BasicFlow {
   base::MonotonicTime connect_begun;
   base::MonotonicTime deadline;  // when the current wait has been too long, or the rest is over
   Reader reader;
+  BasicFlow* follower = nullptr;  // whose reply came after its latest one
 };
 
 // First in, first out, of at most `capacity` flows; never allocates after construction.

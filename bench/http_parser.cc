@@ -28,11 +28,24 @@ bool is_blank(char c) { return c == ' ' || c == '\t'; }
 // Compares with a name of lower-case letters, digits and dashes. Setting the bit that tells 'a'
 // from 'A' changes no other character that a token may have into one of those.
 bool is_name(std::string_view text, std::string_view lower) {
+  constexpr std::size_t word_bytes = sizeof(std::uint64_t);
+  constexpr std::uint64_t lowered = 0x2020202020202020;
   if (text.size() != lower.size()) return false;
-  for (std::size_t i = 0; i < text.size(); ++i) {
-    if ((text[i] | 0x20) != lower[i]) return false;
+  if (text.size() < word_bytes) {
+    for (std::size_t i = 0; i < text.size(); ++i) {
+      if ((text[i] | 0x20) != lower[i]) return false;
+    }
+    return true;
   }
-  return true;
+  // Eight characters at a time, the last eight over those before.
+  for (std::size_t i = 0;; i = std::min(i + word_bytes, text.size() - word_bytes)) {
+    std::uint64_t is = 0;
+    std::uint64_t should_be = 0;
+    std::memcpy(&is, text.data() + i, word_bytes);
+    std::memcpy(&should_be, lower.data() + i, word_bytes);
+    if ((is | lowered) != should_be) return false;
+    if (i == text.size() - word_bytes) return true;
+  }
 }
 
 std::string_view trimmed(std::string_view text) {
@@ -63,9 +76,13 @@ bool is_field_value(std::string_view text) {
   });
 }
 
-// Digits and nothing else; nothing where there are none, or too many.
+// Digits and nothing else; nothing where there are none, or more than 15 that count: no base up to
+// 16 overflows there, and every bound is far below.
 std::optional<std::uint64_t> parse_number(std::string_view text, unsigned radix) {
+  constexpr std::size_t most_digits = 15;
   if (text.empty()) return std::nullopt;
+  while (text.size() > most_digits && text.front() == '0') text.remove_prefix(1);
+  if (text.size() > most_digits) return std::nullopt;
   std::uint64_t number = 0;
   for (const char c : text) {
     unsigned digit = radix;
@@ -75,7 +92,6 @@ std::optional<std::uint64_t> parse_number(std::string_view text, unsigned radix)
       digit = static_cast<unsigned>(lower - 'a') + 10;
     }
     if (digit >= radix) return std::nullopt;
-    if (number > (std::numeric_limits<std::uint64_t>::max() - digit) / radix) return std::nullopt;
     number = number * radix + digit;
   }
   return number;

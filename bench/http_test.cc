@@ -103,8 +103,6 @@ TEST(HttpClient, AReplyThatEndsTooSoonIsClosedEarly) {
 }
 
 TEST(HttpClient, AsksAsTheWorkloadSays) {
-  std::mutex mutex;
-  std::string first;
   const auto request_of = [&](base::Bytes request, bool keep_alive) {
     base::UniqueFd listener = std::move(*listen_tcp(any_port("127.0.0.1")));
     auto job = http_job(*local_endpoint(listener.get()));
