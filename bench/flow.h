@@ -35,7 +35,7 @@ struct BasicFlow {
   base::MonotonicTime connect_begun;
   base::MonotonicTime deadline;  // when the current wait has been too long, or the rest is over
   Reader reader;
-  BasicFlow* follower = nullptr;  // whose reply came after its latest one
+  BasicFlow* follower = nullptr;  // see ReadAhead
 };
 
 // First in, first out, of at most `capacity` flows; never allocates after construction.

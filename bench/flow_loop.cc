@@ -1,48 +1,32 @@
 #include "bench/flow_loop.h"
 
 #include <algorithm>
-#include <array>
 #include <cerrno>
 #include <limits>
 #include <utility>
 
 #include <sys/epoll.h>
-#include <sys/prctl.h>
 #include <sys/socket.h>
 
 #include "bench/flow.h"
+#include "bench/flow_poll.h"
 #include "bench/for_wait.h"
 #include "bench/frame_codec.h"
 #include "bench/http_codec.h"
 #include "bench/lone_requester.h"
 #include "bench/measure.h"
 #include "bench/pacer.h"
+#include "bench/read_ahead.h"
 #include "bench/sockets.h"
 
 namespace bench {
 namespace {
 
-constexpr std::uint32_t stop_marker = ~std::uint32_t{0};
 constexpr std::size_t scratch_bytes = std::size_t{256} << 10;
 // Timeouts are looked at ten times in their length, within these bounds: they need no precision.
 constexpr base::Duration least_scan = std::chrono::milliseconds(1);
 constexpr base::Duration most_scan = std::chrono::milliseconds(100);
 constexpr base::MonotonicTime never{std::numeric_limits<std::int64_t>::max()};
-
-// A loop whose guesses are wrong guesses in every 2^6-th pass.
-constexpr int most_ahead_misses = 6;
-
-// Sleeps must end when they are meant to: the default timer slack of 50 us would be lateness.
-class ExactTimers {
- public:
-  ExactTimers() : before_(::prctl(PR_GET_TIMERSLACK)) { ::prctl(PR_SET_TIMERSLACK, 1UL); }
-  ~ExactTimers() { ::prctl(PR_SET_TIMERSLACK, static_cast<unsigned long>(std::max(before_, 1))); }
-  ExactTimers(const ExactTimers&) = delete;
-  ExactTimers& operator=(const ExactTimers&) = delete;
-
- private:
-  int before_;
-};
 
 // `Calls` is the protocol: what a request is and when its reply is whole (bench/frame_codec.h).
 template <WaitStrategy wait, typename Calls>
@@ -68,19 +52,7 @@ class FlowLoop {
         scan_interval_(std::clamp(spec_.timeout / 10, least_scan, most_scan)) {}
 
   base::Result<ClientResult> run() {
-    epoll_.reset(::epoll_create1(EPOLL_CLOEXEC));
-    if (!epoll_) return base::system_error(errno, "epoll_create1");
-    const timespec at_once{};
-    if (::epoll_pwait2(epoll_.get(), events_.data(), 1, &at_once, nullptr) < 0) {
-      return base::fail_with_mend(base::ErrorKind::missing, "this kernel has no epoll_pwait2(2)",
-                                  "Use Linux 5.11 or newer.");
-    }
-    if (stop_fd_ >= 0) {
-      epoll_event event{.events = EPOLLIN, .data = {.u32 = stop_marker}};
-      if (::epoll_ctl(epoll_.get(), EPOLL_CTL_ADD, stop_fd_, &event) < 0) {
-        return base::system_error(errno, "epoll_ctl");
-      }
-    }
+    RETURN_IF_ERROR(poll_.open(stop_fd_));
     if (keep_) RETURN_IF_ERROR(connect_all());
     RETURN_IF_ERROR(open_loop_ ? run_open() : run_closed());
     for (auto& flow : flows_) close(flow);
@@ -171,43 +143,24 @@ class FlowLoop {
     if (now >= next_scan_) scan(now);
     auto budget = sleep_budget<wait>(now, due ? until : std::min(until, next_scan_), due, active_);
     if (due && now + budget > next_scan_) budget = std::max(next_scan_ - now, base::Duration(0));
-    const timespec timeout{.tv_sec = budget.count() / 1'000'000'000,
-                           .tv_nsec = budget.count() % 1'000'000'000};
-    const int ready = ::epoll_pwait2(epoll_.get(), events_.data(), static_cast<int>(events_.size()),
-                                     &timeout, nullptr);
+    const auto events = poll_.wait(budget);
     // Only a pass that spun and found nothing was idle; what is sent before the next one is work
     // and takes this back.
-    idle_since_ = ready <= 0 && budget.count() == 0 ? now : base::MonotonicTime{};
-    if (ready > 0) active_ = base::monotonic_now();
-    for (int i = 0; i < ready; ++i) handle(events_[static_cast<std::size_t>(i)]);
-    if (reads_ahead_ && ready > 0) read_ahead();
+    idle_since_ = events.empty() && budget.count() == 0 ? now : base::MonotonicTime{};
+    if (events.empty()) return !over();
+    active_ = base::monotonic_now();
+    for (const auto& event : events) handle(event);
+    if (reads_ahead_) {
+      ahead_.after_pass(
+          FlowPoll::most_events,
+          [](const Flow& flow) { return flow.state == Flow::State::exchanging; },
+          [this](Flow& flow) { receive(flow); });
+    }
     return !over();
   }
 
-  // A server answers many flows in much the same order time after time, and while one reply is
-  // taken and the next request sent the next reply arrives: recv(2) without asking epoll first, on
-  // the flow that was next the last time. It ends with a guess that was wrong; where the first one
-  // is, guessing rests for some passes, more with every such miss.
-  void read_ahead() {
-    if (ahead_rest_ > 0) {
-      --ahead_rest_;
-      return;
-    }
-    std::size_t right = 0;
-    while (right < events_.size() && answered_last_ != nullptr) {
-      Flow* const next = answered_last_->follower;
-      if (next == nullptr || next == answered_last_ || next->state != Flow::State::exchanging)
-        break;
-      receive(*next);
-      if (answered_last_ != next) break;
-      ++right;
-    }
-    ahead_misses_ = right > 0 ? 0 : std::min(ahead_misses_ + 1, most_ahead_misses);
-    ahead_rest_ = (1 << ahead_misses_) - 1;
-  }
-
   void handle(const epoll_event& event) {
-    if (event.data.u32 == stop_marker) {
+    if (event.data.u32 == FlowPoll::stop_marker) {
       stopped_ = true;
       return;
     }
@@ -309,26 +262,26 @@ class FlowLoop {
     }
     // Edge-triggered: a connection's first edge is its establishment, later ones are replies and
     // room for the rest of a long request.
-    if (!watch(flow, EPOLL_CTL_ADD, true)) {
+    flow.watches_room = true;
+    if (!poll_.add(flow.fd.get(), index_of(flow), true)) {
       return connect_failed(flow, errno, base::monotonic_now());
     }
     if (datagrams_) send_next(flow);
   }
 
-  bool watch(Flow& flow, int operation, bool room) {
-    epoll_event event{.events = EPOLLIN | EPOLLRDHUP | EPOLLET,
-                      .data = {.u32 = static_cast<std::uint32_t>(&flow - flows_.data())}};
-    if (room) event.events |= EPOLLOUT;
-    flow.watches_room = room;
-    return ::epoll_ctl(epoll_.get(), operation, flow.fd.get(), &event) == 0;
+  [[nodiscard]] std::uint32_t index_of(const Flow& flow) const {
+    return static_cast<std::uint32_t>(&flow - flows_.data());
   }
 
   void established(Flow& flow, base::MonotonicTime now) {
     flow.established = true;
     meter_.connection_opened(flow.fd.get());
     // There always is room, so what was read ahead would be told as room.
-    if (reads_ahead_ && !watch(flow, EPOLL_CTL_MOD, false)) {
-      return connect_failed(flow, errno, now);
+    if (reads_ahead_) {
+      flow.watches_room = false;
+      if (!poll_.change(flow.fd.get(), index_of(flow), false)) {
+        return connect_failed(flow, errno, now);
+      }
     }
     if (keep_ || (flow.counted && (open_loop_ || meter_.window_open()))) {
       meter_.connected(now - flow.connect_begun);
@@ -364,10 +317,9 @@ class FlowLoop {
         flow.sent += static_cast<std::size_t>(n);
       } else if (errno == EAGAIN) {
         // EPOLLOUT will say when there is room.
-        if (!flow.watches_room && !watch(flow, EPOLL_CTL_MOD, true)) {
-          exchange_failed(flow, {ExchangeEnd::Kind::failed, errno}, base::monotonic_now());
-        }
-        return;
+        if (std::exchange(flow.watches_room, true)) return;
+        if (poll_.change(flow.fd.get(), index_of(flow), true)) return;
+        return exchange_failed(flow, {ExchangeEnd::Kind::failed, errno}, base::monotonic_now());
       } else if (errno != EINTR) {
         return exchange_failed(flow, {ExchangeEnd::Kind::failed, errno}, base::monotonic_now());
       }
@@ -410,8 +362,7 @@ class FlowLoop {
       return exchange_failed(flow, {ExchangeEnd::Kind::bad_reply}, now);
     }
     if (flow.state == Flow::State::connecting) return established(flow, now);
-    if (answered_last_ != nullptr) answered_last_->follower = &flow;
-    answered_last_ = &flow;
+    if (reads_ahead_) ahead_.answered(flow);
     const bool in_window = open_loop_ ? flow.counted : meter_.window_open() && now < window_end_;
     if (in_window) {
       meter_.request_done(now - flow.started, *server_id);
@@ -434,7 +385,7 @@ class FlowLoop {
     } else if (const auto due = pacer_.take_due(now)) {
       begin_request(flow, *due, now);
     } else {
-      idle_.push(static_cast<std::uint32_t>(&flow - flows_.data()));
+      idle_.push(index_of(flow));
     }
   }
 
@@ -457,7 +408,7 @@ class FlowLoop {
       set_state(flow, Flow::State::idle);
     } else if (open_loop_) {
       set_state(flow, Flow::State::idle);
-      idle_.push(static_cast<std::uint32_t>(&flow - flows_.data()));
+      idle_.push(index_of(flow));
     } else {
       set_state(flow, Flow::State::resting);
       flow.deadline = now + failure_rest;
@@ -495,19 +446,15 @@ class FlowLoop {
   const bool reads_ahead_;
   const int stop_fd_;
   ServerChoice choice_;
-  ExactTimers timers_;
   Meter meter_;
-  base::UniqueFd epoll_;
+  FlowPoll poll_;
+  ReadAhead<Flow> ahead_;
   std::vector<Flow> flows_;
   IdleQueue idle_;
   OpenLoopPacer pacer_{{}, {}};  // an open loop's; empty in a closed one
   Calls calls_;
   std::vector<char> scratch_;
-  std::array<epoll_event, 64> events_{};
   base::Duration scan_interval_;
-  Flow* answered_last_ = nullptr;
-  int ahead_misses_ = 0;  // passes in a row whose first guess was wrong
-  int ahead_rest_ = 0;    // passes until the next guess
   std::size_t busy_ = 0;  // flows that are not idle
   bool stopped_ = false;
   bool draining_ = false;
