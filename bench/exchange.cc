@@ -2,24 +2,26 @@
 
 namespace bench {
 
-void count_exchange_end(const ExchangeEnd& end, TrafficErrors& errors) {
+FailureClass failure_of(const ExchangeEnd& end) {
   switch (end.kind) {
+    case ExchangeEnd::Kind::closed_early:
+      return FailureClass::closed_early;
+    case ExchangeEnd::Kind::bad_reply:
+      return FailureClass::bad_reply;
+    case ExchangeEnd::Kind::timed_out:
+      return FailureClass::timed_out;
+    case ExchangeEnd::Kind::failed:
+      return exchange_failure(end.code);
     case ExchangeEnd::Kind::replied:
     case ExchangeEnd::Kind::stopped:
       break;
-    case ExchangeEnd::Kind::closed_early:
-      ++errors.closed_early;
-      break;
-    case ExchangeEnd::Kind::bad_reply:
-      ++errors.bad_reply;
-      break;
-    case ExchangeEnd::Kind::timed_out:
-      ++errors.timed_out;
-      break;
-    case ExchangeEnd::Kind::failed:
-      count_exchange_error(end.code, errors);
-      break;
   }
+  return FailureClass::other;
+}
+
+void count_exchange_end(const ExchangeEnd& end, TrafficErrors& errors) {
+  if (end.kind == ExchangeEnd::Kind::replied || end.kind == ExchangeEnd::Kind::stopped) return;
+  ++errors.of(failure_of(end));
 }
 
 int as_errno(const ExchangeEnd& end) {

@@ -24,7 +24,9 @@ struct ExchangeEnd {
   int code = 0;  // errno of `failed`
 };
 
-// Counts an end that is not `replied` or `stopped` under its class.
+// The class of an end that is neither `replied` nor `stopped`.
+[[nodiscard]] FailureClass failure_of(const ExchangeEnd& end);
+// Counts such an end under its class.
 void count_exchange_end(const ExchangeEnd& end, TrafficErrors& errors);
 
 // The errno that says most of what such an end does: 0 when replied, EINTR when stopped, EBADMSG

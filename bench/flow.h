@@ -25,13 +25,15 @@ struct BasicFlow {
   base::UniqueFd fd;
   State state = State::idle;
   bool established = false;
-  bool counted = false;         // an open loop's request that is due inside the window
-  bool has_request = false;     // false while connecting ahead of the first request
-  bool watches_room = false;    // its epoll item has EPOLLOUT
-  int attempts = 0;             // a UDP flow's, to open
-  std::uint64_t sequence = 0;   // of the current request
-  std::size_t sent = 0;         // bytes of it handed to the kernel
-  base::MonotonicTime started;  // where its latency begins: due time, connect(2) or send
+  bool counted = false;           // an open loop's request that is due inside the window
+  bool has_request = false;       // false while connecting ahead of the first request
+  bool watches_room = false;       // its epoll item has EPOLLOUT
+  int attempts = 0;               // a UDP flow's, to open
+  std::uint64_t sequence = 0;     // of the current request
+  std::size_t sent = 0;           // bytes of it handed to the kernel
+  std::uint32_t answered_by = 0;  // a kept connection's: who answered last; 0: nobody yet
+  base::MonotonicTime started;    // where its latency begins: due time, connect(2) or send
+  base::MonotonicTime begun;      // when the request, or a connect without one, really began
   base::MonotonicTime connect_begun;
   base::MonotonicTime deadline;  // when the current wait has been too long, or the rest is over
   Reader reader;

@@ -95,7 +95,10 @@ class FlowLoop {
     ASSIGN_OR_RETURN(auto schedule, arrival_schedule(spec_.rate.value_or(base::RequestRate{}),
                                                      spec_.warm_up + spec_.duration, job_.seed));
     for (std::uint32_t i = 0; i < flows_.size(); ++i) idle_.push(i);
-    const auto start = base::monotonic_now();
+    auto start = base::monotonic_now();
+    if (job_.window_begins_ns) {
+      start = std::max(start, base::MonotonicTime{*job_.window_begins_ns} - spec_.warm_up);
+    }
     window_begin_ = start + spec_.warm_up;
     window_end_ = window_begin_ + spec_.duration;
     pacer_ = OpenLoopPacer(std::move(schedule), start);
@@ -235,6 +238,7 @@ class FlowLoop {
   void begin_request(Flow& flow, base::MonotonicTime started, base::MonotonicTime now) {
     flow.has_request = true;
     flow.started = started;
+    flow.begun = now;
     idle_since_ = {};
     flow.counted = !open_loop_ || started >= window_begin_;
     if (open_loop_ && flow.counted) meter_.lateness(now - started);
@@ -247,6 +251,7 @@ class FlowLoop {
 
   void connect(Flow& flow, base::MonotonicTime now) {
     set_state(flow, Flow::State::connecting);
+    flow.begun = now;
     flow.deadline = now + spec_.timeout;
     flow.attempts = 0;
     flow.server = &choice_.next();
@@ -361,6 +366,10 @@ class FlowLoop {
     if (!server_id || flow.sent < calls_.request_bytes()) [[unlikely]] {
       return exchange_failed(flow, {ExchangeEnd::Kind::bad_reply}, now);
     }
+    if (keep_ && flow.answered_by != *server_id) [[unlikely]] {
+      meter_.answered_anew(flow.answered_by, *server_id, now);
+      flow.answered_by = *server_id;
+    }
     if (flow.state == Flow::State::connecting) return established(flow, now);
     if (reads_ahead_) ahead_.answered(flow);
     const bool in_window = open_loop_ ? flow.counted : meter_.window_open() && now < window_end_;
@@ -393,16 +402,17 @@ class FlowLoop {
 
   void connect_failed(Flow& flow, int code, base::MonotonicTime now) {
     meter_.connect_failed(code, flow.server->endpoint);
-    request_failed(flow, now);
+    request_failed(flow, connect_failure(code), now);
   }
 
   void exchange_failed(Flow& flow, const ExchangeEnd& end, base::MonotonicTime now) {
     if (flow.state == Flow::State::connecting) return connect_failed(flow, as_errno(end), now);
     count_exchange_end(end, meter_.errors());
-    request_failed(flow, now);
+    request_failed(flow, failure_of(end), now);
   }
 
-  void request_failed(Flow& flow, base::MonotonicTime now) {
+  void request_failed(Flow& flow, FailureClass what, base::MonotonicTime now) {
+    meter_.note_failure(what, flow.has_request ? flow.started : flow.begun, flow.begun, now);
     if (!datagrams_ || !flow.established) close(flow);
     if (!flow.has_request || draining_) {
       set_state(flow, Flow::State::idle);
@@ -421,14 +431,19 @@ class FlowLoop {
     if (!flow.fd) return;
     const auto n = ::recv(flow.fd.get(), scratch_.data(), scratch_.size(), MSG_DONTWAIT);
     if (n < 0 && (errno == EAGAIN || errno == EINTR)) return;
-    if (n < 0) count_exchange_error(errno, meter_.errors());
-    if (n > 0) ++meter_.errors().bad_reply;
+    if (n != 0) {
+      const auto what = n < 0 ? exchange_failure(errno) : FailureClass::bad_reply;
+      const auto now = base::monotonic_now();
+      ++meter_.errors().of(what);
+      meter_.note_failure(what, now, now, now);
+    }
     close(flow);
   }
 
   void close(Flow& flow) {
     if (flow.established) meter_.connection_closing(flow.fd.get());
     flow.established = false;
+    flow.answered_by = 0;
     flow.fd.reset();
   }
 

@@ -59,6 +59,7 @@ std::map<std::string, std::uint64_t> AnswerTally::by_name() const {
 
 Meter::Meter(const ClientJob& job, WaitStrategy wait)
     : open_loop_(job.workload.rate.has_value()),
+      note_events_(job.note_events),
       connections_(static_cast<std::uint64_t>(job.workload.connections)) {
   frame_.kind = job.workload.kind;
   frame_.loop = open_loop_ ? "open" : "closed";
@@ -68,6 +69,9 @@ Meter::Meter(const ClientJob& job, WaitStrategy wait)
   connect_.prepare();
   lateness_.prepare();
   local_ports_.reserve(ports_kept);
+  if (!note_events_) return;
+  failures_.reserve(failures_noted);
+  moves_.reserve(moves_noted);
 }
 
 base::MonotonicTime Meter::open_window(std::optional<base::MonotonicTime> begin) {
@@ -106,6 +110,27 @@ void Meter::connect_failed(int code, const base::Endpoint& server) {
   count_connect_error(code, errors_);
 }
 
+void Meter::note_failure(FailureClass what, base::MonotonicTime due, base::MonotonicTime begun,
+                         base::MonotonicTime ended) {
+  if (!note_events_) return;
+  if (failures_.size() == failures_noted) {
+    ++failures_lost_;
+    return;
+  }
+  failures_.push_back({.due_ns = due.ns, .begun_ns = begun.ns, .ended_ns = ended.ns, .what = what});
+}
+
+void Meter::answered_anew(std::uint32_t from, std::uint32_t to, base::MonotonicTime now) {
+  if (!note_events_) return;
+  if (from == 0) {
+    flows_of_.count(to);
+  } else if (moves_.size() == moves_noted) {
+    ++moves_lost_;
+  } else {
+    moves_.push_back({.at_ns = now.ns, .from = from, .to = to});
+  }
+}
+
 ClientResult Meter::result() const {
   ClientResult result = frame_;
   result.start_ns = begin_.ns;
@@ -119,6 +144,11 @@ ClientResult Meter::result() const {
   result.errors = errors_;
   result.answered_by = answers_.by_name();
   result.local_ports = local_ports_;
+  result.failures = failures_;
+  result.failures_lost = failures_lost_;
+  result.flows_of = flows_of_.by_name();
+  result.moves = moves_;
+  result.moves_lost = moves_lost_;
 
   const auto requests = static_cast<double>(result.requests);
   const auto window_ns = static_cast<double>((end_ - begin_).count());

@@ -95,6 +95,13 @@ class Meter {
   void connection_closing(int fd);
   TrafficErrors& errors() { return errors_; }
 
+  // One by one, where the job asks for it and there is room: a request that failed, when it was
+  // due, really begun and known to have failed; and a kept flow whose answers now come from `to`,
+  // before that from `from` or, 0, from nobody.
+  void note_failure(FailureClass what, base::MonotonicTime due, base::MonotonicTime begun,
+                    base::MonotonicTime ended);
+  void answered_anew(std::uint32_t from, std::uint32_t to, base::MonotonicTime now);
+
   // Failures to connect before anything ever connected are one Error, "connect 10.0.0.1:7001:
   // Connection refused", kind workload. Notes the first; counts all by class.
   void connect_failed(int code, const base::Endpoint& server);
@@ -111,6 +118,7 @@ class Meter {
  private:
   ClientResult frame_;  // what the job alone decides
   bool open_loop_ = false;
+  bool note_events_ = false;
   std::uint64_t connections_ = 1;
   bool open_ = false;
   base::MonotonicTime begin_;
@@ -131,6 +139,11 @@ class Meter {
   std::optional<base::Error> first_connect_error_;
   TrafficErrors errors_;
   std::vector<int> local_ports_;
+  std::vector<FailedRequest> failures_;
+  std::uint64_t failures_lost_ = 0;
+  AnswerTally flows_of_;
+  std::vector<FlowMove> moves_;
+  std::uint64_t moves_lost_ = 0;
 };
 
 // The verdicts on the generator itself, apart so that they can be tested with made-up numbers.

@@ -47,7 +47,9 @@ class ServerLoop {
         listeners_(std::move(listeners)),
         stop_fd_(stop_fd),
         scratch_(scratch_bytes),
-        answers_(job.server_id) {}
+        answers_(job.server_id) {
+    prepare_arrivals(job_, result_);
+  }
 
   base::Result<ServerResult> run() {
     const auto usage_begin = ThreadUsage::now();
@@ -141,6 +143,7 @@ class ServerLoop {
   Connection* take(std::size_t listener) {
     const int fd = ::accept4(listeners_[listener].get(), nullptr, nullptr, SOCK_CLOEXEC);
     if (fd < 0) return nullptr;
+    if (job_.note_arrivals) note_arrival(result_);
     if (result_.connections++ < clients_noted) note_client(fd);
     ++open_;
     listener_ = listener;

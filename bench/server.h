@@ -19,6 +19,21 @@ inline constexpr base::Duration server_look = std::chrono::milliseconds(10);
 inline constexpr int idle_waits_allowed = 10;
 // So many connections are asked whom they come from.
 inline constexpr std::uint64_t clients_noted = 64;
+// So many arrivals are stamped, where a job asks for it.
+inline constexpr std::size_t arrivals_noted = 16'384;
+
+// Makes room for them, so that noting one allocates nothing.
+inline void prepare_arrivals(const ServerJob& job, ServerResult& result) {
+  if (job.note_arrivals) result.arrivals_ns.reserve(arrivals_noted);
+}
+// Stamps one that has just been taken. A server that stood still stamps late, never early.
+inline void note_arrival(ServerResult& result) {
+  if (result.arrivals_ns.size() == arrivals_noted) {
+    ++result.arrivals_lost;
+  } else {
+    result.arrivals_ns.push_back(base::monotonic_now().ns);
+  }
+}
 
 // Writes into `result` what the calling thread has used since `begin`.
 void note_usage(const ThreadUsage& begin, ServerResult& result);

@@ -177,54 +177,46 @@ bool readable(int fd) {
   return fd >= 0 && ::poll(&wait, 1, 0) > 0;
 }
 
-void count_connect_error(int code, TrafficErrors& errors) {
+FailureClass connect_failure(int code) {
   switch (code) {
     case ECONNREFUSED:
-      ++errors.refused;
-      break;
+      return FailureClass::refused;
     case ECONNRESET:
-      ++errors.reset;
-      break;
+      return FailureClass::reset;
     case ETIMEDOUT:
-      ++errors.timed_out;
-      break;
+      return FailureClass::timed_out;
     case EHOSTUNREACH:
     case ENETUNREACH:
     case EHOSTDOWN:
-      ++errors.unreachable;
-      break;
+      return FailureClass::unreachable;
     case EADDRNOTAVAIL:
-      ++errors.address_unavailable;
-      break;
+      return FailureClass::address_unavailable;
     case EBADMSG:
-      ++errors.bad_reply;
-      break;
+      return FailureClass::bad_reply;
     default:
-      ++errors.other;
-      break;
+      return FailureClass::other;
   }
 }
 
-void count_exchange_error(int code, TrafficErrors& errors) {
+FailureClass exchange_failure(int code) {
   switch (code) {
     case ECONNREFUSED:
-      ++errors.refused;
-      break;
+      return FailureClass::refused;
     case ECONNRESET:
     case EPIPE:
-      ++errors.reset;
-      break;
+      return FailureClass::reset;
     case ETIMEDOUT:
-      ++errors.timed_out;
-      break;
+      return FailureClass::timed_out;
     case EHOSTUNREACH:
     case ENETUNREACH:
-      ++errors.unreachable;
-      break;
+      return FailureClass::unreachable;
     default:
-      ++errors.other;
-      break;
+      return FailureClass::other;
   }
 }
+
+void count_connect_error(int code, TrafficErrors& errors) { ++errors.of(connect_failure(code)); }
+
+void count_exchange_error(int code, TrafficErrors& errors) { ++errors.of(exchange_failure(code)); }
 
 }  // namespace bench

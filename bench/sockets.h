@@ -82,6 +82,10 @@ void raise_descriptor_limit();
 // Whether a descriptor can be read now; false for -1.
 [[nodiscard]] bool readable(int fd);
 
+// The class of a failed connect(2), and of a failed send(2) or recv(2) on an established
+// connection, by errno.
+[[nodiscard]] FailureClass connect_failure(int code);
+[[nodiscard]] FailureClass exchange_failure(int code);
 // Counts a failed connect(2) under the class of its errno.
 void count_connect_error(int code, TrafficErrors& errors);
 // Counts a failed send(2) or recv(2) on an established connection.

@@ -44,7 +44,9 @@ class DatagramServer {
         sockets_(std::move(sockets)),
         stop_fd_(stop_fd),
         received_(max_datagram_bytes + 1),
-        reply_(max_datagram_bytes) {}
+        reply_(max_datagram_bytes) {
+    prepare_arrivals(job_, result_);
+  }
 
   base::Result<ServerResult> run() {
     const auto usage_begin = ThreadUsage::now();
@@ -132,6 +134,7 @@ class DatagramServer {
     const auto n = ::recvfrom(fd, received_.data(), received_.size(), flags, client_.get(),
                               client_.capacity());
     if (n < 0) return false;
+    if (job_.note_arrivals) note_arrival(result_);
     if (streams_) return take_of_stream(fd, static_cast<std::size_t>(n));
     note_client();
     return answer(fd, static_cast<std::size_t>(n));

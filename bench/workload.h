@@ -141,6 +141,7 @@ struct ServerJob {
   std::vector<base::Endpoint> listen;  // usually [::]:port and 0.0.0.0:port
   std::uint32_t server_id = 0;         // stamped into every reply: who answered
   std::optional<int> cpu = {};         // the core its hot thread is pinned to
+  bool note_arrivals = false;          // stamp every new connection; for UDP, every datagram
 };
 
 template <typename Visit, base::SelfOf<ServerJob> Self>
@@ -150,6 +151,8 @@ void describe(Visit& visit, Self& self) {
   visit("listen", self.listen, {.doc = "Where it listens.", .required = true});
   visit("server_id", self.server_id, {.doc = "Stamped into every reply."});
   visit("cpu", self.cpu, {.doc = "The core it is pinned to."});
+  visit("note_arrivals", self.note_arrivals,
+        {.doc = "Stamp every new connection; for UDP, every datagram."});
 }
 
 // What a client worker is told.
@@ -158,6 +161,10 @@ struct ClientJob {
   std::vector<base::Endpoint> servers;  // at least one; each connection goes to one at random
   std::optional<int> cpu = {};
   std::uint64_t seed = 1;  // of the arrival schedule and of the choice of servers
+  // An open loop's: the window begins then, or as soon after as everything is connected and warm.
+  std::optional<std::int64_t> window_begins_ns = {};
+  bool note_events =
+      false;  // an open loop's: keep failed requests and flows that moved, one by one
 };
 
 template <typename Visit, base::SelfOf<ClientJob> Self>
@@ -167,7 +174,23 @@ void describe(Visit& visit, Self& self) {
         {.doc = "Whom to dial: each connection goes to one of them at random.", .required = true});
   visit("cpu", self.cpu, {.doc = "The core it is pinned to."});
   visit("seed", self.seed, {.doc = "Of the arrival schedule and the choice of servers."});
+  visit("window_begins_ns", self.window_begins_ns,
+        {.doc = "CLOCK_MONOTONIC at which an open loop's window begins, at the earliest."});
+  visit("note_events", self.note_events,
+        {.doc = "Keep an open loop's failed requests and moved flows one by one."});
 }
+
+// What became of a request that failed; the names are those of TrafficErrors.
+enum class FailureClass {
+  refused,
+  reset,
+  timed_out,
+  unreachable,
+  closed_early,
+  bad_reply,
+  address_unavailable,
+  other,
+};
 
 // Failed requests by class. A refused, a dropped and a wrongly answered request are different
 // observations.
@@ -185,6 +208,8 @@ struct TrafficErrors {
     return refused + reset + timed_out + unreachable + closed_early + bad_reply +
            address_unavailable + lost + other;
   }
+  // The count of one class.
+  std::uint64_t& of(FailureClass what);
 };
 
 template <typename Visit, base::SelfOf<TrafficErrors> Self>
@@ -256,6 +281,45 @@ void describe(Visit& visit, Self& self) {
   visit("idle_spin_ns", self.idle_spin_ns, {.doc = "Spun while no datagram was due."});
 }
 
+// A request that failed. Of a kept connection that broke between requests all stamps are of when
+// that was noticed.
+struct FailedRequest {
+  std::int64_t due_ns = 0;    // when it was meant to be sent
+  std::int64_t begun_ns = 0;  // when it was sent, or its connect(2) called
+  std::int64_t ended_ns = 0;  // when it was known to have failed
+  FailureClass what = FailureClass::other;
+
+  bool operator==(const FailedRequest&) const = default;
+};
+
+template <typename Visit, base::SelfOf<FailedRequest> Self>
+void describe(Visit& visit, Self& self) {
+  visit("due_ns", self.due_ns, {.doc = "Intended send, CLOCK_MONOTONIC.", .required = true});
+  visit("begun_ns", self.begun_ns, {.doc = "Actual send or connect.", .required = true});
+  visit("ended_ns", self.ended_ns, {.doc = "When it had failed.", .required = true});
+  visit("class", self.what, {.doc = "How it failed.", .required = true});
+}
+
+// A kept flow that another server than before answered.
+struct FlowMove {
+  std::int64_t at_ns = 0;  // when that answer came
+  std::uint32_t from = 0;  // the servers' identities
+  std::uint32_t to = 0;
+
+  bool operator==(const FlowMove&) const = default;
+};
+
+template <typename Visit, base::SelfOf<FlowMove> Self>
+void describe(Visit& visit, Self& self) {
+  visit("at_ns", self.at_ns, {.doc = "CLOCK_MONOTONIC.", .required = true});
+  visit("from", self.from, {.doc = "Who answered before.", .required = true});
+  visit("to", self.to, {.doc = "Who answered then.", .required = true});
+}
+
+// So many of each are kept; a line of the agent's protocol holds them all.
+inline constexpr std::size_t failures_noted = 1024;
+inline constexpr std::size_t moves_noted = 1024;
+
 // What one invocation of a client measured: one sample's worth of honest numbers. Histograms hold
 // nanoseconds and count the measuring window only, never the warm-up.
 struct ClientResult {
@@ -291,6 +355,13 @@ struct ClientResult {
   std::vector<int> local_ports;                   // of the first connections, at most 16
   std::optional<StreamFigures> stream = {};       // tcp_stream
   std::optional<DatagramFigures> datagrams = {};  // udp_stream
+  // Where the job asked for them; in the order they were noticed.
+  std::vector<FailedRequest> failures = {};
+  std::uint64_t failures_lost = 0;  // for want of room
+  // server_id -> kept flows it answered first: of UDP all flows, of TCP every connection opened
+  std::map<std::string, std::uint64_t> flows_of = {};
+  std::vector<FlowMove> moves = {};
+  std::uint64_t moves_lost = 0;
 };
 
 template <typename Visit, base::SelfOf<ClientResult> Self>
@@ -329,6 +400,11 @@ void describe(Visit& visit, Self& self) {
   visit("local_ports", self.local_ports, {.doc = "Local ports of the first connections."});
   visit("stream", self.stream, {.doc = "What a tcp_stream moved."});
   visit("datagrams", self.datagrams, {.doc = "What became of a udp_stream's datagrams."});
+  visit("failures", self.failures, {.doc = "Failed requests, where they were to be noted."});
+  visit("failures_lost", self.failures_lost, {.doc = "Those there was no room for."});
+  visit("flows_of", self.flows_of, {.doc = "Kept flows by the server that answered them first."});
+  visit("moves", self.moves, {.doc = "Kept flows that another server answered than before."});
+  visit("moves_lost", self.moves_lost, {.doc = "Those there was no room for."});
 }
 
 // What a server worker saw between its start and its stop.
@@ -343,6 +419,10 @@ struct ServerResult {
   std::uint64_t bad_requests = 0;
   std::int64_t cpu_user_ns = 0;
   std::int64_t cpu_system_ns = 0;
+  // Where the job asked for them: when each new connection was accepted (UDP: each datagram
+  // received), the first 16,384.
+  std::vector<std::int64_t> arrivals_ns = {};
+  std::uint64_t arrivals_lost = 0;
 };
 
 template <typename Visit, base::SelfOf<ServerResult> Self>
@@ -356,9 +436,25 @@ void describe(Visit& visit, Self& self) {
   visit("bad_requests", self.bad_requests, {.doc = "Requests that were not ours."});
   visit("cpu_user_ns", self.cpu_user_ns, {.doc = "User CPU of the hot thread."});
   visit("cpu_system_ns", self.cpu_system_ns, {.doc = "System CPU of the hot thread."});
+  visit("arrivals_ns", self.arrivals_ns,
+        {.doc = "When new connections were accepted, datagrams received: CLOCK_MONOTONIC."});
+  visit("arrivals_lost", self.arrivals_lost, {.doc = "Those there was no room for."});
 }
 
 }  // namespace bench
+
+template <>
+struct base::EnumNames<bench::FailureClass> {
+  static constexpr std::array names{
+      std::pair{bench::FailureClass::refused, std::string_view("refused")},
+      std::pair{bench::FailureClass::reset, std::string_view("reset")},
+      std::pair{bench::FailureClass::timed_out, std::string_view("timed_out")},
+      std::pair{bench::FailureClass::unreachable, std::string_view("unreachable")},
+      std::pair{bench::FailureClass::closed_early, std::string_view("closed_early")},
+      std::pair{bench::FailureClass::bad_reply, std::string_view("bad_reply")},
+      std::pair{bench::FailureClass::address_unavailable, std::string_view("address_unavailable")},
+      std::pair{bench::FailureClass::other, std::string_view("other")}};
+};
 
 template <>
 struct base::EnumNames<bench::WorkloadKind> {

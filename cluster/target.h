@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <functional>
 #include <map>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -24,6 +25,7 @@ struct PodHandle {
   base::IpAddress ipv4;
   base::IpAddress ipv6;
   std::uint32_t id = 0;  // unique in its environment, from 1: the server_id of its replies
+  bool standby = false;  // not ready at first
 
   [[nodiscard]] const base::IpAddress& address(base::AddressFamily family) const {
     return family == base::AddressFamily::ipv4 ? ipv4 : ipv6;
@@ -67,6 +69,8 @@ struct WriteStamps {
   std::int64_t sent_ns = 0;  // CLOCK_MONOTONIC of the controller
   std::int64_t acked_ns = 0;
   std::uint64_t resource_version = 0;
+  // When every node's datapath had it, where a target can tell.
+  std::optional<std::int64_t> programmed_ns = {};
 };
 
 // An agent's stdin and stdout, held by the controller. Closing them ends the agent.

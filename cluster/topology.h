@@ -34,6 +34,8 @@ enum class FaultKind {
   impostor,                    // a ready backend that answers by the name of another
   datagrams_lost,              // every thousandth datagram that crosses node 1 is dropped there
   connection_table_too_small,  // ebpf_tc's table has room for 16 connections: none fails, some move
+  stale_backend,               // the datapath hears of a backend that leaves 300 ms late
+  flows_flushed,               // whenever a Service changes, every UDP flow's backend is forgotten
 };
 
 // Whether a fault of this kind can be planted in such a datapath.
@@ -45,18 +47,24 @@ enum class FaultKind {
       return datapath != DatapathKind::direct;
     case FaultKind::connection_table_too_small:
       return datapath == DatapathKind::ebpf_tc || datapath == DatapathKind::ebpf_socket;
+    case FaultKind::flows_flushed:
+      return datapath == DatapathKind::iptables || datapath == DatapathKind::nftables;
     case FaultKind::affinity_ignored:
     case FaultKind::impostor:
     case FaultKind::datagrams_lost:
+    case FaultKind::stale_backend:
       return true;
   }
   return false;
 }
 
-// A group of equal pods: `web: {node: 2, replicas: 3}` makes web-0, web-1 and web-2.
+// A group of equal pods: `web: {node: 2, replicas: 3}` makes web-0, web-1 and web-2; with
+// `standby: 1` there is a web-3, too, which no Service sends anything until an event makes it
+// ready.
 struct PodSpec {
   int node = 1;
   int replicas = 1;
+  int standby = 0;
 
   bool operator==(const PodSpec&) const = default;
 };
@@ -65,6 +73,10 @@ template <typename Visit, base::SelfOf<PodSpec> Self>
 void describe(Visit& visit, Self& self) {
   visit("node", self.node, {.doc = "The node it runs on, counted from 1.", .at_least = 1});
   visit("replicas", self.replicas, {.doc = "How many equal pods.", .at_least = 1, .at_most = 100});
+  visit("standby", self.standby,
+        {.doc = "How many more that are not ready until an event makes them so.",
+         .at_least = 0,
+         .at_most = 100});
 }
 
 struct ServiceSpec {
@@ -174,5 +186,7 @@ struct base::EnumNames<cluster::FaultKind> {
       std::pair{cluster::FaultKind::impostor, std::string_view("impostor")},
       std::pair{cluster::FaultKind::datagrams_lost, std::string_view("datagrams_lost")},
       std::pair{cluster::FaultKind::connection_table_too_small,
-                std::string_view("connection_table_too_small")}};
+                std::string_view("connection_table_too_small")},
+      std::pair{cluster::FaultKind::stale_backend, std::string_view("stale_backend")},
+      std::pair{cluster::FaultKind::flows_flushed, std::string_view("flows_flushed")}};
 };

@@ -66,8 +66,12 @@ Failures kept_failures(const Report& report) {
   Failures failures;
   for (const auto& sample : report.samples) {
     if (!kept.contains(sample.block)) continue;
-    failures.failed += sample.failed();
     failures.requests += sample.requests;
+    // What fails when a backend dies is the answer, not a reason to give none.
+    const auto all = sample.failed();
+    const auto unasked = all - std::min(all, sample.failed_by_events);
+    if (unasked == 0) continue;
+    failures.failed += unasked;
     for (const auto& [kind, number] : sample.errors) {
       if (number > 0) failures.kinds.insert(kind);
     }

@@ -215,6 +215,15 @@ TEST(Conclusion, CountsFailedRequestsByClass) {
             "figures.");
 }
 
+TEST(Conclusion, WhatEventsAccountForIsNoTrouble) {
+  auto report = measured();
+  report.samples.back().errors = {{"refused", 3}, {"reset", 1}};
+  report.samples.back().failed_by_events = 4;
+  EXPECT_EQ(conclude(report).exit_code, 0);
+  report.samples.back().failed_by_events = 3;
+  EXPECT_EQ(conclude(report).exit_code, 5);
+}
+
 TEST(Noise, AQuarterDisturbedIsStillValidAndMoreIsNot) {
   std::vector<Block> blocks(9);
   blocks[0].state = BlockState::warm_up;

@@ -246,6 +246,36 @@ void add_growth(Report& report) {
   add("ebpf_cluster_ip", "ebpf_socket service/web", GrowthLaw::flat, 20, 3'000);
 }
 
+void add_events(Report& report) {
+  EventRecord unready{.arm = "iptables_cluster_ip",
+                      .workload = "tcp_crr",
+                      .kind = "unready",
+                      .pod = "web-0",
+                      .at_ns = 200'000'000,
+                      .invocations = 10,
+                      .judged_by = "receiver",
+                      .stale_median_ns = 21'300'000,
+                      .stale_max_ns = 48'000'000,
+                      .stale_error_ns = 4'100'000,
+                      .programmed_median_ns = 25'200'000,
+                      .programmed_max_ns = 51'000'000,
+                      .flows_held = 40,
+                      .flows_moved = 38};
+  report.events.push_back(unready);
+  auto kill = unready;
+  kill.kind = "kill";
+  kill.pod = "web-1";
+  kill.at_ns = 1'000'000'000;
+  kill.judged_by = "sender";
+  kill.failed = {{"refused", 412}, {"reset", 3}};
+  kill.others_moved = 1;
+  report.events.push_back(kill);
+  kill.arm = "ebpf_cluster_ip";
+  kill.failed = {{"refused", 335}};
+  kill.stale_median_ns = 180'000;
+  report.events.push_back(kill);
+}
+
 void add_checks(Report& report) {
   const auto add = [&](std::string arm, std::string observed, std::string sentence) {
     report.checks.push_back({.name = "translated_at",
@@ -291,6 +321,7 @@ Report example_report() {
                 difference("iptables_pod_ip", 14.1));
   add_estimates(report, "ebpf_cluster_ip", "tcp_crr", 45'400, difference("iptables_pod_ip", 2.9));
   add_growth(report);
+  add_events(report);
   add_expectations(report);
   add_checks(report);
   report.probes = {{.name = "translation", .events = 12'345, .ns_per_event = 87.0}};

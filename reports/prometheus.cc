@@ -1,5 +1,6 @@
 #include "reports/prometheus.h"
 
+#include <algorithm>
 #include <ctime>
 #include <filesystem>
 #include <map>
@@ -262,6 +263,43 @@ void add_traffic(Exposition& out, const Report& report) {
   }
 }
 
+void add_events(Exposition& out, const Report& report) {
+  for (const auto& event : report.events) {
+    const Labels labels{{"arm", event.arm},
+                        {"workload", event.workload},
+                        {"event", event.kind},
+                        {"pod", event.pod},
+                        // A pod may have the same happen to it twice.
+                        {"at", fmt::format("{:g}s", static_cast<double>(event.at_ns) * ns)}};
+    const auto time = [&](const std::string& name, const std::string& help,
+                          const std::optional<std::int64_t>& value) {
+      if (value) out.gauge(name, help, labels, static_cast<double>(*value) * ns);
+    };
+    time("event_stale_seconds",
+         "From the write to the last new connection or datagram that still went to a backend that "
+         "left, middle of the invocations.",
+         event.stale_median_ns);
+    time("event_stale_max_seconds", "The longest of them.", event.stale_max_ns);
+    time("event_stale_error_seconds", "How much longer it may have lasted unseen.",
+         event.stale_error_ns);
+    time("event_programmed_seconds", "From the write until the datapath had it.",
+         event.programmed_median_ns);
+    for (const auto& [kind, count] : event.failed) {
+      auto with_class = labels;
+      with_class.emplace_back("class", kind);
+      out.gauge("event_failed_requests",
+                "Requests that failed due to it, of an invocation; absent where none did.",
+                with_class, static_cast<double>(count) / std::max(event.invocations, 1));
+    }
+    if (event.flows_held > 0) {
+      out.gauge("event_flows_moved_ratio", "Of the kept flows of the backend that left.", labels,
+                static_cast<double>(event.flows_moved) / static_cast<double>(event.flows_held));
+    }
+    out.gauge("event_others_moved_flows", "Kept flows of backends that had not left and moved.",
+              labels, static_cast<double>(event.others_moved));
+  }
+}
+
 }  // namespace
 
 std::string prometheus_scenario(const Report& report) {
@@ -281,6 +319,7 @@ std::vector<prometheus::MetricFamily> prometheus_families(const Report& report) 
   add_verdicts(out, report);
   add_streams(out, report);
   add_traffic(out, report);
+  add_events(out, report);
   return out.take();
 }
 

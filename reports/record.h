@@ -13,6 +13,7 @@
 #include "base/json.h"
 #include "base/machine.h"
 #include "base/noise.h"
+#include "reports/events.h"
 #include "reports/growth.h"
 #include "reports/judgement.h"
 #include "reports/sample.h"
@@ -227,6 +228,7 @@ struct Report {
   PlanRecord plan = {};
   std::vector<Estimate> estimates = {};
   std::vector<Growth> growth = {};
+  std::vector<EventRecord> events = {};
   std::vector<Expectation> expectations = {};
   std::vector<Check> checks = {};
   std::vector<ProbeOverhead> probes = {};
@@ -263,6 +265,8 @@ void describe(Visit& visit, Self& self) {
   visit("plan", self.plan, {.doc = "Order, cores and clocks."});
   visit("estimates", self.estimates, {.doc = "Metrics with their uncertainty."});
   visit("growth", self.growth, {.doc = "How paths' costs grow with the number of Services."});
+  visit("events", self.events,
+        {.doc = "What clients noticed when backends left, died, were replaced or came back."});
   visit("expectations", self.expectations, {.doc = "What must hold, judged."});
   visit("checks", self.checks, {.doc = "Claims, judged."});
   visit("probes", self.probes,

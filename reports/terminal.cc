@@ -121,7 +121,20 @@ void Renderer::tables() {
     heading(base::shorten(safe(title), width_));
     text_ += table.text;
     for (const auto& note : table.notes) paragraph(note.text, fmt::format("  {} ", note.mark));
+    if (const auto events = event_table(report_.events, workload.name, terminal_);
+        !events.empty()) {
+      text_ += "\n" + events;
+    }
   }
+  if (report_.events.empty()) return;
+  paragraph(
+      "Events: failed requests are charged to the last event before they were due. Stale: from the "
+      "write to the last new connection or datagram that still went to the backend, middle of the "
+      "invocations and worst; it may have lasted as much longer unseen. Judged by the receiver's "
+      "stamp, or, where that is dead, by the sender's of what failed. Programmed: from the write "
+      "until the datapath had it. Flows moved: kept flows that another backend answered than "
+      "before, of those the backend had that left; others': of backends that had not.",
+      "  ");
 }
 
 void Renderer::growth() {

@@ -14,6 +14,7 @@
 #include "base/stats/judge.h"
 #include "base/verdict.h"
 #include "bench/workload.h"
+#include "checks/event_outcome.h"
 #include "stackbench/plan.h"
 
 namespace stackbench {
@@ -29,6 +30,7 @@ struct Sample {
   base::MonotonicTime ended = {};
   bench::ClientResult client;
   std::vector<bench::ServerResult> servers;
+  checks::Outcomes outcomes;  // of the scenario's events
   // Its metrics, in nanoseconds or per second. One is absent where the sample cannot tell: no
   // requests, too few for the percentile, a metric its workload does not have.
   std::map<Metric, double> values;

@@ -20,8 +20,9 @@ struct PlannedArm {
   DialTarget dial;
   std::string from;  // the client's pod: the first of its group
   base::AddressFamily family = base::AddressFamily::ipv4;
-  std::vector<std::string> servers;  // the pods that may answer
-  std::optional<std::size_t> base;   // the arm it is compared with
+  std::vector<std::string> servers;       // the pods that may answer
+  std::vector<std::string> standby = {};  // those that may once an event has made them ready
+  std::optional<std::size_t> base;        // the arm it is compared with
 };
 
 struct PlannedWorkload {

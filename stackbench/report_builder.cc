@@ -8,6 +8,7 @@
 #include <fmt/chrono.h>
 
 #include "reports/conclude.h"
+#include "stackbench/event_report.h"
 #include "stackbench/growth.h"
 
 namespace stackbench {
@@ -50,6 +51,29 @@ std::map<std::string, std::uint64_t> classes_of(const bench::TrafficErrors& erro
     if (count.get<std::uint64_t>() > 0) classes[name] = count.get<std::uint64_t>();
   }
   return classes;
+}
+
+// When the events of an invocation happened, for its line in the series.
+base::Json stamps_of(const checks::Outcomes& outcomes) {
+  auto all = base::Json::array();
+  for (const auto& event : outcomes.events) {
+    base::Json one = {{"kind", base::enum_name(event.what.kind)},
+                      {"pod", event.what.pod},
+                      {"happened_ns", event.what.happened_ns},
+                      {"sent_ns", event.what.sent_ns},
+                      {"acked_ns", event.what.acked_ns}};
+    if (event.what.programmed_ns) one["programmed_ns"] = *event.what.programmed_ns;
+    if (event.stale) one["stale_ns"] = event.stale->ns;
+    all.push_back(std::move(one));
+  }
+  return all;
+}
+
+// Those that found no room to be noted came after those that did.
+std::uint64_t failed_by_events(const Sample& sample) {
+  if (sample.outcomes.events.empty()) return 0;
+  const auto all = sample.client.errors.total();
+  return all - std::min(all, sample.outcomes.failed_before);
 }
 
 reports::Unit unit_of(Metric metric) {
@@ -238,7 +262,8 @@ base::Result<> ReportBuilder::add_block(const Block& block, std::span<const Samp
                                      {"block", sample.block},
                                      {"position", sample.position},
                                      {"client", base::to_json(sample.client)},
-                                     {"servers", base::to_json(sample.servers)}}));
+                                     {"servers", base::to_json(sample.servers)},
+                                     {"events", stamps_of(sample.outcomes)}}));
     ++rows_;
   }
   const auto arms = static_cast<int>(plan_->arms.size());
@@ -276,6 +301,7 @@ base::Result<> ReportBuilder::add_block(const Block& block, std::span<const Samp
                             .involuntary_context_switches = client.involuntary_context_switches,
                             .tcp_retransmits = client.tcp_retransmits,
                             .errors = classes_of(client.errors),
+                            .failed_by_events = failed_by_events(sample),
                             .answered_by = client.answered_by,
                             .series_row = {}};
     if (const auto cpu = sample.values.find(Metric::cpu_per_request); cpu != sample.values.end()) {
@@ -414,6 +440,7 @@ base::Result<> ReportBuilder::add_growth(const Measurements& measured) {
 reports::Report ReportBuilder::so_far(const Measurements& measured) const {
   ReportBuilder copy = *this;
   copy.add_estimates(measured);
+  copy.report_.events = event_records(*plan_, measured);
   copy.report_.noise = reports::summarise_noise(copy.report_.blocks, {});
   copy.report_.ended = stamp_now();
   return std::move(copy.report_);
@@ -424,6 +451,11 @@ base::Result<reports::Report> ReportBuilder::finish(const Measurements& measured
                                                     bool complete) && {
   add_estimates(measured);
   RETURN_IF_ERROR(add_growth(measured));
+  report_.events = event_records(*plan_, measured);
+  for (auto& check : judge_events(*plan_, measured)) {
+    add_check(std::string(base::enum_name(check.kind)), plan_->arms[check.arm].name,
+              plan_->workloads[check.workload].name, std::move(check.finding));
+  }
   join_drops();
   ASSIGN_OR_RETURN(const auto judged,
                    judge_expectations(*plan_, measured.samples, measured.kept_blocks()));

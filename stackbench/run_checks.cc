@@ -103,6 +103,8 @@ base::Result<> check_requests(const Plan& plan, Session& session, ReportBuilder&
       }
       case CheckKind::distribution:
       case CheckKind::connection_table:
+      case CheckKind::stale_backend:
+      case CheckKind::flows_stay:
         break;
     }
   }

@@ -69,6 +69,10 @@ void Measurements::add(const Block& block, std::span<const Sample> added) {
     light.client.latency = {};
     light.client.connect = {};
     light.client.lateness = {};
+    // What they say of events is in its outcomes.
+    light.client.failures = {};
+    light.client.moves = {};
+    for (auto& server : light.servers) server.arrivals_ns = {};
     samples.push_back(std::move(light));
   }
   blocks.push_back(block);

@@ -33,8 +33,8 @@ struct Measurements {
   // What ended it before its last block; what is here was measured before. Interrupted: the user.
   std::optional<base::Error> ended_by;
   base::Duration overhead_time{0};  // of invocations, beside their warm-up and duration
-  // Adds a block and its samples, without their histograms: a run's worth of them would fill the
-  // memory.
+  // Adds a block and its samples, without their histograms and lists of stamps: a run's worth of
+  // them would fill the memory.
   void add(const Block& block, std::span<const Sample> samples);
   [[nodiscard]] std::vector<int> kept_blocks() const;
   [[nodiscard]] int dropped_blocks() const;

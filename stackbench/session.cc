@@ -7,6 +7,9 @@
 namespace stackbench {
 namespace {
 
+// By then a client's worker runs and has opened what it keeps. One that is later opens its window
+// later; the events' own stamps say what they met.
+constexpr base::Duration client_starts_within = std::chrono::milliseconds(150);
 // A check needs to see connections, not to load anything: sixteen of them.
 constexpr base::RequestRate observed_rate{200};
 constexpr base::Duration observed_duration = std::chrono::milliseconds(80);
@@ -123,65 +126,193 @@ base::Result<bench::AgentClient*> Session::observer(std::size_t environment,
               .first->second.client;
 }
 
-base::Result<Sample> Session::exchange(const PlannedArm& arm, const bench::WorkloadSpec& workload,
-                                       std::uint64_t seed) {
-  ASSIGN_OR_RETURN(const auto dialled, endpoints(arm, workload.kind));
-  ASSIGN_OR_RETURN(auto* const client, agent(arm.environment, arm.from));
+// The servers of one invocation, by pod. A pod's may end and be started again.
+class Session::Servers {
+ public:
+  Servers(Session& session, const PlannedArm& arm, const bench::WorkloadSpec& workload,
+          bool note_arrivals)
+      : session_(session), arm_(arm), workload_(workload), note_arrivals_(note_arrivals) {}
 
-  struct Started {
+  base::Result<> send(const std::string& pod) {
+    ASSIGN_OR_RETURN(const auto identity, session_.told_identity(arm_, pod));
+    ASSIGN_OR_RETURN(auto* const agent, session_.agent(arm_.environment, pod));
+    const bench::ServerJob job{
+        .kind = workload_.kind,
+        .wait = server_wait(workload_),
+        .listen = {{any_address(arm_.family), bench::target_port(workload_.kind)}},
+        .server_id = identity,
+        .cpu = session_.plan_->cores.server,
+        .note_arrivals = note_arrivals_};
+    ASSIGN_OR_RETURN(const auto id, agent->send_server(job));
+    running_.push_back({pod, agent, id});
+    return {};
+  }
+
+  // Every one that was sent listens.
+  base::Result<> await() {
+    for (const auto& one : running_) {
+      if (auto ready = one.agent->await_server(one.id); !ready) {
+        return std::unexpected(std::move(ready).error());
+      }
+    }
+    return {};
+  }
+
+  base::Result<> start(const std::string& pod) {
+    RETURN_IF_ERROR(send(pod));
+    const auto& one = running_.back();
+    if (auto ready = one.agent->await_server(one.id); !ready) {
+      return std::unexpected(std::move(ready).error());
+    }
+    return {};
+  }
+
+  base::Result<> stop(const std::string& pod) {
+    ASSIGN_OR_RETURN(const auto one, take(pod));
+    ASSIGN_OR_RETURN(const auto result, one.agent->stop_server(one.id));
+    add(pod, result);
+    return {};
+  }
+
+  base::Result<> kill(const std::string& pod) {
+    ASSIGN_OR_RETURN(const auto one, take(pod));
+    return one.agent->kill(one.id);
+  }
+
+  // All are told to end before any of them is waited for. The first error, after trying all.
+  base::Result<> stop_all() {
+    base::Result<> trouble;
+    for (const auto& one : running_) {
+      if (auto stopped = one.agent->send_stop(one.id); !stopped && trouble) trouble = stopped;
+    }
+    for (const auto& one : running_) {
+      auto result = one.agent->await_server_result(one.id);
+      if (result) {
+        add(one.pod, *result);
+      } else if (trouble) {
+        trouble = std::unexpected(std::move(result).error());
+      }
+    }
+    running_.clear();
+    return trouble;
+  }
+
+  // What they said, by pod; nothing of one that was killed.
+  [[nodiscard]] const std::map<std::string, bench::ServerResult>& results() const {
+    return results_;
+  }
+
+ private:
+  struct Running {
+    std::string pod;
     bench::AgentClient* agent;
     bench::JobId id;
   };
-  std::vector<Started> started;
+
+  base::Result<Running> take(const std::string& pod) {
+    const auto found = std::ranges::find(running_, pod, &Running::pod);
+    if (found == running_.end()) {
+      return base::fail(base::ErrorKind::input, "pod {} has no server to end", pod);
+    }
+    Running one = *found;
+    running_.erase(found);
+    return one;
+  }
+
+  void add(const std::string& pod, const bench::ServerResult& more) {
+    const auto [place, fresh] = results_.try_emplace(pod, more);
+    if (fresh) return;
+    auto& sum = place->second;
+    sum.requests += more.requests;
+    sum.connections += more.connections;
+    for (const auto& [address, count] : more.clients) sum.clients[address] += count;
+    sum.bad_requests += more.bad_requests;
+    sum.cpu_user_ns += more.cpu_user_ns;
+    sum.cpu_system_ns += more.cpu_system_ns;
+    sum.arrivals_ns.insert(sum.arrivals_ns.end(), more.arrivals_ns.begin(), more.arrivals_ns.end());
+    sum.arrivals_lost += more.arrivals_lost;
+  }
+
+  Session& session_;
+  const PlannedArm& arm_;
+  const bench::WorkloadSpec& workload_;
+  bool note_arrivals_;
+  std::vector<Running> running_;
+  std::map<std::string, bench::ServerResult> results_;
+};
+
+base::Result<Sample> Session::exchange(const PlannedArm& arm, const bench::WorkloadSpec& workload,
+                                       std::uint64_t seed, const std::vector<EventSpec>& events) {
+  ASSIGN_OR_RETURN(const auto dialled, endpoints(arm, workload.kind));
+  ASSIGN_OR_RETURN(auto* const client, agent(arm.environment, arm.from));
+
+  auto pods = arm.servers;
+  if (!events.empty()) pods.insert(pods.end(), arm.standby.begin(), arm.standby.end());
+  Servers servers(*this, arm, workload, !events.empty());
+  const auto control = [&](base::Result<> (Servers::*act)(const std::string&)) {
+    return [&servers, act](const std::string& pod) { return (servers.*act)(pod); };
+  };
+  Churn churn(*target_, environments_[arm.environment], plan_->environments[arm.environment],
+              arm.family,
+              {.start = control(&Servers::start),
+               .stop = control(&Servers::stop),
+               .kill = control(&Servers::kill)},
+              *interrupt_);
+
   base::Result<> trouble;
-  for (const auto& name : arm.servers) {
-    ASSIGN_OR_RETURN(const auto identity, told_identity(arm, name));
-    ASSIGN_OR_RETURN(auto* const server_agent, agent(arm.environment, name));
-    const bench::ServerJob job{
-        .kind = workload.kind,
-        .wait = server_wait(workload),
-        .listen = {{any_address(arm.family), bench::target_port(workload.kind)}},
-        .server_id = identity,
-        .cpu = plan_->cores.server};
-    auto id = server_agent->send_server(job);
-    if (!id) {
-      trouble = std::unexpected(std::move(id).error());
-      break;
-    }
-    started.push_back({server_agent, *id});
-  }
-  for (const auto& one : started) {
-    if (!trouble) break;
-    if (auto ready = one.agent->await_server(one.id); !ready) {
-      trouble = std::unexpected(std::move(ready).error());
-    }
-  }
+  const auto step = [&](auto&& act) {
+    if (!trouble) return;
+    if (auto done = act(); !done) trouble = std::unexpected(std::move(done).error());
+  };
+  if (!events.empty()) step([&] { return churn.restore(); });
+  for (const auto& name : pods) step([&] { return servers.send(name); });
+  step([&] { return servers.await(); });
 
   Sample sample;
-  if (trouble) {
-    auto measured = client->run(
-        {.workload = workload, .servers = dialled, .cpu = plan_->cores.client, .seed = seed});
-    if (measured) {
-      sample.client = std::move(*measured);
-    } else {
-      trouble = std::unexpected(std::move(measured).error());
+  std::vector<checks::Happened> happened;
+  const bench::ClientJob job{
+      .workload = workload, .servers = dialled, .cpu = plan_->cores.client, .seed = seed};
+  step([&]() -> base::Result<> {
+    if (events.empty()) {
+      ASSIGN_OR_RETURN(sample.client, client->run(job));
+      return {};
     }
-  }
+    ASSIGN_OR_RETURN(happened, run_with_events(*client, job, events, churn, sample.client));
+    return {};
+  });
 
-  // Servers are told to end before any of them is waited for, and even when the client failed.
-  for (const auto& one : started) {
-    if (auto stopped = one.agent->send_stop(one.id); !stopped && trouble) trouble = stopped;
+  // Whatever the client met: servers are told to end, and the environment is as it was.
+  if (!events.empty()) {
+    if (auto restored = churn.restore(); !restored && trouble) trouble = restored;
   }
-  for (const auto& one : started) {
-    auto result = one.agent->await_server_result(one.id);
-    if (result) {
-      sample.servers.push_back(*result);
-    } else if (trouble) {
-      trouble = std::unexpected(std::move(result).error());
-    }
-  }
+  if (auto stopped = servers.stop_all(); !stopped && trouble) trouble = stopped;
   if (!trouble) return base::in_context(std::move(trouble).error(), "arm {}", arm.name);
+  for (const auto& name : pods) {
+    const auto result = servers.results().find(name);
+    sample.servers.push_back(result == servers.results().end() ? bench::ServerResult{}
+                                                               : result->second);
+  }
+  if (!events.empty()) {
+    sample.outcomes = checks::outcomes_of(happened, sample.client, servers.results());
+  }
   return sample;
+}
+
+base::Result<std::vector<checks::Happened>> Session::run_with_events(
+    bench::AgentClient& client, bench::ClientJob job, const std::vector<EventSpec>& events,
+    Churn& churn, bench::ClientResult& result) {
+  // The client is told when its window begins, so that both know without asking while it runs.
+  const auto begins = base::monotonic_now() + job.workload.warm_up + client_starts_within;
+  ASSIGN_OR_RETURN(const auto clock, client.measure_clock());
+  job.window_begins_ns = begins.ns + clock.offset.count();
+  job.note_events = true;
+  ASSIGN_OR_RETURN(const auto id, client.send_run(job));
+  auto happened = churn.run(events, begins);
+  auto measured = client.await_run(id);
+  if (!happened) return std::unexpected(std::move(happened).error());
+  if (!measured) return std::unexpected(std::move(measured).error());
+  result = std::move(*measured);
+  return happened;
 }
 
 base::Result<std::uint32_t> Session::told_identity(const PlannedArm& arm,
@@ -243,12 +374,13 @@ base::Result<Sample> Session::observe_connections(std::size_t arm, std::size_t w
   spec.duration = connections_observed_for;
   spec.warm_up = base::Duration(0);
   spec.wait = bench::WaitStrategy::block;
-  return exchange(plan_->arms[arm], spec, plan_->scenario.seed);
+  return exchange(plan_->arms[arm], spec, plan_->scenario.seed, {});
 }
 
 base::Result<Sample> Session::invoke(std::size_t arm, std::size_t workload, std::uint64_t seed) {
   const auto begun = base::monotonic_now();
-  ASSIGN_OR_RETURN(auto sample, exchange(plan_->arms[arm], plan_->workloads[workload].spec, seed));
+  ASSIGN_OR_RETURN(auto sample, exchange(plan_->arms[arm], plan_->workloads[workload].spec, seed,
+                                         plan_->scenario.events));
   sample.begun = begun;
   sample.ended = base::monotonic_now();
   sample.arm = arm;
@@ -288,7 +420,7 @@ base::Result<TranslationObservation> Session::observe_translation(std::size_t ar
   spec.gso = {};
   if (spec.kind == bench::WorkloadKind::tcp_stream) spec.request = base::Bytes{bench::header_bytes};
   ASSIGN_OR_RETURN(const auto attached, watcher->start_observer(job));
-  auto sample = exchange(arm, spec, plan_->scenario.seed);
+  auto sample = exchange(arm, spec, plan_->scenario.seed, {});
   auto counts = watcher->stop_observer(attached.id);
   if (!sample) return std::unexpected(std::move(sample).error());
   if (!counts) return base::in_context(std::move(counts).error(), "arm {}", arm.name);

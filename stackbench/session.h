@@ -16,6 +16,7 @@
 #include "probes/drops.h"
 #include "probes/translation.h"
 #include "stackbench/analysis.h"
+#include "stackbench/churn.h"
 #include "stackbench/plan.h"
 
 namespace stackbench {
@@ -48,8 +49,9 @@ class Session {
   [[nodiscard]] bench::ClockOffset clock() const { return clock_; }
 
   // Runs one invocation: fresh server workers on every pod that may answer, a fresh client worker,
-  // and their results. Errors: workload (nothing could be connected, a worker crashed), peer_lost,
-  // interrupted, and as Target::agent.
+  // the scenario's events, and their results; afterwards the environment is as it was. Errors:
+  // workload (nothing could be connected, a worker crashed), peer_lost, interrupted, and as
+  // Target::agent.
   base::Result<Sample> invoke(std::size_t arm, std::size_t workload, std::uint64_t seed);
 
   // Sends a handful of requests with a probe at the client's host-side interface, outside of every
@@ -85,9 +87,16 @@ class Session {
                                          bench::WorkloadKind kind, base::AddressFamily family);
   base::Result<bench::AgentClient*> agent(std::size_t environment, const std::string& pod);
   base::Result<bench::AgentClient*> observer(std::size_t environment, const std::string& pod);
-  // The client's result and, per server, its own; servers are stopped whatever the client met.
+  class Servers;
+  // The client's result and, per server, its own; servers are stopped whatever the client met. With
+  // events also those of the pods on standby, and what came of the events.
   base::Result<Sample> exchange(const PlannedArm& arm, const bench::WorkloadSpec& workload,
-                                std::uint64_t seed);
+                                std::uint64_t seed, const std::vector<EventSpec>& events);
+  base::Result<std::vector<checks::Happened>> run_with_events(bench::AgentClient& client,
+                                                              bench::ClientJob job,
+                                                              const std::vector<EventSpec>& events,
+                                                              Churn& churn,
+                                                              bench::ClientResult& result);
   // By which a pod is told to answer: its own, unless the fault `impostor` is planted.
   [[nodiscard]] base::Result<std::uint32_t> told_identity(const PlannedArm& arm,
                                                           const std::string& name) const;

@@ -135,6 +135,20 @@ TEST_F(AgentTest, LosesOneSampleToACrashAndLivesOn) {
   EXPECT_TRUE(client().stop_server(server->id));
 }
 
+TEST_F(AgentTest, KillsAJobOnRequest) {
+  start();
+  const auto server = client().start_server(server_job());
+  ASSERT_TRUE(server) << server.error().message;
+  const auto worker = watch(server->worker_pid);
+  const auto killed = client().kill(server->id);
+  ASSERT_TRUE(killed) << killed.error().message;
+  // It is gone when that returns, as is every word of it.
+  EXPECT_TRUE(wait_until_gone(worker));
+  EXPECT_EQ(client().stop_server(server->id).error().kind, ErrorKind::input);
+  EXPECT_EQ(client().kill(server->id).error().kind, ErrorKind::input);
+  expect_alive();
+}
+
 TEST_F(AgentTest, LosesOneSampleToAKilledWorkerAndLivesOn) {
   start();
   const auto id = client().send_run(client_job(fake_run_waits));

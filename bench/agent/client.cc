@@ -320,6 +320,28 @@ Result<> AgentClient::send_stop(JobId id) {
   return {};
 }
 
+Result<> AgentClient::kill(JobId id) {
+  RETURN_IF_ERROR(state_->known(id));
+  ASSIGN_OR_RETURN(const auto kill_id, state_->send({.type = CommandType::kill, .job_id = id.value},
+                                                    "kill", stop_patience));
+  // `stopping` has it forgotten, a refusal is its error.
+  const auto answered = [&] {
+    const auto found = state_->jobs.find(kill_id);
+    return found == state_->jobs.end() || ended(found->second);
+  };
+  RETURN_IF_ERROR(state_->await(base::monotonic_now() + stop_patience, "kill", answered));
+  if (state_->jobs.contains(kill_id)) {
+    const Job refused = state_->forget({kill_id});
+    return base::in_context(refused.error ? refused.error->error : base::Error{}, "{}", name());
+  }
+  // What the worker leaves behind is that it was killed, which is known here.
+  Job& job = state_->job(id);
+  job.deadline = base::monotonic_now() + stop_patience;
+  RETURN_IF_ERROR(state_->await(job.deadline, job.what, [&] { return ended(job); }));
+  state_->jobs.erase(id.value);
+  return {};
+}
+
 Result<RunningJob> AgentClient::await_server(JobId id) { return state_->await_ready(id); }
 Result<RunningJob> AgentClient::await_observer(JobId id) { return state_->await_ready(id); }
 

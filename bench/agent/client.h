@@ -83,6 +83,11 @@ class AgentClient {
   // Asks a job to end; its result is awaited as ever. A job that has ended already is no error.
   [[nodiscard]] base::Result<> send_stop(JobId id);
 
+  // Ends a job's worker by SIGKILL, as a crash would, and returns once the agent has sent the
+  // signal: the kernel closes its sockets then. Errors: as every wait, input (no such job, or it
+  // had ended already).
+  [[nodiscard]] base::Result<> kill(JobId id);
+
   // Waits until the job is at work: it listens, its probe is attached. Errors: what the job met
   // (system: address in use, not_permitted, ...), timed_out, and as every wait.
   [[nodiscard]] base::Result<RunningJob> await_server(JobId id);

@@ -97,6 +97,7 @@ Result<> check_command(const Command& command) {
       if (!command.job) return base::fail(ErrorKind::input, "{}: job: missing", name);
       break;
     case CommandType::stop:
+    case CommandType::kill:
       if (!command.job_id) return base::fail(ErrorKind::input, "{}: job_id: missing", name);
       break;
     case CommandType::ping:

@@ -8,6 +8,8 @@
 //                                                               {"type":"result","id":2,...}
 //   controller {"type":"stop","id":3,"job_id":1}          agent {"type":"stopping","id":3}
 //                                                               {"type":"result","id":1,...}
+//   controller {"type":"kill","id":3,"job_id":1}          agent {"type":"stopping","id":3}
+//                                                               {"type":"error","id":1,...}
 //   controller {"type":"ping","id":4}                     agent {"type":"pong","id":4,...}
 //   controller {"type":"heartbeat"}                       no answer
 //
@@ -38,14 +40,14 @@ constexpr std::size_t longest_message = std::size_t{4} << 20;
 constexpr base::Duration heartbeat_interval = std::chrono::seconds(5);
 constexpr base::Duration default_idle_after = std::chrono::seconds(15);
 
-enum class CommandType { serve, run, observe, watch_drops, stop, ping, heartbeat };
+enum class CommandType { serve, run, observe, watch_drops, stop, kill, ping, heartbeat };
 
 // A line of the controller.
 struct Command {
   CommandType type = CommandType::heartbeat;
   std::uint64_t id = 0;                      // 0 only in a heartbeat
   std::optional<base::Json> job = {};        // serve, run, observe, watch_drops
-  std::optional<std::uint64_t> job_id = {};  // stop: the id of the job's command
+  std::optional<std::uint64_t> job_id = {};  // stop, kill: the id of the job's command
 };
 
 template <typename Visit, base::SelfOf<Command> Self>
@@ -53,7 +55,7 @@ void describe(Visit& visit, Self& self) {
   visit("type", self.type, {.doc = "What to do.", .required = true});
   visit("id", self.id, {.doc = "Of this command; its answers carry it."});
   visit("job", self.job, {.doc = "ServerJob, ClientJob, TranslationJob or DropsJob."});
-  visit("job_id", self.job_id, {.doc = "stop: which job."});
+  visit("job_id", self.job_id, {.doc = "stop, kill: which job."});
 }
 
 enum class MessageType { hello, started, ready, result, error, stopping, pong };
@@ -151,6 +153,7 @@ struct base::EnumNames<bench::CommandType> {
       std::pair{bench::CommandType::observe, std::string_view("observe")},
       std::pair{bench::CommandType::watch_drops, std::string_view("watch_drops")},
       std::pair{bench::CommandType::stop, std::string_view("stop")},
+      std::pair{bench::CommandType::kill, std::string_view("kill")},
       std::pair{bench::CommandType::ping, std::string_view("ping")},
       std::pair{bench::CommandType::heartbeat, std::string_view("heartbeat")}};
 };

@@ -141,16 +141,24 @@ void Supervisor::handle_command(const Command& command) {
     case CommandType::ping:
       say({.type = MessageType::pong, .id = command.id});
       return;
-    case CommandType::stop: {
+    case CommandType::stop:
+    case CommandType::kill: {
       const std::uint64_t job_id = command.job_id.value_or(0);
       const auto found = workers_.find(job_id);
       if (found == workers_.end()) {
         answer_error(command.id, {.kind = ErrorKind::input,
-                                  .message = fmt::format("stop: no job {} is running", job_id)});
+                                  .message = fmt::format("{}: no job {} is running",
+                                                         base::enum_name(command.type), job_id)});
         return;
       }
+      if (command.type == CommandType::kill) {
+        // As a crash would: no word of its own, and the answer says how it ended. Its stamp, taken
+        // when the message is written, is later than the signal.
+        std::ignore = found->second.process.signal(SIGKILL);
+      } else {
+        stop(found->second);
+      }
       say({.type = MessageType::stopping, .id = command.id});
-      stop(found->second);
       return;
     }
     case CommandType::serve:

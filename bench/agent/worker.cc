@@ -81,6 +81,7 @@ Result<base::Json> do_job(const Invocations& invocations,
           invocations.watch_drops(drops, STDIN_FILENO, [&] { say({.type = MessageType::ready}); }));
     }
     case CommandType::stop:
+    case CommandType::kill:
     case CommandType::ping:
     case CommandType::heartbeat:
       break;

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <chrono>
 #include <set>
+#include <thread>
 #include <tuple>
 #include <utility>
 
@@ -32,6 +33,9 @@ constexpr base::Duration rules_patience = std::chrono::minutes(5);
 constexpr off_t errors_kept = 64 << 10;
 // How long after its streams an agent's process may take to end.
 constexpr base::Duration end_follows_streams = std::chrono::milliseconds(200);
+
+// How late the fault stale_backend lets the datapath hear of a backend that leaves.
+constexpr base::Duration stale_for = std::chrono::milliseconds(300);
 
 // Beside the datapath's own tables, and before them.
 constexpr std::string_view lossy_rules =
@@ -70,6 +74,24 @@ Result<std::unique_ptr<Datapath>> make_datapath(const EnvironmentPlan& plan,
       return make_ebpf_tc_datapath(nodes, settings);
   }
   return make_direct_datapath(nodes);
+}
+
+// `now` with the backends that only `before` has; those that came are there.
+ServiceTable with_leaving(const ServiceTable& before, ServiceTable now) {
+  for (auto& entry : now.entries) {
+    const auto old = std::ranges::find_if(before.entries, [&](const ServiceEntry& other) {
+      return std::tie(other.cluster, other.protocol) == std::tie(entry.cluster, entry.protocol);
+    });
+    if (old == before.entries.end()) continue;
+    for (const auto& backend : old->backends) {
+      if (std::ranges::find(entry.backends, backend.endpoint, &Backend::endpoint) ==
+          entry.backends.end()) {
+        entry.backends.push_back(backend);
+      }
+    }
+    std::ranges::sort(entry.backends, {}, &Backend::endpoint);
+  }
+  return now;
 }
 
 // A file in memory that takes the first 64 KiB and refuses the rest: a stderr that nobody has to
@@ -122,10 +144,10 @@ Environment::~Environment() {
 
 Result<> Environment::build(const CgroupTree& cgroups) {
   RETURN_IF_ERROR(make_namespaces());
-  ASSIGN_OR_RETURN(const auto nodes, make_nodes(cgroups));
-  ASSIGN_OR_RETURN(datapath_, make_datapath(plan_, nodes));
+  ASSIGN_OR_RETURN(nodes_, make_nodes(cgroups));
+  ASSIGN_OR_RETURN(datapath_, make_datapath(plan_, nodes_));
   if (has_fault(plan_, FaultKind::datagrams_lost)) {
-    RETURN_IF_ERROR(nodes.front().run({"nft", "-f", "-"}, lossy_rules));
+    RETURN_IF_ERROR(nodes_.front().run({"nft", "-f", "-"}, lossy_rules));
   }
   handle_.name = plan_.name;
   handle_.datapath = plan_.datapath;
@@ -255,7 +277,34 @@ Result<> Environment::sync() {
   if (has_fault(plan_, FaultKind::affinity_ignored)) {
     for (auto& entry : table.entries) entry.affinity = {};
   }
-  return datapath_->sync(table);
+  if (has_fault(plan_, FaultKind::stale_backend)) {
+    // Its clients have the backends that came, and go on meeting those that left.
+    const auto late = with_leaving(table_, table);
+    if (late != table) {
+      RETURN_IF_ERROR(datapath_->sync(late));
+      std::this_thread::sleep_for(stale_for);
+    }
+  }
+  RETURN_IF_ERROR(datapath_->sync(table));
+  if (has_fault(plan_, FaultKind::flows_flushed) && table != table_) {
+    RETURN_IF_ERROR(forget_udp_flows());
+  }
+  table_ = std::move(table);
+  return {};
+}
+
+// Their next datagrams are drawn anew, and answered.
+Result<> Environment::forget_udp_flows() {
+  for (const auto& node : nodes_) {
+    for (const char* family : {"ipv4", "ipv6"}) {
+      const auto deleted = node.run({"conntrack", "-D", "-f", family, "-p", "udp"}, "");
+      // It exits with 1 when there was none.
+      if (!deleted && deleted.error().message.find("0 flow entries") == std::string::npos) {
+        return base::in_context(base::Error(deleted.error()), "{}", node.name);
+      }
+    }
+  }
+  return {};
 }
 
 int Environment::netns(std::string_view place) const {
@@ -273,6 +322,7 @@ Result<WriteStamps> Environment::apply(const base::Json& object) {
   ASSIGN_OR_RETURN(stamps.resource_version, store_.apply(object));
   stamps.acked_ns = base::monotonic_now().ns;
   RETURN_IF_ERROR(sync());
+  stamps.programmed_ns = base::monotonic_now().ns;
   return stamps;
 }
 
@@ -281,6 +331,7 @@ Result<WriteStamps> Environment::remove(std::string_view kind, std::string_view 
   ASSIGN_OR_RETURN(stamps.resource_version, store_.remove(kind, name));
   stamps.acked_ns = base::monotonic_now().ns;
   RETURN_IF_ERROR(sync());
+  stamps.programmed_ns = base::monotonic_now().ns;
   return stamps;
 }
 

@@ -44,7 +44,7 @@ class Environment {
   base::Result<const PodHandle*> find_pod(std::string_view pod) const;
 
   // As Target's. The stamps are taken around the store's write; the datapath follows it, before
-  // this returns.
+  // this returns, and when it has is stamped, too.
   base::Result<WriteStamps> apply(const base::Json& object);
   base::Result<WriteStamps> remove(std::string_view kind, std::string_view name);
   base::Result<AgentStreams> agent(std::string_view pod, const std::string& executable);
@@ -61,6 +61,7 @@ class Environment {
   base::Result<std::vector<DatapathNode>> make_nodes(const CgroupTree& cgroups);
   base::Result<> apply_plan();
   base::Result<> sync();
+  base::Result<> forget_udp_flows();
   base::Result<AgentStreams> start_agent(const Place& place, const std::string& executable);
   std::string how_it_ended(pid_t pid);
 
@@ -72,6 +73,8 @@ class Environment {
   std::map<std::string, std::string, std::less<>> cgroups_;  // pod -> directory
   std::string observer_cgroup_;
   ObjectStore store_;
+  std::vector<DatapathNode> nodes_;
+  ServiceTable table_;  // that the datapath was told last
   std::unique_ptr<Datapath> datapath_;
   std::vector<base::Process> agents_;  // those that ended included: each is asked how
 };

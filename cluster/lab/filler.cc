@@ -4,6 +4,8 @@
 
 #include <fmt/format.h>
 
+#include "cluster/endpoints.h"
+
 namespace cluster {
 namespace {
 
@@ -41,7 +43,7 @@ std::vector<kube::EndpointSlice> filler_slices(const EnvironmentPlan& plan, cons
                       .conditions = {.ready = true, .serving = true, .terminating = false},
                       .node_name = fmt::format("node{}", pod.node),
                       .target_ref = kube::TargetReference{.kind = "Pod", .name = pod.name}}};
-  slice.ports = slice_ports(plan);
+  slice.ports = slice_ports(plan.ports);
   std::vector<kube::EndpointSlice> slices;
   for (int number = 1; number <= plan.filler.services; ++number) {
     slice.metadata.name = name_of(plan.filler, number);

@@ -4,6 +4,7 @@
 #include <map>
 #include <set>
 
+#include "cluster/endpoints.h"
 #include "cluster/lab/addresses.h"
 
 namespace cluster {
@@ -58,10 +59,6 @@ Result<> check_services(const EnvironmentPlan& plan) {
     return base::fail(ErrorKind::input, "topology.services: a Service needs at least one port");
   }
   return {};
-}
-
-kube::Protocol kube_protocol(Protocol protocol) {
-  return protocol == Protocol::UDP ? kube::Protocol::UDP : kube::Protocol::TCP;
 }
 
 kube::ServiceType kube_type(ServiceType type) {
@@ -120,7 +117,7 @@ Result<Layout> lay_out(const EnvironmentPlan& plan) {
       return base::fail(ErrorKind::input, "topology.pods.{}.node: expected 1 to {}, got {}", group,
                         topology.nodes, spec.node);
     }
-    for (int replica = 0; replica < spec.replicas; ++replica) {
+    for (int replica = 0; replica < spec.replicas + spec.standby; ++replica) {
       const int number = ++pods_on[spec.node];
       if (number > addresses::most_pods_per_node) {
         return base::fail(ErrorKind::input, "topology.pods: more than {} pods on node {}",
@@ -131,7 +128,8 @@ Result<Layout> lay_out(const EnvironmentPlan& plan) {
                                         .node = spec.node,
                                         .ipv4 = addresses::pod_ipv4(spec.node, number),
                                         .ipv6 = addresses::pod_ipv6(spec.node, number),
-                                        .id = static_cast<std::uint32_t>(layout.pods.size() + 1)},
+                                        .id = static_cast<std::uint32_t>(layout.pods.size() + 1),
+                                        .standby = replica >= spec.replicas},
                              .number = number});
     }
   }
@@ -149,15 +147,6 @@ std::vector<kube::ServicePort> service_ports(const EnvironmentPlan& plan) {
                      .protocol = kube_protocol(port.protocol),
                      .port = port.port,
                      .target_port = kube::IntOrString{port.target_port}});
-  }
-  return ports;
-}
-
-std::vector<kube::SlicePort> slice_ports(const EnvironmentPlan& plan) {
-  std::vector<kube::SlicePort> ports;
-  for (const auto& port : plan.ports) {
-    ports.push_back(
-        {.name = port.name, .protocol = kube_protocol(port.protocol), .port = port.target_port});
   }
   return ports;
 }
@@ -184,22 +173,11 @@ std::vector<kube::Service> services_of(const EnvironmentPlan& plan, const Layout
 
 std::vector<kube::EndpointSlice> slices_of(const EnvironmentPlan& plan, const Layout& layout) {
   std::vector<kube::EndpointSlice> slices;
+  std::vector<PodHandle> pods;
+  for (const auto& pod : layout.pods) pods.push_back(pod.handle);
   for (const auto& [name, spec] : plan.topology.services) {
-    for (const auto family : {kube::IpFamily::IPv4, kube::IpFamily::IPv6}) {
-      const bool ipv4 = family == kube::IpFamily::IPv4;
-      kube::EndpointSlice slice{.address_type = family};
-      slice.metadata.name = fmt::format("{}-{}", name, ipv4 ? "ipv4" : "ipv6");
-      slice.metadata.labels[std::string(kube::service_name_label)] = name;
-      slice.ports = slice_ports(plan);
-      for (const auto& pod : layout.pods) {
-        if (pod.handle.group != spec.target) continue;
-        slice.endpoints.push_back(
-            {.addresses = {(ipv4 ? pod.handle.ipv4 : pod.handle.ipv6).to_string()},
-             .conditions = {.ready = true, .serving = true, .terminating = false},
-             .node_name = fmt::format("node{}", pod.handle.node),
-             .target_ref = kube::TargetReference{.kind = "Pod", .name = pod.handle.name}});
-      }
-      slices.push_back(std::move(slice));
+    for (const auto family : {base::AddressFamily::ipv4, base::AddressFamily::ipv6}) {
+      slices.push_back(endpoint_slice(name, spec.target, family, pods, plan.ports));
     }
   }
   return slices;

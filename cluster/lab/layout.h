@@ -38,12 +38,11 @@ struct Layout {
 // whose target is no pod group.
 [[nodiscard]] base::Result<Layout> lay_out(const EnvironmentPlan& plan);
 
-// The plan's ports as a Service and as a slice of one writes them.
+// The plan's ports as a Service writes them.
 [[nodiscard]] std::vector<base::kube::ServicePort> service_ports(const EnvironmentPlan& plan);
-[[nodiscard]] std::vector<base::kube::SlicePort> slice_ports(const EnvironmentPlan& plan);
 
 // The objects the plan's Services are made of: dual stack, one slice a family, named as the
-// EndpointSlice controller would (<service>-ipv4), every pod ready.
+// EndpointSlice controller would (<service>-ipv4), every pod ready but those on standby.
 [[nodiscard]] std::vector<base::kube::Service> services_of(const EnvironmentPlan& plan,
                                                            const Layout& layout);
 [[nodiscard]] std::vector<base::kube::EndpointSlice> slices_of(const EnvironmentPlan& plan,

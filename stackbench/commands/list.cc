@@ -34,6 +34,7 @@ Action declare_list(CLI::App&) {
     text += words_of<CheckKind>("checks");
     text += words_of<Metric>("metrics");
     text += words_of<cluster::FaultKind>("faults");
+    text += words_of<cluster::EventKind>("events");
     text += words_of<base::AddressFamily>("family");
     return print(text);
   };

@@ -210,6 +210,7 @@ void resolve(Scenario& scenario, ReadLog& log) {
   resolve_topology(scenario, log);
   resolve_workloads(scenario, log);
   resolve_arms(scenario, log);
+  resolve_events(scenario, log);
   std::set<CheckKind> checks;
   for (std::size_t i = 0; i < scenario.checks.size(); ++i) {
     const auto path = index_path("checks", i);

@@ -16,6 +16,7 @@ void resolve(Scenario& scenario, ReadLog& log);
 void resolve_topology(Scenario& scenario, ReadLog& log);
 void resolve_workloads(Scenario& scenario, ReadLog& log);
 void resolve_arms(Scenario& scenario, ReadLog& log);
+void resolve_events(Scenario& scenario, ReadLog& log);
 void resolve_expectations(Scenario& scenario, ReadLog& log);
 
 // `unknown arm "web"; did you mean "wep"?`

@@ -167,6 +167,8 @@ std::string cannot_break(const FaultSpec& fault, cluster::DatapathKind datapath)
       return fmt::format("{} leaves out the hooks of ebpf_socket, and {}", kind, its);
     case cluster::FaultKind::connection_table_too_small:
       return fmt::format("{} is about the table of ebpf_tc, and {}", kind, its);
+    case cluster::FaultKind::flows_flushed:
+      return fmt::format("{} is done by rules of iptables or nftables, and {}", kind, its);
     default:
       return fmt::format("{} needs a datapath that translates, and {}", kind, its);
   }

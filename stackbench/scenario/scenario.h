@@ -12,6 +12,7 @@
 #include "base/describe.h"
 #include "base/scalar.h"
 #include "bench/workload.h"
+#include "cluster/event.h"
 #include "cluster/topology.h"
 
 namespace stackbench {
@@ -22,6 +23,8 @@ enum class CheckKind {
   backend_identity,     // whoever answers answers as itself
   distribution,         // connections spread over the backends as the Service promises
   connection_table,     // the datapath kept every live connection in its table, the whole run long
+  stale_backend,        // no new connection reaches a backend long after it left
+  flows_stay,           // when a backend leaves, no other's flows move
 };
 
 // What an arm dials: `pod/web`, each connection one of its pods at random; or a Service, which
@@ -132,6 +135,34 @@ void describe(Visit& visit, Self& self) {
   visit("environment", self.environment, {.doc = "Where.", .required = true});
 }
 
+// Something that happens in every invocation, to one pod.
+struct EventSpec {
+  base::Duration at{0};  // after the measuring window has begun
+  cluster::EventKind kind = cluster::EventKind::unready;
+  std::string pod;                                   // "web-0"
+  std::optional<std::string> by = {};                // replace: the pod that joins
+  std::optional<base::Duration> noticed_after = {};  // kill; default: noticed_by_default
+  std::optional<base::Duration> grace = {};          // replace; default: grace_by_default
+};
+// A kubelet hears of a container's end from its runtime's events at once, and the write follows.
+inline constexpr base::Duration noticed_by_default = std::chrono::milliseconds(100);
+inline constexpr base::Duration grace_by_default = std::chrono::milliseconds(200);
+
+template <typename Visit, base::SelfOf<EventSpec> Self>
+void describe(Visit& visit, Self& self) {
+  visit("at", self.at, {.doc = "When, after the measuring window has begun.", .required = true});
+  visit("kind", self.kind, {.doc = "What happens.", .required = true});
+  visit("pod", self.pod, {.doc = "To which pod, such as web-0.", .required = true});
+  visit("by", self.by, {.doc = "replace: the pod that joins as this one leaves."});
+  visit("noticed_after", self.noticed_after,
+        {.doc = "kill: how long after it the endpoint is written not ready, 100ms by default."});
+  visit("grace", self.grace,
+        {.doc = "replace: how long after the write the pod that left ends, 200ms by default."});
+}
+
+// How long after its removal was written a backend may still be sent new connections.
+inline constexpr base::Duration stale_budget_by_default = std::chrono::milliseconds(200);
+
 struct Scenario {
   std::string question;
   base::AddressFamily family = base::AddressFamily::ipv4;
@@ -144,6 +175,8 @@ struct Scenario {
   std::vector<CheckKind> checks;
   std::vector<ExpectSpec> expect;
   std::vector<FaultSpec> faults;
+  std::vector<EventSpec> events;
+  base::Duration stale_budget = stale_budget_by_default;
 };
 
 template <typename Visit, base::SelfOf<Scenario> Self>
@@ -163,6 +196,13 @@ void describe(Visit& visit, Self& self) {
   visit("checks", self.checks, {.doc = "Claims that are true or false."});
   visit("expect", self.expect, {.doc = "What must hold, judged with its uncertainty."});
   visit("faults", self.faults, {.doc = "What is broken on purpose."});
+  visit("events", self.events,
+        {.doc = "What happens to pods during every invocation, in order of time; afterwards all is "
+                "as it was."});
+  visit(
+      "stale_budget", self.stale_budget,
+      {.doc = "Check stale_backend: how long after its removal was written a backend may still be "
+              "sent new connections."});
 }
 
 // The number in a bound, in the unit samples have: nanoseconds, per second, a share.
@@ -194,7 +234,9 @@ struct base::EnumNames<stackbench::CheckKind> {
                 std::string_view("source_ip_preserved")},
       std::pair{stackbench::CheckKind::backend_identity, std::string_view("backend_identity")},
       std::pair{stackbench::CheckKind::distribution, std::string_view("distribution")},
-      std::pair{stackbench::CheckKind::connection_table, std::string_view("connection_table")}};
+      std::pair{stackbench::CheckKind::connection_table, std::string_view("connection_table")},
+      std::pair{stackbench::CheckKind::stale_backend, std::string_view("stale_backend")},
+      std::pair{stackbench::CheckKind::flows_stay, std::string_view("flows_stay")}};
 };
 
 template <>

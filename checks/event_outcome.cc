@@ -1,0 +1,141 @@
+#include "checks/event_outcome.h"
+
+#include <algorithm>
+#include <limits>
+#include <set>
+
+namespace checks {
+namespace {
+
+using cluster::EventKind;
+
+constexpr std::int64_t never = std::numeric_limits<std::int64_t>::max();
+
+// When the pod of event `index` is written ready again, or never.
+std::int64_t back_at(const std::vector<Happened>& happened, std::size_t index) {
+  for (std::size_t i = index + 1; i < happened.size(); ++i) {
+    const auto& later = happened[i];
+    const bool itself = later.pod == happened[index].pod && !cluster::makes_leave(later.kind);
+    if (itself || later.by == happened[index].pod) return later.sent_ns;
+  }
+  return never;
+}
+
+// Since when it was ready before event `index`, or the beginning of time.
+std::int64_t ready_since(const std::vector<Happened>& happened, std::size_t index) {
+  std::int64_t since = 0;
+  for (std::size_t i = 0; i < index; ++i) {
+    const auto& earlier = happened[i];
+    const bool itself = earlier.pod == happened[index].pod && !cluster::makes_leave(earlier.kind);
+    if (itself || earlier.by == happened[index].pod) since = earlier.sent_ns;
+  }
+  return since;
+}
+
+std::optional<Stale> by_receiver(const std::vector<Happened>& happened, std::size_t index,
+                                 const std::vector<std::int64_t>& arrivals) {
+  const auto& event = happened[index];
+  const auto until = back_at(happened, index);
+  const auto since = ready_since(happened, index);
+  std::uint64_t before = 0;
+  std::int64_t first = event.sent_ns;
+  std::int64_t last = event.sent_ns;
+  for (const auto at : arrivals) {
+    if (at >= since && at < event.sent_ns) {
+      ++before;
+      first = std::min(first, at);
+    }
+    if (at >= event.sent_ns && at < until) last = std::max(last, at);
+  }
+  // Where nothing came while it was ready, that nothing came afterwards says nothing.
+  if (before == 0) return std::nullopt;
+  return Stale{.judged_by = JudgedBy::receiver,
+               .ns = last - event.sent_ns,
+               .error_ns = event.acked_ns - event.sent_ns +
+                           (event.sent_ns - first) / static_cast<std::int64_t>(before)};
+}
+
+std::optional<Stale> by_sender(const Happened& event, std::int64_t until,
+                               const std::vector<bench::FailedRequest>& failures) {
+  std::int64_t last = event.sent_ns;
+  std::uint64_t before = 0;
+  for (const auto& failure : failures) {
+    if (failure.begun_ns >= event.happened_ns && failure.begun_ns < event.sent_ns) ++before;
+    if (failure.begun_ns >= event.sent_ns && failure.begun_ns < until) {
+      last = std::max(last, failure.begun_ns);
+    }
+  }
+  if (before == 0) return std::nullopt;
+  return Stale{.judged_by = JudgedBy::sender,
+               .ns = last - event.sent_ns,
+               .error_ns = event.acked_ns - event.sent_ns +
+                           (event.sent_ns - event.happened_ns) / static_cast<std::int64_t>(before)};
+}
+
+}  // namespace
+
+Outcomes outcomes_of(const std::vector<Happened>& happened, const bench::ClientResult& client,
+                     const std::map<std::string, bench::ServerResult>& servers) {
+  Outcomes outcomes{.failures_lost = client.failures_lost, .moves_lost = client.moves_lost};
+  for (const auto& [pod, server] : servers) outcomes.arrivals_lost += server.arrivals_lost;
+  for (const auto& event : happened) outcomes.events.push_back({.what = event});
+  // The event a stamp belongs to: the last that had happened by then.
+  const auto event_at = [&](std::int64_t at) -> EventOutcome* {
+    const auto next = std::ranges::upper_bound(
+        outcomes.events, at, {}, [](const EventOutcome& one) { return one.what.happened_ns; });
+    return next == outcomes.events.begin() ? nullptr : &*std::prev(next);
+  };
+
+  for (const auto& failure : client.failures) {
+    if (auto* const event = event_at(failure.due_ns)) {
+      ++event->failed[std::string(base::enum_name(failure.what))];
+    } else {
+      ++outcomes.failed_before;
+    }
+  }
+
+  // The last departure of the backend a flow moved off, or nothing: it had not left.
+  const auto departure_of = [&](const bench::FlowMove& move) -> EventOutcome* {
+    EventOutcome* last = nullptr;
+    for (auto& event : outcomes.events) {
+      if (event.what.happened_ns > move.at_ns) break;
+      if (event.what.identity == move.from && cluster::makes_leave(event.what.kind)) last = &event;
+    }
+    return last;
+  };
+  for (const auto& move : client.moves) {
+    if (auto* const departure = departure_of(move)) {
+      ++departure->flows_moved;
+    } else if (auto* const event = event_at(move.at_ns)) {
+      ++event->others_moved;
+    }
+  }
+
+  for (std::size_t i = 0; i < happened.size(); ++i) {
+    const auto& event = happened[i];
+    auto& outcome = outcomes.events[i];
+    if (!cluster::makes_leave(event.kind)) continue;
+    const auto next = i + 1 < happened.size() ? happened[i + 1].happened_ns : never;
+    const bool killed_later = std::any_of(
+        happened.begin() + static_cast<std::ptrdiff_t>(i), happened.end(),
+        [&](const Happened& one) { return one.kind == EventKind::kill && one.pod == event.pod; });
+    if (event.kind == EventKind::kill) {
+      outcome.stale = by_sender(event, next, client.failures);
+    } else if (const auto server = servers.find(event.pod);
+               server != servers.end() && !killed_later) {
+      outcome.stale = by_receiver(happened, i, server->second.arrivals_ns);
+    }
+    const auto held = client.flows_of.find(std::to_string(event.identity));
+    auto flows =
+        held == client.flows_of.end() ? std::int64_t{0} : static_cast<std::int64_t>(held->second);
+    for (const auto& move : client.moves) {
+      if (move.at_ns >= event.happened_ns) continue;
+      flows += move.to == event.identity ? 1 : 0;
+      flows -= move.from == event.identity ? 1 : 0;
+    }
+    outcome.flows_held = static_cast<std::uint64_t>(std::max(flows, std::int64_t{0}));
+  }
+  return outcomes;
+}
+
+}  // namespace checks

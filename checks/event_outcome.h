@@ -1,0 +1,81 @@
+// What clients and servers noticed of the events of one invocation: pure arithmetic on their
+// stamps, which are of one clock, the controller's.
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "base/describe.h"
+#include "bench/workload.h"
+#include "cluster/event.h"
+
+namespace checks {
+
+// An event as the controller made it happen.
+struct Happened {
+  std::size_t event = 0;  // its place in the scenario
+  cluster::EventKind kind = cluster::EventKind::unready;
+  std::string pod;
+  std::uint32_t identity = 0;          // by which the pod answers
+  std::optional<std::string> by = {};  // replace: who joined
+  // When it began to be felt: of a kill the signal's, else that of the write.
+  std::int64_t happened_ns = 0;
+  // The write to the EndpointSlice.
+  std::int64_t sent_ns = 0;
+  std::int64_t acked_ns = 0;
+  std::optional<std::int64_t> programmed_ns = {};
+};
+
+// Whose stamp says when a backend that had left was reached last.
+enum class JudgedBy {
+  receiver,  // its own, of the last connection accepted (UDP: datagram received)
+  sender,    // the receiver is dead: the client's, of the last request that failed
+};
+
+struct Stale {
+  JudgedBy judged_by = JudgedBy::receiver;
+  // From t_sent of the write to the last new connection or datagram that still went to the backend;
+  // 0 where none did.
+  std::int64_t ns = 0;
+  // How much longer it may have lasted unseen: what lies between two probes that could have seen
+  // it, here the mean time between this backend's arrivals before it left (of a killed one, between
+  // failures), and t_ack - t_sent.
+  std::int64_t error_ns = 0;
+};
+
+struct EventOutcome {
+  Happened what;
+  std::map<std::string, std::uint64_t> failed = {};  // by class, due from it until the next event
+  std::optional<Stale> stale = {};                   // of one that left, where it can be told
+  std::uint64_t flows_held = 0;    // kept flows that the pod that left answered until then
+  std::uint64_t flows_moved = 0;   // off the pod that left, whenever each had something to send
+  std::uint64_t others_moved = 0;  // until the next event, off pods that had not left by then
+};
+
+struct Outcomes {
+  std::vector<EventOutcome> events = {};
+  std::uint64_t failed_before = 0;  // requests due before the first event: no event's doing
+  // What there was no room to note: what is said of events then is of the part that was.
+  std::uint64_t failures_lost = 0;
+  std::uint64_t moves_lost = 0;
+  std::uint64_t arrivals_lost = 0;
+};
+
+// `happened`: in order of time. `servers`: what each pod's servers said, by the pod's name; none of
+// one that was killed. A failed request is charged to the last event before its intended send time;
+// one that no request waited for to the last before it was noticed.
+[[nodiscard]] Outcomes outcomes_of(const std::vector<Happened>& happened,
+                                   const bench::ClientResult& client,
+                                   const std::map<std::string, bench::ServerResult>& servers);
+
+}  // namespace checks
+
+template <>
+struct base::EnumNames<checks::JudgedBy> {
+  static constexpr std::array names{
+      std::pair{checks::JudgedBy::receiver, std::string_view("receiver")},
+      std::pair{checks::JudgedBy::sender, std::string_view("sender")}};
+};

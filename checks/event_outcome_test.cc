@@ -1,0 +1,147 @@
+// Stamps made up, so that what is charged to whom can be worked out by hand. Times are
+// milliseconds.
+#include "checks/event_outcome.h"
+
+#include <gtest/gtest.h>
+
+namespace checks {
+namespace {
+
+using bench::FailureClass;
+using cluster::EventKind;
+
+constexpr std::int64_t ms = 1'000'000;
+
+Happened happened(EventKind kind, std::string pod, std::uint32_t identity, std::int64_t at,
+                  std::int64_t sent) {
+  return {.kind = kind,
+          .pod = std::move(pod),
+          .identity = identity,
+          .happened_ns = at * ms,
+          .sent_ns = sent * ms,
+          .acked_ns = (sent + 1) * ms};
+}
+
+bench::FailedRequest failure(std::int64_t due, std::int64_t begun, FailureClass what) {
+  return {.due_ns = due * ms, .begun_ns = begun * ms, .ended_ns = begun * ms, .what = what};
+}
+
+bench::ServerResult arrivals(std::initializer_list<std::int64_t> stamps) {
+  bench::ServerResult server;
+  for (const auto at : stamps) server.arrivals_ns.push_back(at * ms);
+  return server;
+}
+
+TEST(EventOutcome, AFailureIsChargedToTheLastEventBeforeItWasDue) {
+  bench::ClientResult client;
+  client.failures = {failure(99, 99, FailureClass::other), failure(100, 100, FailureClass::refused),
+                     // Sent late, due before the second event all the same.
+                     failure(199, 230, FailureClass::reset),
+                     failure(200, 230, FailureClass::timed_out)};
+  client.failures_lost = 7;
+  const auto outcomes = outcomes_of({happened(EventKind::unready, "web-0", 1, 100, 100),
+                                     happened(EventKind::ready, "web-0", 1, 200, 200)},
+                                    client, {});
+  using Failed = std::map<std::string, std::uint64_t>;
+  EXPECT_EQ(outcomes.failed_before, 1U);
+  EXPECT_EQ(outcomes.failures_lost, 7U);
+  EXPECT_EQ(outcomes.events[0].failed, (Failed{{"refused", 1}, {"reset", 1}}));
+  EXPECT_EQ(outcomes.events[1].failed, (Failed{{"timed_out", 1}}));
+}
+
+TEST(EventOutcome, StaleIsUntilTheLastArrivalBeforeThePodIsBack) {
+  const auto outcomes =
+      outcomes_of({happened(EventKind::unready, "web-0", 1, 100, 100),
+                   happened(EventKind::ready, "web-0", 1, 200, 200)},
+                  {}, {{"web-0", arrivals({60, 70, 80, 90, 104, 130, 201, 220})}});
+  ASSERT_TRUE(outcomes.events[0].stale);
+  EXPECT_EQ(outcomes.events[0].stale->ns, 30 * ms);
+  EXPECT_EQ(outcomes.events[0].stale->judged_by, JudgedBy::receiver);
+  // Four arrivals in the 40 ms before it left, and 1 ms from t_sent to t_ack.
+  EXPECT_EQ(outcomes.events[0].stale->error_ns, 11 * ms);
+  EXPECT_FALSE(outcomes.events[1].stale);
+}
+
+TEST(EventOutcome, WhereNothingCameAfterItLeftItWasNotStale) {
+  const auto outcomes = outcomes_of({happened(EventKind::replace, "web-0", 1, 100, 100)}, {},
+                                    {{"web-0", arrivals({90, 99})}});
+  ASSERT_TRUE(outcomes.events[0].stale);
+  EXPECT_EQ(outcomes.events[0].stale->ns, 0);
+}
+
+TEST(EventOutcome, WhereNothingCameBeforeItLeftNobodyCanTell) {
+  const auto outcomes = outcomes_of({happened(EventKind::unready, "web-0", 1, 100, 100)}, {},
+                                    {{"web-0", arrivals({})}});
+  EXPECT_FALSE(outcomes.events[0].stale);
+}
+
+TEST(EventOutcome, APodThatJoinsByReplacementIsReadyFromThenOn) {
+  auto first = happened(EventKind::replace, "web-0", 1, 100, 100);
+  first.by = "web-1";
+  const auto outcomes =
+      outcomes_of({first, happened(EventKind::unready, "web-1", 2, 200, 200)}, {},
+                  {{"web-0", arrivals({50})}, {"web-1", arrivals({10, 150, 210})}});
+  ASSERT_TRUE(outcomes.events[1].stale);
+  // What reached it before it joined is no measure of how often it was drawn.
+  EXPECT_EQ(outcomes.events[1].stale->error_ns, 51 * ms);
+  EXPECT_EQ(outcomes.events[1].stale->ns, 10 * ms);
+}
+
+TEST(EventOutcome, OfAKilledBackendTheSenderTells) {
+  bench::ClientResult client;
+  client.failures = {failure(110, 110, FailureClass::refused),
+                     failure(150, 150, FailureClass::refused),
+                     failure(220, 225, FailureClass::refused),
+                     // Charged to the next event, so no word on this one.
+                     failure(320, 320, FailureClass::refused)};
+  const auto outcomes = outcomes_of({happened(EventKind::kill, "web-0", 1, 100, 200),
+                                     happened(EventKind::restart, "web-0", 1, 300, 300)},
+                                    client, {{"web-0", arrivals({310, 320})}});
+  ASSERT_TRUE(outcomes.events[0].stale);
+  EXPECT_EQ(outcomes.events[0].stale->judged_by, JudgedBy::sender);
+  EXPECT_EQ(outcomes.events[0].stale->ns, 25 * ms);
+  // Two failures in the 100 ms until it was written, and 1 ms from t_sent to t_ack.
+  EXPECT_EQ(outcomes.events[0].stale->error_ns, 51 * ms);
+}
+
+TEST(EventOutcome, StampsThatDiedWithTheirServerAreNotTakenForNone) {
+  const auto outcomes = outcomes_of({happened(EventKind::unready, "web-0", 1, 100, 100),
+                                     happened(EventKind::ready, "web-0", 1, 150, 150),
+                                     happened(EventKind::kill, "web-0", 1, 200, 210),
+                                     happened(EventKind::restart, "web-0", 1, 300, 300)},
+                                    {}, {{"web-0", arrivals({310})}});
+  EXPECT_FALSE(outcomes.events[0].stale);
+}
+
+TEST(EventOutcome, MovesAreOfTheLeavingBackendOrOfOthers) {
+  bench::ClientResult client;
+  client.flows_of = {{"1", 10}, {"2", 12}};
+  client.moves = {{.at_ns = 110 * ms, .from = 1, .to = 2},
+                  {.at_ns = 120 * ms, .from = 2, .to = 1},
+                  // Late off the one that had left, though it is back by now.
+                  {.at_ns = 210 * ms, .from = 1, .to = 2}};
+  client.moves_lost = 3;
+  const auto outcomes = outcomes_of({happened(EventKind::unready, "web-0", 1, 100, 100),
+                                     happened(EventKind::ready, "web-0", 1, 200, 200),
+                                     happened(EventKind::unready, "web-1", 2, 300, 300)},
+                                    client, {});
+  EXPECT_EQ(outcomes.moves_lost, 3U);
+  EXPECT_EQ(outcomes.events[0].flows_held, 10U);
+  EXPECT_EQ(outcomes.events[0].flows_moved, 2U);
+  EXPECT_EQ(outcomes.events[0].others_moved, 1U);
+  EXPECT_EQ(outcomes.events[1].flows_moved, 0U);
+  EXPECT_EQ(outcomes.events[1].others_moved, 0U);
+  EXPECT_EQ(outcomes.events[2].flows_held, 13U);
+}
+
+TEST(EventOutcome, AMoveBeforeAnyEventIsNoEventsDoing) {
+  bench::ClientResult client;
+  client.moves = {{.at_ns = 50 * ms, .from = 2, .to = 1}};
+  const auto outcomes =
+      outcomes_of({happened(EventKind::unready, "web-0", 1, 100, 100)}, client, {});
+  EXPECT_EQ(outcomes.events[0].flows_moved + outcomes.events[0].others_moved, 0U);
+  EXPECT_EQ(outcomes.events[0].flows_held, 1U);
+}
+
+}  // namespace
+}  // namespace checks

@@ -1,0 +1,73 @@
+#include "checks/stale_backend.h"
+
+#include <algorithm>
+
+#include "base/units.h"
+
+namespace checks {
+namespace {
+
+using base::Verdict;
+
+std::string time_of(std::int64_t ns) {
+  return base::format_time(static_cast<double>(ns), base::Charset::ascii);
+}
+
+}  // namespace
+
+Finding stale_backend(base::Duration budget, const std::vector<Outcomes>& invocations) {
+  const EventOutcome* worst = nullptr;
+  std::uint64_t judged = 0;
+  std::uint64_t late = 0;
+  std::uint64_t unjudged = 0;
+  std::uint64_t lost = 0;
+  for (const auto& invocation : invocations) {
+    lost += invocation.arrivals_lost + invocation.failures_lost;
+    for (const auto& event : invocation.events) {
+      if (!cluster::makes_leave(event.what.kind)) continue;
+      if (!event.stale) {
+        ++unjudged;
+        continue;
+      }
+      ++judged;
+      if (event.stale->ns > budget.count()) ++late;
+      if (worst == nullptr || event.stale->ns > worst->stale->ns) worst = &event;
+    }
+  }
+  Finding finding{.evidence = {{"budget_ns", budget.count()},
+                               {"judged", judged},
+                               {"late", late},
+                               {"not_judged", unjudged},
+                               {"lost", lost}}};
+  if (worst == nullptr) {
+    finding.sentence = "cannot tell: no backend that left was sent anything before it did";
+    return finding;
+  }
+  const auto& stale = *worst->stale;
+  finding.evidence["worst"] = {{"event", base::enum_name(worst->what.kind)},
+                               {"pod", worst->what.pod},
+                               {"stale_ns", stale.ns},
+                               {"error_ns", stale.error_ns},
+                               {"judged_by", base::enum_name(stale.judged_by)}};
+  finding.observed = "stale " + time_of(stale.ns);
+  const auto departures = base::format_count(judged, "departure");
+  const auto found =
+      fmt::format("at most {} after it was written (+ {} unseen; {} of {}, by the {}'s stamp)",
+                  time_of(stale.ns), time_of(stale.error_ns), base::enum_name(worst->what.kind),
+                  worst->what.pod, base::enum_name(stale.judged_by));
+  if (late > 0) {
+    finding.verdict = Verdict::fail;
+    finding.sentence = fmt::format("{} of {} were felt beyond {}: a backend was reached {}", late,
+                                   departures, time_of(budget.count()), found);
+  } else if (lost > 0) {
+    finding.sentence = fmt::format(
+        "cannot tell: {} found no room to be noted; of the others, a backend was reached {}",
+        base::format_count(lost, "stamp"), found);
+  } else {
+    finding.verdict = Verdict::pass;
+    finding.sentence = fmt::format("in {}, a backend was reached {}", departures, found);
+  }
+  return finding;
+}
+
+}  // namespace checks

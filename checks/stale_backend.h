@@ -1,0 +1,21 @@
+// The check `stale_backend`: does any new connection (of UDP: any datagram) still reach a backend
+// longer than a budget after it was written that the backend has left? Judged by the backend's own
+// stamps, not by replies: while it goes on answering, every request succeeds.
+#pragma once
+
+#include <vector>
+
+#include "base/clock.h"
+#include "checks/event_outcome.h"
+#include "checks/finding.h"
+
+namespace checks {
+
+// Judges one arm under one workload over all invocations that count. Fail where a backend was
+// reached later than `budget` after t_sent of the write; pass where each departure that can be
+// judged was within it; inconclusive where none can, or stamps found no room. `observed` is the
+// longest, "stale 35.1 ms".
+[[nodiscard]] Finding stale_backend(base::Duration budget,
+                                    const std::vector<Outcomes>& invocations);
+
+}  // namespace checks
