@@ -115,7 +115,9 @@ TEST_P(NotedArrivals, AreStampedInOrderWhereTheJobAsksForIt) {
 
 INSTANTIATE_TEST_SUITE_P(, NotedArrivals,
                          ::testing::Values(WorkloadKind::tcp_crr, WorkloadKind::udp_rr),
-                         [](const auto& info) { return std::string(base::enum_name(info.param)); });
+                         [](const auto& instance) {
+                           return std::string(base::enum_name(instance.param));
+                         });
 
 }  // namespace
 }  // namespace bench
