@@ -87,7 +87,13 @@ Outcomes outcomes_of(const std::vector<Happened>& happened, const bench::ClientR
   };
 
   for (const auto& failure : client.failures) {
-    if (auto* const event = event_at(failure.due_ns)) {
+    auto* event = event_at(failure.due_ns);
+    auto* const by_then = event_at(failure.ended_ns);
+    // Under way when a backend left: that broke it. What timed out says when by its due time alone.
+    const bool broken = by_then != nullptr && cluster::makes_leave(by_then->what.kind) &&
+                        failure.what != bench::FailureClass::timed_out;
+    if (broken || event == nullptr) event = by_then;
+    if (event != nullptr) {
       ++event->failed[std::string(base::enum_name(failure.what))];
     } else {
       ++outcomes.failed_before;

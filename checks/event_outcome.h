@@ -48,7 +48,7 @@ struct Stale {
 
 struct EventOutcome {
   Happened what;
-  std::map<std::string, std::uint64_t> failed = {};  // by class, due from it until the next event
+  std::map<std::string, std::uint64_t> failed = {};  // by class, those charged to it
   std::optional<Stale> stale = {};                   // of one that left, where it can be told
   std::uint64_t flows_held = 0;    // kept flows that the pod that left answered until then
   std::uint64_t flows_moved = 0;   // off the pod that left, whenever each had something to send
@@ -57,7 +57,7 @@ struct EventOutcome {
 
 struct Outcomes {
   std::vector<EventOutcome> events = {};
-  std::uint64_t failed_before = 0;  // requests due before the first event: no event's doing
+  std::uint64_t failed_before = 0;  // requests that failed before the first event: not its doing
   // What there was no room to note: what is said of events then is of the part that was.
   std::uint64_t failures_lost = 0;
   std::uint64_t moves_lost = 0;
@@ -66,7 +66,8 @@ struct Outcomes {
 
 // `happened`: in order of time. `servers`: what each pod's servers said, by the pod's name; none of
 // one that was killed. A failed request is charged to the last event before its intended send time;
-// one that no request waited for to the last before it was noticed.
+// one that was under way when a backend left and did not time out (refused, reset, closed) to that
+// departure; one due before the first event to that, if it failed after it.
 [[nodiscard]] Outcomes outcomes_of(const std::vector<Happened>& happened,
                                    const bench::ClientResult& client,
                                    const std::map<std::string, bench::ServerResult>& servers);

@@ -49,6 +49,32 @@ TEST(EventOutcome, AFailureIsChargedToTheLastEventBeforeItWasDue) {
   EXPECT_EQ(outcomes.events[1].failed, (Failed{{"timed_out", 1}}));
 }
 
+TEST(EventOutcome, ARequestUnderWayWhenABackendLeftIsChargedToThat) {
+  const auto under_way = [](FailureClass what) {
+    return bench::FailedRequest{
+        .due_ns = 195 * ms, .begun_ns = 195 * ms, .ended_ns = 201 * ms, .what = what};
+  };
+  const auto charged = [&](EventKind first, EventKind second, FailureClass what) {
+    bench::ClientResult client;
+    client.failures = {under_way(what)};
+    const auto outcomes =
+        outcomes_of({happened(first, "web-0", 1, 100, 100), happened(second, "web-1", 2, 200, 200)},
+                    client, {});
+    return outcomes.events[0].failed.empty() ? 1 : 0;
+  };
+  EXPECT_EQ(charged(EventKind::unready, EventKind::kill, FailureClass::reset), 1);
+  // A backend that comes breaks nothing.
+  EXPECT_EQ(charged(EventKind::kill, EventKind::restart, FailureClass::refused), 0);
+  // Nor is a timeout the doing of who left while it was waited for.
+  EXPECT_EQ(charged(EventKind::unready, EventKind::kill, FailureClass::timed_out), 0);
+  // Before the first event there is nothing else to blame.
+  bench::ClientResult client;
+  client.failures = {under_way(FailureClass::timed_out)};
+  const auto outcomes = outcomes_of({happened(EventKind::kill, "web-1", 2, 200, 200)}, client, {});
+  EXPECT_EQ(outcomes.failed_before, 0U);
+  EXPECT_EQ(outcomes.events[0].failed.at("timed_out"), 1U);
+}
+
 TEST(EventOutcome, StaleIsUntilTheLastArrivalBeforeThePodIsBack) {
   const auto outcomes =
       outcomes_of({happened(EventKind::unready, "web-0", 1, 100, 100),

@@ -42,8 +42,8 @@ void describe(Visit& visit, Self& self) {
   visit("at_ns", self.at_ns, {.doc = "When it was to, after the window's beginning."});
   visit("invocations", self.invocations, {.doc = "Kept invocations behind it.", .required = true});
   visit("failed", self.failed,
-        {.doc = "Failed requests by class, due from this event until the next or the end: of all "
-                "invocations together."});
+        {.doc = "Failed requests by class, of all invocations together: due from this event until "
+                "the next, or under way when it made a backend leave."});
   visit("failures_lost", self.failures_lost,
         {.doc = "Failed requests of these invocations that could not be charged to any event."});
   visit("judged_by", self.judged_by,

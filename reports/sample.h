@@ -142,7 +142,7 @@ struct Sample {
   std::uint64_t involuntary_context_switches = 0;
   std::uint64_t tcp_retransmits = 0;
   std::map<std::string, std::uint64_t> errors = {};  // by class; classes without any are left out
-  // How many of them an event of the scenario accounts for: those due after the first.
+  // How many of them an event of the scenario accounts for: those that failed after the first.
   std::uint64_t failed_by_events = 0;
   std::map<std::string, std::uint64_t> answered_by = {};  // server identity -> requests
   // Packets the kernel dropped meanwhile, by reason and function; only where something was lost.
@@ -197,7 +197,7 @@ void describe(Visit& visit, Self& self) {
   visit("tcp_retransmits", self.tcp_retransmits, {.doc = "Segments sent again."});
   visit("errors", self.errors, {.doc = "Failed requests by class."});
   visit("failed_by_events", self.failed_by_events,
-        {.doc = "How many of these were due after the first event of the scenario."});
+        {.doc = "How many of these failed after the first event of the scenario."});
   visit("answered_by", self.answered_by, {.doc = "Requests per server identity."});
   visit("drops", self.drops,
         {.doc = "Packets the kernel dropped meanwhile, by reason and function; only where requests "

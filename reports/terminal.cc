@@ -128,8 +128,10 @@ void Renderer::tables() {
   }
   if (report_.events.empty()) return;
   paragraph(
-      "Events: failed requests are charged to the last event before they were due. Stale: from the "
-      "write to the last new connection or datagram that still went to the backend, middle of the "
+      "Events: failed requests are charged to the last event before they were due, or to the "
+      "backend "
+      "that left while they were under way. Stale: from the write to the last new connection or "
+      "datagram that still went to the backend, middle of the "
       "invocations and worst; it may have lasted as much longer unseen. Judged by the receiver's "
       "stamp, or, where that is dead, by the sender's of what failed. Programmed: from the write "
       "until the datapath had it. Flows moved: kept flows that another backend answered than "
