@@ -1,5 +1,7 @@
 #include "bench/agent/protocol.h"
 
+#include <limits>
+
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
@@ -122,6 +124,27 @@ TEST(Protocol, TakesAListOfMoreObjectsThanOneMayHaveMembers) {
   const auto message = parse_message(list + "]}");
   ASSERT_TRUE(message) << message.error().message;
   EXPECT_EQ(message->result->size(), 10'000U);
+}
+
+TEST(Protocol, HoldsResultsWithAllThatIsNotedOneByOne) {
+  ClientResult client;
+  client.failures.resize(failures_noted);
+  client.moves.resize(moves_noted);
+  // As many identities as are told apart, and the two words for the rest.
+  for (int id = 0; id < 258; ++id) {
+    client.answered_by[std::to_string(id)] = 1;
+    client.flows_of[std::to_string(id)] = 1;
+  }
+  const auto line =
+      to_line(Message{.type = MessageType::result, .id = 1, .result = base::to_json(client)});
+  EXPECT_LE(line.size(), longest_message);
+  EXPECT_TRUE(parse_message(line)) << parse_message(line).error().message;
+
+  ServerResult server;
+  server.arrivals_ns.assign(16'384, std::numeric_limits<std::int64_t>::max());
+  EXPECT_LE(to_line(Message{.type = MessageType::result, .id = 1, .result = base::to_json(server)})
+                .size(),
+            longest_message);
 }
 
 TEST(Protocol, QuotesALongValueInPart) {
