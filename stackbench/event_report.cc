@@ -66,13 +66,18 @@ reports::EventRecord record_of(const EventSpec& event, std::size_t index,
   return record;
 }
 
-// What an arm's datapath promises of kept flows.
+// What an arm's datapath promises of the kept flows of a backend that leaves.
 checks::FlowPromise promise_of(const Plan& plan, const PlannedArm& arm, bench::WorkloadKind kind) {
-  const auto datapath = plan.environments[arm.environment].datapath;
-  const bool rules =
-      datapath == cluster::DatapathKind::iptables || datapath == cluster::DatapathKind::nftables;
-  return rules && bench::protocol_of(kind) == base::Protocol::UDP ? checks::FlowPromise::move
-                                                                  : checks::FlowPromise::stay;
+  if (bench::protocol_of(kind) == base::Protocol::TCP) return checks::FlowPromise::stay;
+  switch (plan.environments[arm.environment].datapath) {
+    case cluster::DatapathKind::iptables:
+    case cluster::DatapathKind::nftables:
+      return checks::FlowPromise::move;
+    case cluster::DatapathKind::ebpf_socket:
+    case cluster::DatapathKind::direct:
+      break;
+  }
+  return checks::FlowPromise::stay;
 }
 
 }  // namespace
