@@ -35,6 +35,8 @@ std::uint64_t& TrafficErrors::of(FailureClass what) {
       return bad_reply;
     case FailureClass::address_unavailable:
       return address_unavailable;
+    case FailureClass::lost:
+      return lost;
     case FailureClass::other:
       break;
   }

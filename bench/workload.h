@@ -189,6 +189,7 @@ enum class FailureClass {
   closed_early,
   bad_reply,
   address_unavailable,
+  lost,
   other,
 };
 
@@ -453,6 +454,7 @@ struct base::EnumNames<bench::FailureClass> {
       std::pair{bench::FailureClass::closed_early, std::string_view("closed_early")},
       std::pair{bench::FailureClass::bad_reply, std::string_view("bad_reply")},
       std::pair{bench::FailureClass::address_unavailable, std::string_view("address_unavailable")},
+      std::pair{bench::FailureClass::lost, std::string_view("lost")},
       std::pair{bench::FailureClass::other, std::string_view("other")}};
 };
 

@@ -100,10 +100,14 @@ TEST(Events, ReplaceNamesWhoJoins) {
       HasSubstr("events[0].noticed_after: only kill has it"));
 }
 
-TEST(Events, NeedOpenLoops) {
-  EXPECT_THAT(
-      first_fault(scenario_with(web_2_joins, "", "replicas: 2, standby: 1", "kind: tcp_rr")),
-      HasSubstr("s.yaml:7:13: workloads[0]: under events a closed loop waits"));
+TEST(Events, NeedOpenLoopsOfRequests) {
+  const auto under = [](std::string_view workload) {
+    return first_fault(scenario_with(web_2_joins, "", "replicas: 2, standby: 1", workload));
+  };
+  EXPECT_THAT(under("kind: tcp_rr"),
+              HasSubstr("s.yaml:7:13: workloads[0]: under events a closed loop waits"));
+  EXPECT_THAT(under("kind: udp_stream, rate: 500/s"),
+              HasSubstr("workloads[0]: a stream has no requests that could fail"));
 }
 
 TEST(Events, APodOnStandbyHasOneThatMakesItReady) {

@@ -208,7 +208,14 @@ void check_standby(const Scenario& scenario, ReadLog& log) {
 void check_open_loops(const Scenario& scenario, ReadLog& log) {
   for (std::size_t i = 0; i < scenario.workloads.size(); ++i) {
     const auto path = index_path("workloads", i);
-    if (scenario.workloads[i].rate || log.faulty(path)) continue;
+    if (log.faulty(path)) continue;
+    if (bench::is_stream(scenario.workloads[i].kind)) {
+      refuse(log, path,
+             "a stream has no requests that could fail, so it cannot say what clients notice of "
+             "events; take tcp_rr, tcp_crr, udp_rr or http");
+      continue;
+    }
+    if (scenario.workloads[i].rate) continue;
     refuse(log, path,
            "under events a closed loop waits where clients would go on coming, so it cannot say "
            "what they notice; give it a rate");
