@@ -63,8 +63,10 @@ class Sender {
 
   // The opening request and its reply, which tells who reads.
   Connected open_one(const ServerChoice::Server& server, base::MonotonicTime deadline) {
-    if (base::monotonic_now() >= deadline) return std::unexpected(ETIMEDOUT);
-    auto fd = connect_within(server.endpoint, spec_.timeout, stop_fd_);
+    // All of them share one timeout, or many to a server that is gone would take one each.
+    const auto left = deadline - base::monotonic_now();
+    if (left <= base::Duration(0)) return std::unexpected(ETIMEDOUT);
+    auto fd = connect_within(server.endpoint, left, stop_fd_);
     if (!fd) return fd;
     if (const int code = bound_waits(fd->get(), wait_slice(spec_)); code != 0) {
       return std::unexpected(code);

@@ -11,9 +11,10 @@ namespace bench {
 
 // Runs one invocation: connects, warms up, measures, closes. Blocks for warm_up + duration (plus at
 // most one timeout) and ends early when `stop_fd` becomes readable (-1: never).
-// Errors: input (a request smaller than its header, an open loop without connections), workload
-// (nothing could be connected at all: the first error, in words), interrupted, system. Failed
-// requests among others are counted in the result, not returned.
+// Errors: input (a request smaller than its header, an open loop without connections, a udp_stream
+// without a rate), workload (nothing could be connected at all: the first error, in words),
+// not_permitted (gso, see bench/offloads.h), interrupted, system. Failed requests among others are
+// counted in the result, not returned.
 [[nodiscard]] base::Result<ClientResult> run_client(const ClientJob& job, int stop_fd);
 
 // Listens, calls `on_listening` with the bound endpoints once connections are accepted, and answers

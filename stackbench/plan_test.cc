@@ -97,6 +97,10 @@ TEST(ServerWait, SpinsOnlyWhereOneServerCanBeBusyAtATime) {
   EXPECT_EQ(server_wait(workload), bench::WaitStrategy::spin);
   workload.keep_alive = false;
   EXPECT_EQ(server_wait(workload), bench::WaitStrategy::block);
+  for (const auto stream : {bench::WorkloadKind::tcp_stream, bench::WorkloadKind::udp_stream}) {
+    workload.kind = stream;
+    EXPECT_EQ(server_wait(workload), bench::WaitStrategy::block);
+  }
   workload.kind = bench::WorkloadKind::tcp_rr;
   workload.wait = bench::WaitStrategy::hybrid;
   EXPECT_EQ(server_wait(workload), bench::WaitStrategy::block);

@@ -236,8 +236,10 @@ Result<ServerJob> parse_server_job(const Json& json) {
 }
 
 base::Duration run_time_limit(const ClientJob& job) {
-  const int attempts =
-      protocol_of(job.workload.kind) == base::Protocol::UDP ? first_exchange_attempts : 1;
+  // A UDP flow's first exchange is tried again; a TCP stream's opening waits for a reply as well.
+  int attempts = 1;
+  if (job.workload.kind == WorkloadKind::tcp_stream) attempts = 2;
+  if (protocol_of(job.workload.kind) == base::Protocol::UDP) attempts = first_exchange_attempts;
   return job.workload.warm_up + job.workload.duration + (attempts + 1) * job.workload.timeout +
          std::chrono::seconds(10);
 }

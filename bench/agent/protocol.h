@@ -137,7 +137,8 @@ struct RefusedCommand {
 [[nodiscard]] base::Result<ServerJob> parse_server_job(const base::Json& json);
 
 // How long a client's job may take before its worker is killed: warm-up, duration, a timeout to
-// connect (of UDP one for each attempt) and one to finish, and 10 s for a busy machine.
+// connect (of UDP one for each attempt, of a tcp_stream two) and one to finish, and 10 s for a busy
+// machine.
 [[nodiscard]] base::Duration run_time_limit(const ClientJob& job);
 
 // This process as an agent.

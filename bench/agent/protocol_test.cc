@@ -183,6 +183,9 @@ TEST(ClientJobs, MayTakeAsLongAsTheirPartsAndSomeMore) {
   EXPECT_GT(short_limit, job.workload.warm_up + job.workload.duration + job.workload.timeout);
   job.workload.duration += std::chrono::seconds(7);
   EXPECT_EQ(run_time_limit(job) - short_limit, std::chrono::seconds(7));
+  job.workload.duration -= std::chrono::seconds(7);
+  job.workload.kind = WorkloadKind::tcp_stream;
+  EXPECT_EQ(run_time_limit(job) - short_limit, job.workload.timeout);
 }
 
 TEST(ServerJobs, NeedAPlaceToListen) {
