@@ -82,7 +82,11 @@ base::Result<LabRun> run_in_lab(const Plan& plan, const RunRequest& request,
     if (const auto all = run_checks(plan, session, report, progress, interrupt); !all) {
       return std::unexpected(of_traffic(all.error()));
     }
-    took.check_ns = watch.lap() / std::max<std::int64_t>(check_exchanges(plan), 1);
+    const auto checking = watch.lap();
+    // Some checks rest on the run itself and need no exchange.
+    if (const auto exchanges = check_exchanges(plan); exchanges > 0) {
+      took.check_ns = checking / exchanges;
+    }
     progress.step_done("checks done");
   }
 
@@ -154,7 +158,8 @@ base::Result<LabRun> run_in_lab(const Plan& plan, const RunRequest& request,
   if (!saved && series) series->discard();
   progress.finish();
   took.finish_ns = watch.lap();
-  if (!ended_by) {
+  // What events take in an invocation is their scenario's own, and no measure for others.
+  if (!ended_by && plan.scenario.events.empty()) {
     if (const auto kept = save_overheads(took); !kept) {
       progress.note(
           fmt::format("the next plan will not know how long this took: {}", kept.error().message));
