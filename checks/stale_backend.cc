@@ -49,7 +49,7 @@ Finding stale_backend(base::Duration budget, const std::vector<Outcomes>& invoca
                                {"stale_ns", stale.ns},
                                {"error_ns", stale.error_ns},
                                {"judged_by", base::enum_name(stale.judged_by)}};
-  finding.observed = "stale " + time_of(stale.ns);
+  finding.observed = stale.ns > 0 ? "stale " + time_of(stale.ns) : "none stale";
   const auto departures = base::format_count(judged, "departure");
   const auto found =
       fmt::format("at most {} after it was written (+ {} unseen; {} of {}, by the {}'s stamp)",

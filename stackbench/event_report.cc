@@ -69,15 +69,12 @@ reports::EventRecord record_of(const EventSpec& event, std::size_t index,
 // What an arm's datapath promises of the kept flows of a backend that leaves.
 checks::FlowPromise promise_of(const Plan& plan, const PlannedArm& arm, bench::WorkloadKind kind) {
   if (bench::protocol_of(kind) == base::Protocol::TCP) return checks::FlowPromise::stay;
-  switch (plan.environments[arm.environment].datapath) {
-    case cluster::DatapathKind::iptables:
-    case cluster::DatapathKind::nftables:
-      return checks::FlowPromise::move;
-    case cluster::DatapathKind::ebpf_socket:
-    case cluster::DatapathKind::direct:
-      break;
-  }
-  return checks::FlowPromise::stay;
+  const auto datapath = plan.environments[arm.environment].datapath;
+  // Whoever translates packet by packet, whether it tracks them in netfilter's table or its own.
+  const bool per_packet = datapath == cluster::DatapathKind::iptables ||
+                          datapath == cluster::DatapathKind::nftables ||
+                          uses_connection_table(datapath, arm.dial, arm.from);
+  return per_packet ? checks::FlowPromise::move : checks::FlowPromise::stay;
 }
 
 }  // namespace
