@@ -72,10 +72,27 @@ std::optional<Stale> by_sender(const Happened& event, std::int64_t until,
                            (event.sent_ns - event.happened_ns) / static_cast<std::int64_t>(before)};
 }
 
+// What a backend that is gone may make of a request.
+bool by_absence(bench::FailureClass what) {
+  using enum bench::FailureClass;
+  return what == refused || what == reset || what == timed_out || what == closed_early ||
+         what == unreachable;
+}
+
+bool is_excused(const bench::FailedRequest& failure, const Happened& event, bool kept_datagrams,
+                base::Duration budget) {
+  if (!cluster::makes_leave(event.kind) || !by_absence(failure.what)) return false;
+  if (kept_datagrams && event.kind != EventKind::unready) return true;
+  return failure.due_ns <= event.programmed_ns.value_or(event.acked_ns) + budget.count();
+}
+
 }  // namespace
 
-Outcomes outcomes_of(const std::vector<Happened>& happened, const bench::ClientResult& client,
+Outcomes outcomes_of(const std::vector<Happened>& happened, const bench::WorkloadSpec& workload,
+                     base::Duration budget, const bench::ClientResult& client,
                      const std::map<std::string, bench::ServerResult>& servers) {
+  const bool datagrams = bench::protocol_of(workload.kind) == base::Protocol::UDP;
+  const bool keeps = bench::keeps_connections(workload);
   Outcomes outcomes{.failures_lost = client.failures_lost, .moves_lost = client.moves_lost};
   for (const auto& [pod, server] : servers) outcomes.arrivals_lost += server.arrivals_lost;
   for (const auto& event : happened) outcomes.events.push_back({.what = event});
@@ -95,6 +112,7 @@ Outcomes outcomes_of(const std::vector<Happened>& happened, const bench::ClientR
     if (broken || event == nullptr) event = by_then;
     if (event != nullptr) {
       ++event->failed[std::string(base::enum_name(failure.what))];
+      if (is_excused(failure, event->what, datagrams && keeps, budget)) ++outcomes.excused;
     } else {
       ++outcomes.failed_before;
     }
@@ -110,6 +128,7 @@ Outcomes outcomes_of(const std::vector<Happened>& happened, const bench::ClientR
     return last;
   };
   for (const auto& move : client.moves) {
+    if (!datagrams) break;
     if (auto* const departure = departure_of(move)) {
       ++departure->flows_moved;
     } else if (auto* const event = event_at(move.at_ns)) {
@@ -125,12 +144,14 @@ Outcomes outcomes_of(const std::vector<Happened>& happened, const bench::ClientR
     const bool killed_later = std::any_of(
         happened.begin() + static_cast<std::ptrdiff_t>(i), happened.end(),
         [&](const Happened& one) { return one.kind == EventKind::kill && one.pod == event.pod; });
+    if (keeps && !datagrams) continue;
     if (event.kind == EventKind::kill) {
-      outcome.stale = by_sender(event, next, client.failures);
+      if (client.failures_lost == 0) outcome.stale = by_sender(event, next, client.failures);
     } else if (const auto server = servers.find(event.pod);
-               server != servers.end() && !killed_later) {
+               server != servers.end() && server->second.arrivals_lost == 0 && !killed_later) {
       outcome.stale = by_receiver(happened, i, server->second.arrivals_ns);
     }
+    if (!keeps) continue;
     const auto held = client.flows_of.find(std::to_string(event.identity));
     auto flows =
         held == client.flows_of.end() ? std::int64_t{0} : static_cast<std::int64_t>(held->second);

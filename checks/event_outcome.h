@@ -8,6 +8,7 @@
 #include <string>
 #include <vector>
 
+#include "base/clock.h"
 #include "base/describe.h"
 #include "bench/workload.h"
 #include "cluster/event.h"
@@ -49,8 +50,11 @@ struct Stale {
 struct EventOutcome {
   Happened what;
   std::map<std::string, std::uint64_t> failed = {};  // by class, those charged to it
-  std::optional<Stale> stale = {};                   // of one that left, where it can be told
-  std::uint64_t flows_held = 0;    // kept flows that the pod that left answered until then
+  // Of one that left, where it can be told: traffic that goes on choosing, connection by connection
+  // or datagram by datagram, and whose stamps all found room.
+  std::optional<Stale> stale = {};
+  // Of kept flows of datagrams; a TCP connection cannot move without breaking.
+  std::uint64_t flows_held = 0;    // that the pod that left answered until then
   std::uint64_t flows_moved = 0;   // off the pod that left, whenever each had something to send
   std::uint64_t others_moved = 0;  // until the next event, off pods that had not left by then
 };
@@ -58,6 +62,9 @@ struct EventOutcome {
 struct Outcomes {
   std::vector<EventOutcome> events = {};
   std::uint64_t failed_before = 0;  // requests that failed before the first event: not its doing
+  // Requests that failed because a backend left, as such requests must: refused, broken off or
+  // never answered, no later than they may meet it. Every other failure is one.
+  std::uint64_t excused = 0;
   // What there was no room to note: what is said of events then is of the part that was.
   std::uint64_t failures_lost = 0;
   std::uint64_t moves_lost = 0;
@@ -67,8 +74,11 @@ struct Outcomes {
 // `happened`: in order of time. `servers`: what each pod's servers said, by the pod's name; none of
 // one that was killed. A failed request is charged to the last event before its intended send time;
 // one that was under way when a backend left and did not time out (refused, reset, closed) to that
-// departure; one due before the first event to that, if it failed after it.
+// departure; one due before the first event to that, if it failed after it. It is excused where it
+// was due no later than `budget` after the datapath had the write; kept flows of datagrams to a pod
+// that ended, which may have nobody to tell them, as long as it is charged to that.
 [[nodiscard]] Outcomes outcomes_of(const std::vector<Happened>& happened,
+                                   const bench::WorkloadSpec& workload, base::Duration budget,
                                    const bench::ClientResult& client,
                                    const std::map<std::string, bench::ServerResult>& servers);
 

@@ -11,6 +11,7 @@ using bench::FailureClass;
 using cluster::EventKind;
 
 constexpr std::int64_t ms = 1'000'000;
+constexpr base::Duration budget = std::chrono::milliseconds(50);
 
 Happened happened(EventKind kind, std::string pod, std::uint32_t identity, std::int64_t at,
                   std::int64_t sent) {
@@ -30,6 +31,13 @@ bench::ServerResult arrivals(std::initializer_list<std::int64_t> stamps) {
   bench::ServerResult server;
   for (const auto at : stamps) server.arrivals_ns.push_back(at * ms);
   return server;
+}
+
+// Of kept flows of datagrams, of which all is told.
+Outcomes outcomes_of(const std::vector<Happened>& happened, const bench::ClientResult& client,
+                     const std::map<std::string, bench::ServerResult>& servers) {
+  return checks::outcomes_of(happened, {.kind = bench::WorkloadKind::udp_rr}, budget, client,
+                             servers);
 }
 
 TEST(EventOutcome, AFailureIsChargedToTheLastEventBeforeItWasDue) {
@@ -167,6 +175,41 @@ TEST(EventOutcome, AMoveBeforeAnyEventIsNoEventsDoing) {
       outcomes_of({happened(EventKind::unready, "web-0", 1, 100, 100)}, client, {});
   EXPECT_EQ(outcomes.events[0].flows_moved + outcomes.events[0].others_moved, 0U);
   EXPECT_EQ(outcomes.events[0].flows_held, 1U);
+}
+
+TEST(EventOutcome, OnlyWhatABackendThatLeftMustCostIsExcused) {
+  const auto excused = [](EventKind kind, bench::WorkloadKind workload, bench::FailedRequest what) {
+    bench::ClientResult client;
+    client.failures = {what};
+    return checks::outcomes_of({happened(kind, "web-0", 1, 100, 100)}, {.kind = workload}, budget,
+                               client, {})
+        .excused;
+  };
+  using enum bench::WorkloadKind;
+  EXPECT_EQ(excused(EventKind::kill, tcp_crr, failure(120, 130, FailureClass::refused)), 1U);
+  // Long after nobody may be sent there any more.
+  EXPECT_EQ(excused(EventKind::kill, tcp_crr, failure(190, 195, FailureClass::refused)), 0U);
+  EXPECT_EQ(excused(EventKind::kill, udp_rr, failure(190, 195, FailureClass::timed_out)), 1U);
+  // It went on answering.
+  EXPECT_EQ(excused(EventKind::unready, udp_rr, failure(190, 195, FailureClass::timed_out)), 0U);
+  // Nothing that a pod can do to a client.
+  EXPECT_EQ(excused(EventKind::kill, tcp_crr, failure(120, 130, FailureClass::bad_reply)), 0U);
+  EXPECT_EQ(excused(EventKind::kill, tcp_crr, failure(120, 130, FailureClass::address_unavailable)),
+            0U);
+  // A backend that comes costs nothing.
+  EXPECT_EQ(excused(EventKind::restart, tcp_crr, failure(120, 130, FailureClass::refused)), 0U);
+}
+
+TEST(EventOutcome, KeptConnectionsNeitherMoveNorTellWhereNewOnesGo) {
+  bench::ClientResult client;
+  client.flows_of = {{"1", 5}};
+  client.moves = {{.at_ns = 150 * ms, .from = 1, .to = 2}};
+  const auto outcomes = checks::outcomes_of({happened(EventKind::unready, "web-0", 1, 100, 100)},
+                                            {.kind = bench::WorkloadKind::tcp_rr}, budget, client,
+                                            {{"web-0", arrivals({50})}});
+  EXPECT_FALSE(outcomes.events[0].stale);
+  EXPECT_EQ(outcomes.events[0].flows_held, 0U);
+  EXPECT_EQ(outcomes.events[0].flows_moved, 0U);
 }
 
 }  // namespace

@@ -19,6 +19,7 @@ Finding stale_backend(base::Duration budget, const std::vector<Outcomes>& invoca
   const EventOutcome* worst = nullptr;
   std::uint64_t judged = 0;
   std::uint64_t late = 0;
+  std::uint64_t unsure = 0;
   std::uint64_t unjudged = 0;
   std::uint64_t lost = 0;
   for (const auto& invocation : invocations) {
@@ -30,15 +31,26 @@ Finding stale_backend(base::Duration budget, const std::vector<Outcomes>& invoca
         continue;
       }
       ++judged;
-      if (event.stale->ns > budget.count()) ++late;
-      if (worst == nullptr || event.stale->ns > worst->stale->ns) worst = &event;
+      const auto within = [](const Stale& stale) { return stale.ns + stale.error_ns; };
+      if (event.stale->ns > budget.count()) {
+        ++late;
+      } else if (within(*event.stale) > budget.count()) {
+        ++unsure;
+      }
+      if (worst == nullptr || within(*event.stale) > within(*worst->stale)) worst = &event;
     }
   }
   Finding finding{.evidence = {{"budget_ns", budget.count()},
                                {"judged", judged},
                                {"late", late},
+                               {"unsure", unsure},
                                {"not_judged", unjudged},
                                {"lost", lost}}};
+  if (worst == nullptr && lost > 0) {
+    finding.sentence =
+        fmt::format("cannot tell: {} found no room to be noted", base::format_count(lost, "stamp"));
+    return finding;
+  }
   if (worst == nullptr) {
     finding.sentence = "cannot tell: no backend that left was sent anything before it did";
     return finding;
@@ -63,6 +75,16 @@ Finding stale_backend(base::Duration budget, const std::vector<Outcomes>& invoca
     finding.sentence = fmt::format(
         "cannot tell: {} found no room to be noted; of the others, a backend was reached {}",
         base::format_count(lost, "stamp"), found);
+  } else if (unjudged > 0) {
+    finding.sentence = fmt::format(
+        "cannot tell: nothing says of {} when a backend was last reached; of the others, one was "
+        "{}",
+        base::format_count(unjudged, "departure"), found);
+  } else if (unsure > 0) {
+    finding.sentence = fmt::format(
+        "cannot tell: of {} of {}, what may have gone unseen reaches beyond {}; a backend was "
+        "reached {}",
+        unsure, departures, time_of(budget.count()), found);
   } else {
     finding.verdict = Verdict::pass;
     finding.sentence = fmt::format("in {}, a backend was reached {}", departures, found);

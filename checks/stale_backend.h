@@ -12,9 +12,10 @@
 namespace checks {
 
 // Judges one arm under one workload over all invocations that count. Fail where a backend was
-// reached later than `budget` after t_sent of the write; pass where each departure that can be
-// judged was within it; inconclusive where none can, or stamps found no room. `observed` is the
-// longest, "stale 35.1 ms", or "none stale".
+// reached later than `budget` after t_sent of the write; pass where every departure was within it,
+// with what may have gone unseen; inconclusive where that reaches beyond it, where of a departure
+// nothing can be told, or stamps found no room. `observed` is the longest, "stale 35.1 ms", or
+// "none stale".
 [[nodiscard]] Finding stale_backend(base::Duration budget,
                                     const std::vector<Outcomes>& invocations);
 

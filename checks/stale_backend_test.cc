@@ -25,11 +25,20 @@ Outcomes departures(std::initializer_list<std::optional<std::int64_t>> stale_ms)
 }
 
 TEST(StaleBackend, PassesWhereEveryDepartureWasFeltInTime) {
-  const auto finding = stale_backend(budget, {departures({30, std::nullopt}), departures({200})});
+  const auto finding = stale_backend(budget, {departures({30, 5}), departures({197})});
   EXPECT_EQ(finding.verdict, Verdict::pass);
-  EXPECT_EQ(finding.observed, "stale 200 ms");
-  EXPECT_EQ(finding.evidence["judged"], 2);
-  EXPECT_EQ(finding.evidence["not_judged"], 1);
+  EXPECT_EQ(finding.observed, "stale 197 ms");
+  EXPECT_EQ(finding.evidence["judged"], 3);
+}
+
+TEST(StaleBackend, CannotTellWhereMoreMayHaveGoneUnseen) {
+  // 198 ms and 3 ms unseen.
+  const auto unsure = stale_backend(budget, {departures({30}), departures({198})});
+  EXPECT_EQ(unsure.verdict, Verdict::inconclusive);
+  EXPECT_THAT(unsure.sentence, HasSubstr("of 1 of 2 departures"));
+  const auto unjudged = stale_backend(budget, {departures({30, std::nullopt}), departures({5})});
+  EXPECT_EQ(unjudged.verdict, Verdict::inconclusive);
+  EXPECT_EQ(unjudged.evidence["not_judged"], 1);
 }
 
 TEST(StaleBackend, OneLateDepartureFails) {

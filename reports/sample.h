@@ -197,7 +197,7 @@ void describe(Visit& visit, Self& self) {
   visit("tcp_retransmits", self.tcp_retransmits, {.doc = "Segments sent again."});
   visit("errors", self.errors, {.doc = "Failed requests by class."});
   visit("failed_by_events", self.failed_by_events,
-        {.doc = "How many of these failed after the first event of the scenario."});
+        {.doc = "How many of these an event must cost, for a backend left."});
   visit("answered_by", self.answered_by, {.doc = "Requests per server identity."});
   visit("drops", self.drops,
         {.doc = "Packets the kernel dropped meanwhile, by reason and function; only where requests "

@@ -66,9 +66,8 @@ reports::EventRecord record_of(const EventSpec& event, std::size_t index,
   return record;
 }
 
-// What an arm's datapath promises of the kept flows of a backend that leaves.
-checks::FlowPromise promise_of(const Plan& plan, const PlannedArm& arm, bench::WorkloadKind kind) {
-  if (bench::protocol_of(kind) == base::Protocol::TCP) return checks::FlowPromise::stay;
+// What an arm's datapath promises of the kept flows of datagrams of a backend that leaves.
+checks::FlowPromise promise_of(const Plan& plan, const PlannedArm& arm) {
   const auto datapath = plan.environments[arm.environment].datapath;
   // Whoever translates packet by packet, whether it tracks them in netfilter's table or its own.
   const bool per_packet = datapath == cluster::DatapathKind::iptables ||
@@ -107,13 +106,14 @@ std::vector<EventCheck> judge_events(const Plan& plan, const Measurements& measu
         const auto kind = plan.workloads[workload].spec.kind;
         const bool keeps = bench::keeps_connections(plan.workloads[workload].spec);
         const bool datagrams = bench::protocol_of(kind) == base::Protocol::UDP;
-        const auto promise = promise_of(plan, plan.arms[arm], kind);
+        const auto promise = promise_of(plan, plan.arms[arm]);
         const auto invocations = kept_outcomes(measured, arm, workload);
-        if (check == CheckKind::flows_stay && keeps) {
+        if (check == CheckKind::flows_stay && keeps && datagrams) {
           judged.push_back({check, arm, workload, checks::flows_stay(promise, invocations)});
         } else if (check == CheckKind::stale_backend && (datagrams || !keeps)) {
           auto finding = checks::stale_backend(plan.scenario.stale_budget, invocations);
-          if (datagrams && promise == checks::FlowPromise::stay) {
+          if (datagrams && promise == checks::FlowPromise::stay &&
+              finding.verdict == base::Verdict::fail) {
             finding.verdict = base::Verdict::skip;
             finding.sentence = fmt::format(
                 "this datapath lacks what would end or move the connected UDP sockets of a backend "

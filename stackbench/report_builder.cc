@@ -69,13 +69,6 @@ base::Json stamps_of(const checks::Outcomes& outcomes) {
   return all;
 }
 
-// Those that found no room to be noted came after those that did.
-std::uint64_t failed_by_events(const Sample& sample) {
-  if (sample.outcomes.events.empty()) return 0;
-  const auto all = sample.client.errors.total();
-  return all - std::min(all, sample.outcomes.failed_before);
-}
-
 reports::Unit unit_of(Metric metric) {
   switch (metric) {
     case Metric::rate:
@@ -301,7 +294,7 @@ base::Result<> ReportBuilder::add_block(const Block& block, std::span<const Samp
                             .involuntary_context_switches = client.involuntary_context_switches,
                             .tcp_retransmits = client.tcp_retransmits,
                             .errors = classes_of(client.errors),
-                            .failed_by_events = failed_by_events(sample),
+                            .failed_by_events = sample.outcomes.excused,
                             .answered_by = client.answered_by,
                             .series_row = {}};
     if (const auto cpu = sample.values.find(Metric::cpu_per_request); cpu != sample.values.end()) {

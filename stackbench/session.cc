@@ -293,7 +293,8 @@ base::Result<Sample> Session::exchange(const PlannedArm& arm, const bench::Workl
                                                                : result->second);
   }
   if (!events.empty()) {
-    sample.outcomes = checks::outcomes_of(happened, sample.client, servers.results());
+    sample.outcomes = checks::outcomes_of(happened, workload, plan_->scenario.stale_budget,
+                                          sample.client, servers.results());
   }
   return sample;
 }

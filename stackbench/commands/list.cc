@@ -1,4 +1,6 @@
 // `stackbench list`: the shipped scenarios, and every word a scenario may use.
+#include <algorithm>
+
 #include "stackbench/commands/command.h"
 #include "stackbench/scenario/reader.h"
 #include "stackbench/shipped.h"
@@ -17,9 +19,11 @@ Action declare_list(CLI::App&) {
   return [](const Context&) -> base::Result<int> {
     ASSIGN_OR_RETURN(const auto files, shipped_scenarios());
     std::string text = "Scenarios\n";
+    std::size_t width = 0;
+    for (const auto& file : files) width = std::max(width, file.size());
     for (const auto& file : files) {
       const auto scenario = load_scenario(file, {});
-      text += fmt::format("  {:<26} {}\n", file,
+      text += fmt::format("  {:<{}} {}\n", file, width,
                           scenario ? scenario->question : std::string("(does not validate)"));
     }
     text += "\nWords a scenario may use\n";

@@ -135,10 +135,22 @@ TEST(Events, ChecksAndFaultsAboutThemNeedOneThatMakesABackendLeave) {
 TEST(Events, ChecksNeedAWorkloadThatCanTell) {
   EXPECT_THAT(first_fault(scenario_with(web_2_joins, "checks: [flows_stay]\n",
                                         "replicas: 2, standby: 1", "kind: tcp_crr, rate: 500/s")),
-              HasSubstr("checks[0]: flows_stay is about flows that are kept"));
+              HasSubstr("checks[0]: flows_stay is about kept flows of datagrams"));
   EXPECT_THAT(first_fault(scenario_with(web_2_joins, "checks: [stale_backend]\n",
                                         "replicas: 2, standby: 1", "kind: tcp_rr, rate: 500/s")),
               HasSubstr("checks[0]: stale_backend counts new connections and datagrams"));
+}
+
+TEST(Events, HappenToPodsThatEveryArmDials) {
+  auto text = scenario_with("{at: 100ms, kind: unready, pod: web-0}", "", "replicas: 2");
+  const auto replaced = [&](std::string_view from, std::string_view to) {
+    text.replace(text.find(from), from.size(), to);
+  };
+  replaced("pods: {", "pods: {api: {node: 2}, ");
+  replaced("services: {", "services: {api: {target: api}, ");
+  replaced("in: socket, dial: service/web", "in: socket, dial: service/api");
+  EXPECT_THAT(first_fault(text), HasSubstr("events[0].pod: events happen in every invocation, and "
+                                           "arm \"two\" dials the pods \"api\", not \"web\""));
 }
 
 }  // namespace

@@ -19,6 +19,9 @@ void resolve_arms(Scenario& scenario, ReadLog& log);
 void resolve_events(Scenario& scenario, ReadLog& log);
 void resolve_expectations(Scenario& scenario, ReadLog& log);
 
+// The group of pods that answer an arm; empty where it dials what is not there.
+[[nodiscard]] std::string servers_of(const Scenario& scenario, const ArmSpec& arm);
+
 // `unknown arm "web"; did you mean "wep"?`
 [[nodiscard]] std::string unknown_name(std::string_view what, std::string_view name,
                                        const std::vector<std::string_view>& known);

@@ -9,13 +9,6 @@
 namespace stackbench {
 namespace {
 
-// The pods that answer an arm; empty where it dials what is not there.
-std::string servers_of(const Scenario& scenario, const ArmSpec& arm) {
-  if (arm.dial.kind == DialTarget::Kind::pod) return arm.dial.name;
-  const auto service = scenario.topology.services.find(arm.dial.name);
-  return service == scenario.topology.services.end() ? std::string() : service->second.target;
-}
-
 bool is_outside(const ArmSpec& arm) { return arm.from == cluster::external_client; }
 
 // What a Service must be for this arm to reach it; the Service is there.
@@ -233,6 +226,12 @@ void resolve_faults(Scenario& scenario, ReadLog& log) {
 }
 
 }  // namespace
+
+std::string servers_of(const Scenario& scenario, const ArmSpec& arm) {
+  if (arm.dial.kind == DialTarget::Kind::pod) return arm.dial.name;
+  const auto service = scenario.topology.services.find(arm.dial.name);
+  return service == scenario.topology.services.end() ? std::string() : service->second.target;
+}
 
 void resolve_arms(Scenario& scenario, ReadLog& log) {
   if (scenario.arms.empty() && !log.faulty_itself("arms")) {

@@ -85,7 +85,8 @@ bool Course::check_fields(const EventSpec& event, const std::string& path) {
 bool Course::check_time(const EventSpec& event, const std::string& path) {
   const auto takes = event.kind == EventKind::kill ? event.noticed_after.value_or(base::Duration(0))
                                                    : event.grace.value_or(base::Duration(0));
-  const auto ends = event.at + takes;
+  const auto ends =
+      takes > base::Duration::max() - event.at ? base::Duration::max() : event.at + takes;
   for (std::size_t i = 0; i < scenario_.workloads.size(); ++i) {
     const auto where = index_path("workloads", i) + ".duration";
     if (log_.faulty(where) || ends < scenario_.workloads[i].duration) continue;
@@ -149,6 +150,15 @@ bool Course::take(std::size_t index) {
                            [&](const auto& service) { return service.second.target == group; })) {
     refuse(log_, path + ".pod",
            fmt::format("no Service has the pods \"{}\" behind it, so nobody would notice", group));
+    return false;
+  }
+  for (const auto& arm : scenario_.arms) {
+    const auto dialled = servers_of(scenario_, arm);
+    if (log_.faulty("arms") || dialled == group) continue;
+    refuse(log_, path + ".pod",
+           fmt::format("events happen in every invocation, and arm \"{}\" dials the pods \"{}\", "
+                       "not \"{}\"; give it a scenario of its own",
+                       arm.name, dialled, group));
     return false;
   }
   switch (event.kind) {
@@ -241,10 +251,11 @@ void check_claims(const Scenario& scenario, ReadLog& log) {
                          base::enum_name(check)));
     } else if (log.faulty("workloads")) {
       continue;
-    } else if (check == CheckKind::flows_stay && std::ranges::none_of(workloads, keeps)) {
-      refuse(log, path,
-             "flows_stay is about flows that are kept, and no workload here keeps any; add tcp_rr "
-             "or udp_rr");
+    } else if (check == CheckKind::flows_stay && std::ranges::none_of(workloads, datagrams)) {
+      refuse(
+          log, path,
+          "flows_stay is about kept flows of datagrams, for a TCP connection cannot move without "
+          "breaking, and no workload here has any; add udp_rr");
     } else if (check == CheckKind::stale_backend &&
                std::ranges::all_of(workloads, [&](const auto& workload) {
                  return keeps(workload) && !datagrams(workload);

@@ -26,7 +26,9 @@ class EbpfPairedDatapath final : public Datapath {
     facts["attached_to"] = fmt::format("{} and {}", facts["attached_to"].get<std::string>(),
                                        outside["attached_to"].get<std::string>());
     facts["hooks"].update(outside["hooks"]);
-    facts["connection_table"] = std::move(outside["connection_table"]);
+    if (const auto table = outside.find("connection_table"); table != outside.end()) {
+      facts["connection_table"] = std::move(*table);
+    }
     return facts;
   }
 

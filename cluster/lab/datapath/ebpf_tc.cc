@@ -3,6 +3,7 @@
 #include <array>
 #include <atomic>
 #include <map>
+#include <optional>
 #include <random>
 #include <string>
 #include <utility>
@@ -165,14 +166,17 @@ base::Result<> EbpfTcDatapath::publish(const ServiceTable& table) {
 base::Json EbpfTcDatapath::facts() const {
   std::size_t backends = 0;
   for (const auto& entry : table_.entries) backends += entry.backends.size();
-  ConnectionCounters counted{};
+  std::optional<ConnectionCounters> counted = ConnectionCounters{};
   std::size_t links = 0;
   std::map<std::string, base::ProgramCost> costs;
   for (const auto& programs : nodes_) {
     links += programs.links.size();
-    if (const auto own =
-            read_connection_counters(::bpf_map__fd(programs.skeleton->maps.connection_counters))) {
-      add(counted, *own);
+    const auto own =
+        read_connection_counters(::bpf_map__fd(programs.skeleton->maps.connection_counters));
+    if (own && counted) {
+      add(*counted, *own);
+    } else {
+      counted.reset();  // a sum that lacks a part is no count
     }
     for (const bpf_program* program : programs.programs()) {
       const auto cost = base::program_cost(::bpf_program__fd(program));
@@ -186,19 +190,22 @@ base::Json EbpfTcDatapath::facts() const {
   for (const auto& [hook, cost] : costs) {
     hooks[hook] = {{"run_count", cost.run_count}, {"run_time_ns", cost.run_time_ns}};
   }
-  auto connection_table = to_facts(counted);
+  base::Json facts = {
+      {"attached_to", at_pods_ ? "tcx of pods and uplinks" : "tcx of uplinks"},
+      {"links", links},
+      {"libbpf", fmt::format("{}.{}", ::libbpf_major_version(), ::libbpf_minor_version())},
+      {"service_ports", table_.entries.size()},
+      {"backends", backends},
+      {"load_ns", load_ns_},
+      {"kernel_memory_bytes", table_bytes_},
+      {"hooks", std::move(hooks)}};
+  if (!counted) return facts;
+  auto connection_table = to_facts(*counted);
   connection_table["capacity"] = settings_.table.connections;
   connection_table["memory_bytes"] = connection_table_bytes(settings_.table.connections) *
                                      static_cast<std::int64_t>(nodes_.size());
-  return {{"attached_to", at_pods_ ? "tcx of pods and uplinks" : "tcx of uplinks"},
-          {"links", links},
-          {"libbpf", fmt::format("{}.{}", ::libbpf_major_version(), ::libbpf_minor_version())},
-          {"service_ports", table_.entries.size()},
-          {"backends", backends},
-          {"load_ns", load_ns_},
-          {"kernel_memory_bytes", table_bytes_},
-          {"connection_table", std::move(connection_table)},
-          {"hooks", std::move(hooks)}};
+  facts["connection_table"] = std::move(connection_table);
+  return facts;
 }
 
 }  // namespace
