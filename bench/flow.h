@@ -27,7 +27,7 @@ struct BasicFlow {
   bool established = false;
   bool counted = false;           // an open loop's request that is due inside the window
   bool has_request = false;       // false while connecting ahead of the first request
-  bool watches_room = false;       // its epoll item has EPOLLOUT
+  bool watches_room = false;      // its epoll item has EPOLLOUT
   int attempts = 0;               // a UDP flow's, to open
   std::uint64_t sequence = 0;     // of the current request
   std::size_t sent = 0;           // bytes of it handed to the kernel

@@ -1,6 +1,7 @@
 #include "checks/stale_backend.h"
 
 #include <algorithm>
+#include <optional>
 
 #include "base/units.h"
 
@@ -13,10 +14,18 @@ std::string time_of(std::int64_t ns) {
   return base::format_time(static_cast<double>(ns), base::Charset::ascii);
 }
 
+// How long it may have been, with what went unseen.
+std::int64_t at_most(const Stale& stale) { return stale.ns + stale.error_ns; }
+
+struct Worst {
+  const Happened* what;
+  Stale stale;
+};
+
 }  // namespace
 
 Finding stale_backend(base::Duration budget, const std::vector<Outcomes>& invocations) {
-  const EventOutcome* worst = nullptr;
+  std::optional<Worst> worst;
   std::uint64_t judged = 0;
   std::uint64_t late = 0;
   std::uint64_t unsure = 0;
@@ -30,14 +39,14 @@ Finding stale_backend(base::Duration budget, const std::vector<Outcomes>& invoca
         ++unjudged;
         continue;
       }
+      const Stale stale = *event.stale;
       ++judged;
-      const auto within = [](const Stale& stale) { return stale.ns + stale.error_ns; };
-      if (event.stale->ns > budget.count()) {
+      if (stale.ns > budget.count()) {
         ++late;
-      } else if (within(*event.stale) > budget.count()) {
+      } else if (at_most(stale) > budget.count()) {
         ++unsure;
       }
-      if (worst == nullptr || within(*event.stale) > within(*worst->stale)) worst = &event;
+      if (!worst || at_most(stale) > at_most(worst->stale)) worst = Worst{&event.what, stale};
     }
   }
   Finding finding{.evidence = {{"budget_ns", budget.count()},
@@ -46,18 +55,18 @@ Finding stale_backend(base::Duration budget, const std::vector<Outcomes>& invoca
                                {"unsure", unsure},
                                {"not_judged", unjudged},
                                {"lost", lost}}};
-  if (worst == nullptr && lost > 0) {
+  if (!worst && lost > 0) {
     finding.sentence =
         fmt::format("cannot tell: {} found no room to be noted", base::format_count(lost, "stamp"));
     return finding;
   }
-  if (worst == nullptr) {
+  if (!worst) {
     finding.sentence = "cannot tell: no backend that left was sent anything before it did";
     return finding;
   }
-  const auto& stale = *worst->stale;
-  finding.evidence["worst"] = {{"event", base::enum_name(worst->what.kind)},
-                               {"pod", worst->what.pod},
+  const auto& [what, stale] = *worst;
+  finding.evidence["worst"] = {{"event", base::enum_name(what->kind)},
+                               {"pod", what->pod},
                                {"stale_ns", stale.ns},
                                {"error_ns", stale.error_ns},
                                {"judged_by", base::enum_name(stale.judged_by)}};
@@ -65,8 +74,8 @@ Finding stale_backend(base::Duration budget, const std::vector<Outcomes>& invoca
   const auto departures = base::format_count(judged, "departure");
   const auto found =
       fmt::format("at most {} after it was written (+ {} unseen; {} of {}, by the {}'s stamp)",
-                  time_of(stale.ns), time_of(stale.error_ns), base::enum_name(worst->what.kind),
-                  worst->what.pod, base::enum_name(stale.judged_by));
+                  time_of(stale.ns), time_of(stale.error_ns), base::enum_name(what->kind),
+                  what->pod, base::enum_name(stale.judged_by));
   if (late > 0) {
     finding.verdict = Verdict::fail;
     finding.sentence = fmt::format("{} of {} were felt beyond {}: a backend was reached {}", late,

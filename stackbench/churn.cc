@@ -96,7 +96,7 @@ base::Result<checks::Happened> Churn::happen(const EventSpec& event, base::Monot
       break;
     case EventKind::replace:
       readiness_[event.pod] = Readiness::terminating;
-      readiness_[*event.by] = Readiness::ready;
+      readiness_[event.by.value_or(event.pod)] = Readiness::ready;  // the reader asks for a `by`
       break;
   }
   RETURN_IF_ERROR(write(pod->group, happened));

@@ -44,19 +44,20 @@ reports::EventRecord record_of(const EventSpec& event, std::size_t index,
     const auto found = std::ranges::find_if(
         invocation.events, [&](const auto& one) { return one.what.event == index; });
     if (found == invocation.events.end()) continue;
+    const checks::EventOutcome& outcome = *found;
     ++record.invocations;
     record.failures_lost += invocation.failures_lost;
-    for (const auto& [name, count] : found->failed) record.failed[name] += count;
-    record.flows_held += found->flows_held;
-    record.flows_moved += found->flows_moved;
-    record.others_moved += found->others_moved;
-    if (found->what.programmed_ns) {
-      programmed.push_back(*found->what.programmed_ns - found->what.sent_ns);
+    for (const auto& [name, count] : outcome.failed) record.failed[name] += count;
+    record.flows_held += outcome.flows_held;
+    record.flows_moved += outcome.flows_moved;
+    record.others_moved += outcome.others_moved;
+    if (outcome.what.programmed_ns) {
+      programmed.push_back(*outcome.what.programmed_ns - outcome.what.sent_ns);
     }
-    if (!found->stale) continue;
-    record.judged_by = std::string(base::enum_name(found->stale->judged_by));
-    stale.push_back(found->stale->ns);
-    errors.push_back(found->stale->error_ns);
+    if (!outcome.stale) continue;
+    record.judged_by = std::string(base::enum_name(outcome.stale->judged_by));
+    stale.push_back(outcome.stale->ns);
+    errors.push_back(outcome.stale->error_ns);
   }
   record.stale_median_ns = median(stale);
   record.stale_max_ns = greatest(stale);

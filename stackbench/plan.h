@@ -98,8 +98,8 @@ struct Observed {
 // How the servers of a workload wait, whatever arm they serve: the choice must not differ between
 // an arm that dials one pod and one whose Service has several, or the difference would measure it.
 // A server may spin only where a single one can be busy at a time, with one connection that is
-// kept; elsewhere several would share their core and a reply would wait for the scheduler. Nor for a
-// stream: nobody waits for a reply, and what its server uses is part of what is judged.
+// kept; elsewhere several would share their core and a reply would wait for the scheduler. Nor for
+// a stream: nobody waits for a reply, and what its server uses is part of what is judged.
 [[nodiscard]] bench::WaitStrategy server_wait(const bench::WorkloadSpec& workload);
 
 // Where state that outlives a run is kept: XDG_STATE_HOME/stackbench, or ~/.local/state/stackbench.

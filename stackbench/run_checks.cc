@@ -18,7 +18,6 @@ checks::TranslatedAt expected_place(const Plan& plan, const PlannedArm& arm) {
   switch (plan.environments[arm.environment].datapath) {
     case cluster::DatapathKind::iptables:
     case cluster::DatapathKind::nftables:
-      return checks::TranslatedAt::packet;
     case cluster::DatapathKind::ebpf_tc:
       return checks::TranslatedAt::packet;
     case cluster::DatapathKind::ebpf_socket:

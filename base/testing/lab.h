@@ -32,7 +32,7 @@ class TestNetns {
   // Runs `step` with the calling thread inside; sockets it opens stay there. Threads and processes
   // it starts are inside too.
   template <typename Step>
-  auto inside(Step step) const {
+  auto inside(const Step& step) const {
     const Guard guard(fd_.get());
     return step();
   }

@@ -180,15 +180,16 @@ bool Course::take(std::size_t index) {
       break;
     case EventKind::replace: {
       if (!expect(pod, event.pod, {State::ready}, event, path + ".pod")) return false;
-      auto* const by = find(*event.by, path + ".by");
+      const auto name = event.by.value_or(std::string());  // check_fields() saw to it
+      auto* const by = find(name, path + ".by");
       if (by == nullptr) return false;
-      if (group_of(*event.by) != group) {
+      if (group_of(name) != group) {
         refuse(log_, path + ".by",
-               fmt::format("{} is not of the pods \"{}\", so it cannot stand in for {}", *event.by,
+               fmt::format("{} is not of the pods \"{}\", so it cannot stand in for {}", name,
                            group, event.pod));
         return false;
       }
-      if (!expect(by, *event.by, {State::unready}, event, path + ".by")) return false;
+      if (!expect(by, name, {State::unready}, event, path + ".by")) return false;
       *pod = State::ended;
       *by = State::ready;
       break;
