@@ -83,6 +83,10 @@ struct AgentStreams {
   // How its process ended, in words: "signal 9 (Killed)"; empty while nobody knows. Empty where a
   // target cannot tell. Called from the controller's thread, while the environment is up.
   std::function<std::string()> how_it_ended{};
+  // Streams to the same agent, its jobs still running, after these broke; empty where the agent
+  // ends with its streams. Called from the controller's thread. Errors: peer_lost (it is gone),
+  // timed_out, interrupted, and as Target::agent().
+  std::function<base::Result<AgentStreams>()> reattach{};
 };
 
 // An agent with the privilege to capture and to load probes, where a pod's traffic passes.
@@ -98,6 +102,12 @@ class Target {
 
   // "lab" or "kubernetes".
   [[nodiscard]] virtual std::string_view name() const = 0;
+  // Why this target can never have such an environment, in a sentence: the reason of a skip, "the
+  // cluster's kube-proxy runs in iptables mode". Nothing where it can. Errors: as provision().
+  virtual base::Result<std::optional<std::string>> unavailable(
+      [[maybe_unused]] const EnvironmentPlan& plan) {
+    return std::nullopt;
+  }
   // Brings the environment up and returns when its pods run and its Services are programmed.
   // Idempotent: a second call with the same plan returns the same handle. Errors: missing (a tool,
   // a kernel feature), not_permitted, input (a name it cannot use), system.
