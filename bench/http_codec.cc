@@ -78,7 +78,10 @@ HttpCalls::HttpCalls(const WorkloadSpec& spec) : response_bytes_(response_size(s
                          response_bytes_, http_sequence_field);
   sequence_at_ = request_.size();
   request_.append(sequence_digits, '0').append("\r\n");
-  if (!keeps_connections(spec)) request_ += "Connection: close\r\n";
+  // No "Connection: close", whatever the workload: it would have the server close first (RFC 9112,
+  // 9.6) and keep the connection in TIME_WAIT. There the next SYN from the same port by way of
+  // another address is thrown away: the client's timestamps are not one sequence over addresses
+  // that are translated to the same pod (RFC 7323, appendix B.2). So this client ends it itself.
   if (body > 0) request_ += fmt::format("Content-Length: {}\r\n", body);
   request_ += "\r\n";
   request_.append(body, 'x');

@@ -125,7 +125,23 @@ TEST(HttpClient, AsksAsTheWorkloadSays) {
             "GET /1000 HTTP/1.1\r\nHost: stackbench\r\nStackbench-Seq: 00000001\r\n\r\n");
   EXPECT_EQ(request_of({3}, false),
             "POST /1000 HTTP/1.1\r\nHost: stackbench\r\nStackbench-Seq: 00000001\r\n"
-            "Connection: close\r\nContent-Length: 3\r\n\r\nxxx");
+            "Content-Length: 3\r\n\r\nxxx");
+}
+
+TEST(HttpClient, EndsAConnectionForOneRequestItself) {
+  base::UniqueFd listener = std::move(*listen_tcp(any_port("127.0.0.1")));
+  auto job = http_job(*local_endpoint(listener.get()));
+  job.workload.keep_alive = false;
+  job.workload.timeout = milliseconds(500);
+  auto running = std::async(std::launch::async, [&] { return run_client(job, -1); });
+  base::UniqueFd connection(::accept4(listener.get(), nullptr, nullptr, SOCK_CLOEXEC));
+  std::string text(4096, '\0');
+  EXPECT_GT(::recv(connection.get(), text.data(), text.size(), 0), 0);
+  ScriptedServer::send_text(connection.get(), "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n");
+  // Blocks until it says more or ends the connection.
+  EXPECT_EQ(::recv(connection.get(), text.data(), text.size(), 0), 0);
+  listener.reset();
+  running.wait();
 }
 
 // ---- the server
