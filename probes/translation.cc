@@ -99,13 +99,8 @@ base::Result<base::UniqueFd> open_tap(const std::string& interface, int filter) 
 }
 
 base::Result<> sum_counters(int map, TranslationCounts& counts) {
-  const int cpus = ::libbpf_num_possible_cpus();
-  if (cpus <= 0) return base::system_error(-cpus, "count the possible CPUs");
-  std::vector<TranslationCounters> per_cpu(static_cast<std::size_t>(cpus));
-  const std::uint32_t key = 0;
-  if (::bpf_map_lookup_elem(map, &key, per_cpu.data()) != 0) {
-    return base::system_error(errno, "translation probe: read the counters");
-  }
+  ASSIGN_OR_RETURN(const auto per_cpu, base::read_per_cpu<TranslationCounters>(
+                                           map, "translation probe: read the counters"));
   for (const auto& cpu : per_cpu) {
     counts.packets += cpu.packets;
     counts.to_service += cpu.to_service;

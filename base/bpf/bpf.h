@@ -6,6 +6,10 @@
 #include <cstdint>
 #include <memory>
 #include <string>
+#include <vector>
+
+#include <bpf/bpf.h>
+#include <bpf/libbpf.h>
 
 #include "base/fd.h"
 #include "base/result.h"
@@ -58,6 +62,20 @@ template <typename Skeleton>
     return messages.error(code, name + ": load");
   }
   return {};
+}
+
+// Key 0 of a per-CPU map whose values are `Value`: one for every possible CPU, in their order.
+// `what` leads the error: "ebpf_tc: read the counters". Errors: system.
+template <typename Value>
+[[nodiscard]] Result<std::vector<Value>> read_per_cpu(int map_fd, const std::string& what) {
+  const int cpus = ::libbpf_num_possible_cpus();
+  if (cpus <= 0) return system_error(-cpus, "count the possible CPUs");
+  std::vector<Value> values(static_cast<std::size_t>(cpus));
+  const std::uint32_t key = 0;
+  if (::bpf_map_lookup_elem(map_fd, &key, values.data()) != 0) {
+    return system_error(errno, "{}", what);
+  }
+  return values;
 }
 
 // What the kernel counted for one program while statistics were on.

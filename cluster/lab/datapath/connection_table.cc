@@ -1,9 +1,6 @@
 #include "cluster/lab/datapath/connection_table.h"
 
-#include <vector>
-
-#include <bpf/bpf.h>
-#include <bpf/libbpf.h>
+#include "base/bpf/bpf.h"
 
 namespace cluster {
 
@@ -13,13 +10,8 @@ static_assert(sizeof(ConnectionPlace) == 8);
 static_assert(sizeof(ConnectionCounters) == 64);
 
 base::Result<ConnectionCounters> read_connection_counters(int counters) {
-  const int cpus = ::libbpf_num_possible_cpus();
-  if (cpus <= 0) return base::system_error(-cpus, "count the possible CPUs");
-  std::vector<ConnectionCounters> per_cpu(static_cast<std::size_t>(cpus));
-  const __u32 key = 0;
-  if (::bpf_map_lookup_elem(counters, &key, per_cpu.data()) != 0) {
-    return base::system_error(errno, "read the counters of a connection table");
-  }
+  ASSIGN_OR_RETURN(const auto per_cpu, base::read_per_cpu<ConnectionCounters>(
+                                           counters, "read the counters of a connection table"));
   ConnectionCounters sum{};
   for (const auto& cpu : per_cpu) add(sum, cpu);
   return sum;
