@@ -5,6 +5,13 @@
 
 namespace cluster {
 
+base::Result<> WholeTableDatapath::sync(const ServiceTable& table) {
+  if (table == table_) return {};
+  RETURN_IF_ERROR(publish(table));
+  table_ = table;
+  return {};
+}
+
 bool is_external(const ServiceEntry& entry) {
   return entry.node_port != 0 || !entry.load_balancer_ips.empty();
 }

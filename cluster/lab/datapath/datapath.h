@@ -109,6 +109,21 @@ class Datapath {
   [[nodiscard]] virtual base::Json facts() const = 0;
 };
 
+// A datapath that takes a table as a whole, and is told of it only when it has changed.
+class WholeTableDatapath : public Datapath {
+ public:
+  base::Result<> sync(const ServiceTable& table) final;
+
+ protected:
+  // Puts the table in force. Errors: as sync().
+  virtual base::Result<> publish(const ServiceTable& table) = 0;
+  // The one published last.
+  [[nodiscard]] const ServiceTable& table() const { return table_; }
+
+ private:
+  ServiceTable table_;
+};
+
 // Is this port offered beyond the ClusterIP: at the nodes, or at a load balancer's address?
 [[nodiscard]] bool is_external(const ServiceEntry& entry);
 

@@ -25,7 +25,7 @@ struct DestroyLink {
 };
 using UniqueLink = std::unique_ptr<bpf_link, DestroyLink>;
 
-class EbpfSocketDatapath final : public Datapath {
+class EbpfSocketDatapath final : public WholeTableDatapath {
  public:
   static base::Result<std::unique_ptr<Datapath>> make(const std::vector<DatapathNode>& nodes) {
     std::unique_ptr<EbpfSocketDatapath> datapath(new EbpfSocketDatapath);
@@ -39,26 +39,18 @@ class EbpfSocketDatapath final : public Datapath {
     return datapath;
   }
 
-  base::Result<> sync(const ServiceTable& table) override {
-    if (table == table_) return {};
-    RETURN_IF_ERROR(publish(table));
-    table_ = table;
-    return {};
-  }
-
   [[nodiscard]] base::Json facts() const override;
 
  private:
   EbpfSocketDatapath() = default;
 
   base::Result<> attach(const DatapathNode& node);
-  base::Result<> publish(const ServiceTable& table);
+  base::Result<> publish(const ServiceTable& table) override;
   [[nodiscard]] std::array<bpf_program*, 8> programs() const;
 
   base::UniqueSkeleton<ebpf_socket_bpf> skeleton_;
   std::vector<DatapathNode> nodes_;
   std::vector<UniqueLink> links_;
-  ServiceTable table_;
   std::int64_t load_ns_ = 0;      // of the last table
   std::int64_t table_bytes_ = 0;  // its elements
 };
@@ -109,7 +101,7 @@ base::Result<> EbpfSocketDatapath::publish(const ServiceTable& table) {
 
 base::Json EbpfSocketDatapath::facts() const {
   std::size_t backends = 0;
-  for (const auto& entry : table_.entries) backends += entry.backends.size();
+  for (const auto& entry : table().entries) backends += entry.backends.size();
   base::Json hooks = base::Json::object();
   for (const bpf_program* program : programs()) {
     if (const auto cost = base::program_cost(::bpf_program__fd(program))) {
@@ -120,7 +112,7 @@ base::Json EbpfSocketDatapath::facts() const {
   return {{"attached_to", "cgroup2"},
           {"links", links_.size()},
           {"libbpf", fmt::format("{}.{}", ::libbpf_major_version(), ::libbpf_minor_version())},
-          {"service_ports", table_.entries.size()},
+          {"service_ports", table().entries.size()},
           {"backends", backends},
           {"load_ns", load_ns_},
           {"kernel_memory_bytes", table_bytes_},

@@ -61,7 +61,7 @@ base::Result<> attach(NodePrograms& to, const std::string& interface, bpf_progra
   return {};
 }
 
-class EbpfTcDatapath final : public Datapath {
+class EbpfTcDatapath final : public WholeTableDatapath {
  public:
   static base::Result<std::unique_ptr<Datapath>> make(const std::vector<DatapathNode>& nodes,
                                                       const EbpfTcSettings& settings,
@@ -73,13 +73,6 @@ class EbpfTcDatapath final : public Datapath {
     return datapath;
   }
 
-  base::Result<> sync(const ServiceTable& table) override {
-    if (table == table_) return {};
-    RETURN_IF_ERROR(publish(table));
-    table_ = table;
-    return {};
-  }
-
   [[nodiscard]] base::Json facts() const override;
 
  private:
@@ -88,12 +81,11 @@ class EbpfTcDatapath final : public Datapath {
 
   base::Result<> load_programs(const DatapathNode& node);
   base::Result<> attach_all(NodePrograms& programs) const;
-  base::Result<> publish(const ServiceTable& table);
+  base::Result<> publish(const ServiceTable& table) override;
 
   EbpfTcSettings settings_;
   bool at_pods_;
   std::vector<NodePrograms> nodes_;
-  ServiceTable table_;
   std::int64_t load_ns_ = 0;      // of the last table
   std::int64_t table_bytes_ = 0;  // its elements, on all nodes
 };
@@ -165,7 +157,7 @@ base::Result<> EbpfTcDatapath::publish(const ServiceTable& table) {
 
 base::Json EbpfTcDatapath::facts() const {
   std::size_t backends = 0;
-  for (const auto& entry : table_.entries) backends += entry.backends.size();
+  for (const auto& entry : table().entries) backends += entry.backends.size();
   std::optional<ConnectionCounters> counted = ConnectionCounters{};
   std::size_t links = 0;
   std::map<std::string, base::ProgramCost> costs;
@@ -194,7 +186,7 @@ base::Json EbpfTcDatapath::facts() const {
       {"attached_to", at_pods_ ? "tcx of pods and uplinks" : "tcx of uplinks"},
       {"links", links},
       {"libbpf", fmt::format("{}.{}", ::libbpf_major_version(), ::libbpf_minor_version())},
-      {"service_ports", table_.entries.size()},
+      {"service_ports", table().entries.size()},
       {"backends", backends},
       {"load_ns", load_ns_},
       {"kernel_memory_bytes", table_bytes_},
