@@ -110,12 +110,9 @@ Outcomes outcomes_of(const std::vector<Happened>& happened, const bench::Workloa
     const bool broken = by_then != nullptr && cluster::makes_leave(by_then->what.kind) &&
                         failure.what != bench::FailureClass::timed_out;
     if (broken || event == nullptr) event = by_then;
-    if (event != nullptr) {
-      ++event->failed[std::string(base::enum_name(failure.what))];
-      if (is_excused(failure, event->what, datagrams && keeps, budget)) ++outcomes.excused;
-    } else {
-      ++outcomes.failed_before;
-    }
+    if (event == nullptr) continue;  // before the first of them: not their doing
+    ++event->failed[std::string(base::enum_name(failure.what))];
+    if (is_excused(failure, event->what, datagrams && keeps, budget)) ++outcomes.excused;
   }
 
   // The last departure of the backend a flow moved off, or nothing: it had not left.

@@ -61,7 +61,6 @@ struct EventOutcome {
 
 struct Outcomes {
   std::vector<EventOutcome> events = {};
-  std::uint64_t failed_before = 0;  // requests that failed before the first event: not its doing
   // Requests that failed because a backend left, as such requests must: refused, broken off or
   // never answered, no later than they may meet it. Every other failure is one.
   std::uint64_t excused = 0;
