@@ -2,6 +2,7 @@
 
 #include <array>
 
+#include <poll.h>
 #include <signal.h>
 #include <sys/signalfd.h>
 
@@ -38,6 +39,20 @@ int Interrupt::signal() const {
     if (::sigismember(&pending, number) == 1) return number;
   }
   return 0;
+}
+
+Result<> Interrupt::wait_until(MonotonicTime time) const {
+  for (;;) {
+    const auto left = time - monotonic_now();
+    if (requested()) return fail(ErrorKind::interrupted, "interrupted");
+    if (left.count() <= 0) return {};
+    pollfd wait{.fd = fd(), .events = POLLIN, .revents = 0};
+    const timespec timeout{.tv_sec = left.count() / 1'000'000'000,
+                           .tv_nsec = left.count() % 1'000'000'000};
+    if (::ppoll(&wait, 1, &timeout, nullptr) < 0 && errno != EINTR) {
+      return system_error(errno, "ppoll");
+    }
+  }
 }
 
 }  // namespace base

@@ -4,6 +4,7 @@
 // readable for good once one has arrived, in every thread, and no handler runs anywhere.
 #pragma once
 
+#include "base/clock.h"
 #include "base/fd.h"
 #include "base/result.h"
 
@@ -25,6 +26,9 @@ class Interrupt {
   // The signal that arrived, 0 before one has: the exit code is 128 + it. When several arrived, the
   // one with the lowest number.
   [[nodiscard]] int signal() const;
+  // Returns when that time has come, to the resolution of ppoll(2). Errors: interrupted, as soon as
+  // a signal arrives (or has arrived); system.
+  [[nodiscard]] Result<> wait_until(MonotonicTime time) const;
 
  private:
   Interrupt() = default;

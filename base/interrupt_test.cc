@@ -32,6 +32,26 @@ TEST(Interrupt, IsReadableForGoodOnceASignalHasArrived) {
   }).join();
 }
 
+TEST(Interrupt, WaitsUntilATimeAndNoLonger) {
+  const auto interrupt = Interrupt::never();
+  const auto due = monotonic_now() + std::chrono::milliseconds(2);
+  EXPECT_TRUE(interrupt.wait_until(due));
+  EXPECT_GE(monotonic_now().ns, due.ns);
+  EXPECT_TRUE(interrupt.wait_until(due)) << "a time that has passed";
+}
+
+TEST(Interrupt, EndsAWait) {
+  std::thread([] {
+    const auto interrupt = Interrupt::install();
+    ASSERT_TRUE(interrupt) << interrupt.error().message;
+    // NOLINTNEXTLINE(bugprone-bad-signal-to-kill-thread): caught, that is what is tested
+    ASSERT_EQ(::pthread_kill(::pthread_self(), SIGINT), 0);
+    const auto waited = interrupt->wait_until(monotonic_now() + std::chrono::hours(1));
+    ASSERT_FALSE(waited);
+    EXPECT_EQ(waited.error().kind, ErrorKind::interrupted);
+  }).join();
+}
+
 TEST(Interrupt, LeavesAnIgnoredSignalIgnored) {
   const auto before = ::signal(SIGHUP, SIG_IGN);
   std::thread([] {

@@ -1,8 +1,11 @@
 // run_client: what every workload's client has in common before its loop begins.
 #include "bench/client.h"
 
+#include <poll.h>
+
 #include "bench/affinity.h"
 #include "bench/flow_loop.h"
+#include "bench/lone_requester.h"
 #include "bench/sockets.h"
 #include "bench/traffic.h"
 
@@ -39,11 +42,29 @@ base::Result<> check(const ClientJob& job) {
   return {};
 }
 
+// A closed loop has no schedule to wait for: it begins to warm up when its window is a warm-up
+// away.
+base::Result<> await_begin(const ClientJob& job, int stop_fd) {
+  if (job.workload.rate || !job.window_begins_ns) return {};
+  const auto begin = base::MonotonicTime{*job.window_begins_ns} - job.workload.warm_up;
+  for (;;) {
+    const auto left = begin - base::monotonic_now();
+    if (left.count() <= 0) return {};
+    pollfd stop{.fd = stop_fd, .events = POLLIN, .revents = 0};
+    const timespec timeout{.tv_sec = left.count() / 1'000'000'000,
+                           .tv_nsec = left.count() % 1'000'000'000};
+    const int ready = ::ppoll(&stop, 1, &timeout, nullptr);
+    if (ready < 0 && errno != EINTR) return base::system_error(errno, "ppoll");
+    if (ready > 0) return stopped_early();
+  }
+}
+
 }  // namespace
 
 base::Result<ClientResult> run_client(const ClientJob& job, int stop_fd) {
   RETURN_IF_ERROR(check(job));
   ASSIGN_OR_RETURN(const auto pinned, PinnedThread::to(job.cpu));
+  RETURN_IF_ERROR(await_begin(job, stop_fd));
   const auto wait =
       job.workload.wait.value_or(job.workload.rate ? WaitStrategy::hybrid : WaitStrategy::block);
   switch (job.workload.kind) {

@@ -48,6 +48,7 @@ struct WorkloadSpec {
   base::Duration timeout = std::chrono::seconds(2);  // of one connect, and of one reply
   std::optional<bool> keep_alive = {};               // http only; absent: true
   std::optional<Switch> gso = {};                    // tcp_stream; absent: left as it is
+  int generators = 1;                                // that carry it together
 };
 
 template <typename Visit, base::SelfOf<WorkloadSpec> Self>
@@ -81,6 +82,11 @@ void describe(Visit& visit, Self& self) {
   visit("gso", self.gso,
         {.doc = "tcp_stream: TCP segmentation offloads (TSO and GSO) of the interface the client "
                 "sends by, for the time of an invocation. Absent: as they are."});
+  visit("generators", self.generators,
+        {.doc = "How many of the client's pods carry it together, each an equal share of the rate "
+                "and of the connections from one instant on. Not of streams.",
+         .at_least = 1,
+         .at_most = 1024});
 }
 
 // The port a backend listens on for a workload (targetPort) and the port a Service offers it on.
@@ -161,7 +167,7 @@ struct ClientJob {
   std::vector<base::Endpoint> servers;  // at least one; each connection goes to one at random
   std::optional<int> cpu = {};
   std::uint64_t seed = 1;  // of the arrival schedule and of the choice of servers
-  // An open loop's: the window begins then, or as soon after as everything is connected and warm.
+  // The window begins then, or as soon after as everything is connected and warm.
   std::optional<std::int64_t> window_begins_ns = {};
   bool note_events =
       false;  // an open loop's: keep failed requests and flows that moved, one by one
@@ -175,7 +181,7 @@ void describe(Visit& visit, Self& self) {
   visit("cpu", self.cpu, {.doc = "The core it is pinned to."});
   visit("seed", self.seed, {.doc = "Of the arrival schedule and the choice of servers."});
   visit("window_begins_ns", self.window_begins_ns,
-        {.doc = "CLOCK_MONOTONIC at which an open loop's window begins, at the earliest."});
+        {.doc = "CLOCK_MONOTONIC at which the window begins, at the earliest."});
   visit("note_events", self.note_events,
         {.doc = "Keep an open loop's failed requests and moved flows one by one."});
 }

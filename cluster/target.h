@@ -57,7 +57,11 @@ struct ServiceHandle {
 
 struct EnvironmentHandle {
   std::string name;
+  // As planned, or the one that is there where the plan says `installed`; that again where the
+  // target cannot tell.
   DatapathKind datapath = DatapathKind::direct;
+  // Whether its Services are known to be in force. Where not, whoever dials waits until they are.
+  bool programmed = true;
   std::vector<NodeHandle> nodes;
   std::vector<PodHandle> pods;  // with the client outside, where the target has one: on node 0
   std::map<std::string, ServiceHandle> services;
@@ -108,7 +112,8 @@ class Target {
       [[maybe_unused]] const EnvironmentPlan& plan) {
     return std::nullopt;
   }
-  // Brings the environment up and returns when its pods run and its Services are programmed.
+  // Brings the environment up and returns when its pods run and its Services are programmed, or,
+  // where nobody can tell that, written with their endpoints.
   // Idempotent: a second call with the same plan returns the same handle. Errors: missing (a tool,
   // a kernel feature), not_permitted, input (a name it cannot use), system.
   virtual base::Result<EnvironmentHandle> provision(const EnvironmentPlan& plan) = 0;

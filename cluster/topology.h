@@ -15,13 +15,14 @@
 
 namespace cluster {
 
-// How a lab implements Services. A cluster has the one it has.
+// How Services are implemented: a lab is given one, a cluster has the one it has.
 enum class DatapathKind {
   direct,       // nothing translates; only pod addresses work
   iptables,     // kube-proxy's iptables rule shapes
   nftables,     // kube-proxy's nftables rule shapes
   ebpf_socket,  // translated in connect(2) and sendmsg(2) by cgroup hooks; from outside as ebpf_tc
   ebpf_tc,      // translated packet by packet by programs at the interfaces of pods and nodes
+  installed,    // whichever the cluster has; a lab has none of its own
 };
 
 enum class ServiceType { ClusterIP, NodePort, LoadBalancer };
@@ -40,6 +41,7 @@ enum class FaultKind {
 
 // Whether a fault of this kind can be planted in such a datapath.
 [[nodiscard]] constexpr bool can_break(FaultKind fault, DatapathKind datapath) {
+  if (datapath == DatapathKind::installed) return false;  // nothing in a cluster is ours to break
   switch (fault) {
     case FaultKind::hook_left_out:
       return datapath == DatapathKind::ebpf_socket;
@@ -153,6 +155,7 @@ struct EnvironmentPlan {
   std::vector<ServicePort> ports;
   std::vector<FaultKind> faults;
   Filler filler = {};
+  std::string context = {};  // of a kubeconfig; empty: the one in use
 
   bool operator==(const EnvironmentPlan&) const = default;
 };
@@ -166,7 +169,8 @@ struct base::EnumNames<cluster::DatapathKind> {
       std::pair{cluster::DatapathKind::iptables, std::string_view("iptables")},
       std::pair{cluster::DatapathKind::nftables, std::string_view("nftables")},
       std::pair{cluster::DatapathKind::ebpf_socket, std::string_view("ebpf_socket")},
-      std::pair{cluster::DatapathKind::ebpf_tc, std::string_view("ebpf_tc")}};
+      std::pair{cluster::DatapathKind::ebpf_tc, std::string_view("ebpf_tc")},
+      std::pair{cluster::DatapathKind::installed, std::string_view("installed")}};
 };
 
 template <>

@@ -250,6 +250,13 @@ base::Result<std::vector<JudgedExpectation>> judge_expectations(
       while (plan.workloads[workload].spec.kind != *expectation.workload) ++workload;
     }
     judged[i].text = describe_expectation(expectation, plan.workloads[workload].name);
+    const auto* why = plan.skipped(expectation.arm);
+    if (why == nullptr && expectation.relative_to) why = plan.skipped(*expectation.relative_to);
+    if (why != nullptr) {
+      judged[i].verdict = base::Verdict::skip;
+      judged[i].sentence = *why;
+      continue;
+    }
     if (plan.cores.oversubscribed() && is_latency(expectation.metric)) {
       judged[i].sentence = fmt::format(
           "cannot tell: client and server share CPU {}, so latency is mostly the "

@@ -74,7 +74,7 @@ struct JudgedExpectation {
   base::stats::Judgement judgement;
   bool judged = false;                                  // false: no data, `sentence` says why
   bool higher_is_tested = false;                        // the sign was turned (at_least)
-  base::Verdict verdict = base::Verdict::inconclusive;  // or pass, or fail
+  base::Verdict verdict = base::Verdict::inconclusive;  // or pass, fail, skip
   std::string sentence;                                 // the finding, with its numbers
 };
 

@@ -3,8 +3,6 @@
 #include <algorithm>
 #include <utility>
 
-#include <poll.h>
-
 namespace stackbench {
 
 using cluster::EventKind;
@@ -19,20 +17,6 @@ Churn::Churn(cluster::Target& target, const cluster::EnvironmentHandle& environm
       family_(family),
       servers_(std::move(servers)),
       interrupt_(&interrupt) {}
-
-base::Result<> Churn::wait_until(base::MonotonicTime time) const {
-  for (;;) {
-    const auto left = time - base::monotonic_now();
-    if (interrupt_->requested()) return base::fail(base::ErrorKind::interrupted, "interrupted");
-    if (left.count() <= 0) return {};
-    pollfd wait{.fd = interrupt_->fd(), .events = POLLIN, .revents = 0};
-    const timespec timeout{.tv_sec = left.count() / 1'000'000'000,
-                           .tv_nsec = left.count() % 1'000'000'000};
-    if (::ppoll(&wait, 1, &timeout, nullptr) < 0 && errno != EINTR) {
-      return base::system_error(errno, "ppoll");
-    }
-  }
-}
 
 base::Result<> Churn::write_slice(const std::string& service, const std::string& target,
                                   cluster::WriteStamps& stamps) {
@@ -76,7 +60,7 @@ base::Result<checks::Happened> Churn::happen(const EventSpec& event, base::Monot
   }
   checks::Happened happened{
       .kind = event.kind, .pod = event.pod, .identity = pod->id, .by = event.by};
-  RETURN_IF_ERROR(wait_until(due));
+  RETURN_IF_ERROR(interrupt_->wait_until(due));
   switch (event.kind) {
     case EventKind::unready:
       readiness_[event.pod] = Readiness::unready;
@@ -87,7 +71,8 @@ base::Result<checks::Happened> Churn::happen(const EventSpec& event, base::Monot
     case EventKind::kill:
       happened.happened_ns = base::monotonic_now().ns;
       RETURN_IF_ERROR(servers_.kill(event.pod));
-      RETURN_IF_ERROR(wait_until(due + event.noticed_after.value_or(noticed_by_default)));
+      RETURN_IF_ERROR(
+          interrupt_->wait_until(due + event.noticed_after.value_or(noticed_by_default)));
       readiness_[event.pod] = Readiness::unready;
       break;
     case EventKind::restart:
@@ -102,8 +87,8 @@ base::Result<checks::Happened> Churn::happen(const EventSpec& event, base::Monot
   RETURN_IF_ERROR(write(pod->group, happened));
   if (event.kind != EventKind::kill) happened.happened_ns = happened.sent_ns;
   if (event.kind == EventKind::replace) {
-    RETURN_IF_ERROR(
-        wait_until(base::MonotonicTime{happened.sent_ns} + event.grace.value_or(grace_by_default)));
+    RETURN_IF_ERROR(interrupt_->wait_until(base::MonotonicTime{happened.sent_ns} +
+                                           event.grace.value_or(grace_by_default)));
     RETURN_IF_ERROR(servers_.stop(event.pod));
   }
   return happened;

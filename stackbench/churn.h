@@ -44,7 +44,6 @@ class Churn {
   base::Result<> restore();
 
  private:
-  base::Result<> wait_until(base::MonotonicTime time) const;
   // Writes the slices of the Services of `group`, and the stamps into `happened`.
   base::Result<> write(const std::string& group, checks::Happened& happened);
   base::Result<> write_slice(const std::string& service, const std::string& target,

@@ -73,7 +73,8 @@ base::Result<std::vector<int>> usable_cores() {
 }
 
 base::Result<Plan> make_plan(const Scenario& scenario, const std::vector<int>& cores) {
-  Plan plan{.scenario = scenario, .environments = {}, .arms = {}, .workloads = {}, .cores = {}};
+  Plan plan;
+  plan.scenario = scenario;
   plan.cores = {.client = cores.front(), .server = cores.size() > 1 ? cores[1] : cores.front()};
 
   const auto add_environment = [&](const std::string& name, const EnvironmentSpec& spec) {
@@ -83,7 +84,8 @@ base::Result<Plan> make_plan(const Scenario& scenario, const std::vector<int>& c
         .topology = scenario.topology,
         .ports = service_ports(scenario),
         .faults = {},
-        .filler = {.services = spec.filler, .family = scenario.family}};
+        .filler = {.services = spec.filler, .family = scenario.family},
+        .context = spec.context.value_or("")};
     for (const auto& fault : scenario.faults) {
       if (fault.environment == name) environment.faults.push_back(fault.kind);
     }
@@ -117,12 +119,14 @@ base::Result<Plan> make_plan(const Scenario& scenario, const std::vector<int>& c
         .environment = environment_index(name),
         .dial = arm.dial,
         .from = arm.from == cluster::external_client ? arm.from : first_pod(arm.from),
+        .clients = pods_of(scenario.topology, arm.from, false),
         .family = arm.family.value_or(scenario.family),
         .servers = {},
         .base = {}};
     const auto& group = arm.dial.kind == DialTarget::Kind::pod
                             ? arm.dial.name
                             : scenario.topology.services.at(arm.dial.name).target;
+    if (planned.clients.empty()) planned.clients = {planned.from};
     planned.servers = pods_of(scenario.topology, group, false);
     planned.standby = pods_of(scenario.topology, group, true);
     plan.arms.push_back(std::move(planned));
@@ -140,6 +144,11 @@ base::Result<Plan> make_plan(const Scenario& scenario, const std::vector<int>& c
     plan.workloads.push_back({.name = names[i], .spec = scenario.workloads[i]});
   }
   return plan;
+}
+
+const std::string* Plan::skipped(const std::string& arm) const {
+  const auto found = std::ranges::find(skipped_arms, arm, &SkippedArm::name);
+  return found == skipped_arms.end() ? nullptr : &found->reason;
 }
 
 bench::WaitStrategy server_wait(const bench::WorkloadSpec& workload) {

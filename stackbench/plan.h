@@ -18,7 +18,9 @@ struct PlannedArm {
   std::string name;
   std::size_t environment = 0;  // index into Plan::environments
   DialTarget dial;
-  std::string from;  // the client's pod: the first of its group
+  std::string from;                  // the client's pod: the first of its group
+  // All of its group: the generators of a workload are the first ones.
+  std::vector<std::string> clients = {};
   base::AddressFamily family = base::AddressFamily::ipv4;
   std::vector<std::string> servers;       // the pods that may answer
   std::vector<std::string> standby = {};  // those that may once an event has made them ready
@@ -37,12 +39,30 @@ struct Cores {
   [[nodiscard]] bool oversubscribed() const { return client == server; }
 };
 
+// What the target cannot have, and why.
+struct SkippedEnvironment {
+  std::string name;
+  cluster::DatapathKind datapath = cluster::DatapathKind::direct;
+  std::string reason;
+};
+struct SkippedArm {
+  std::string name;
+  std::string environment;
+  DialTarget dial;
+  std::string reason;
+};
+
 struct Plan {
   Scenario scenario;
   std::vector<cluster::EnvironmentPlan> environments;
   std::vector<PlannedArm> arms;
   std::vector<PlannedWorkload> workloads;
   Cores cores;
+  std::vector<SkippedEnvironment> skipped_environments = {};
+  std::vector<SkippedArm> skipped_arms = {};
+
+  // The reason where an arm of this name was skipped.
+  [[nodiscard]] const std::string* skipped(const std::string& arm) const;
 };
 
 // Resolves a scenario (already validated) against the cores we may use. Errors: input (an

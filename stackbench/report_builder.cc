@@ -37,6 +37,7 @@ std::string summary_of(const bench::WorkloadSpec& spec) {
                   spec.keep_alive == std::optional(false) ? " for one request each" : "",
                   spec.wait ? base::enum_name(*spec.wait) : std::string_view("default wait"),
                   base::enum_name(server_wait(spec)), Time::format(spec.duration));
+  if (spec.generators > 1) text += fmt::format(", {} generators", spec.generators);
   if (bench::is_stream(spec.kind)) {
     text += fmt::format(", {} each", base::StringScalar<base::Bytes>::format(request_size(spec)));
   }
@@ -163,14 +164,6 @@ ReportBuilder::ReportBuilder(const Plan& plan, std::string file, std::vector<std
     report_.workloads.push_back(
         {workload.name, summary_of(workload.spec), base::to_json(workload.spec)});
   }
-  for (const auto& arm : plan.arms) {
-    reports::ArmRecord record;
-    record.name = arm.name;
-    record.environment = plan.environments[arm.environment].name;
-    record.dial = base::StringScalar<DialTarget>::format(arm.dial);
-    if (arm.base) record.base_arm = plan.arms[*arm.base].name;
-    report_.arms.push_back(std::move(record));
-  }
 }
 
 base::Result<> ReportBuilder::add_environments(const Session& session) {
@@ -194,19 +187,37 @@ base::Result<> ReportBuilder::add_environments(const Session& session) {
     }
     report_.environments.push_back(std::move(record));
   }
-  for (std::size_t i = 0; i < plan_->arms.size(); ++i) {
+  for (const auto& arm : plan_->arms) {
+    reports::ArmRecord record;
+    record.name = arm.name;
+    record.environment = plan_->environments[arm.environment].name;
+    record.dial = base::StringScalar<DialTarget>::format(arm.dial);
+    if (arm.base) record.base_arm = plan_->arms[*arm.base].name;
     for (const auto& workload : plan_->workloads) {
-      ASSIGN_OR_RETURN(const auto dialled, session.endpoints(plan_->arms[i], workload.spec.kind));
+      ASSIGN_OR_RETURN(const auto dialled, session.endpoints(arm, workload.spec.kind));
       for (const auto& endpoint : dialled) {
-        report_.arms[i].endpoints[workload.name].push_back(endpoint.to_string());
+        record.endpoints[workload.name].push_back(endpoint.to_string());
       }
     }
+    report_.arms.push_back(std::move(record));
+  }
+  for (const auto& skipped : plan_->skipped_environments) {
+    report_.environments.push_back({.name = skipped.name,
+                                    .datapath = std::string(base::enum_name(skipped.datapath)),
+                                    .skipped = skipped.reason});
+  }
+  for (const auto& skipped : plan_->skipped_arms) {
+    report_.arms.push_back({.name = skipped.name,
+                            .environment = skipped.environment,
+                            .dial = base::StringScalar<DialTarget>::format(skipped.dial),
+                            .skipped = skipped.reason});
   }
   return {};
 }
 
 void ReportBuilder::add_facts(base::Json facts) {
   for (auto& environment : report_.environments) {
+    if (environment.skipped) continue;
     environment.facts = facts["environments"][environment.name];
     const auto hooks = environment.facts.find("hooks");
     if (hooks == environment.facts.end()) continue;

@@ -100,6 +100,7 @@ Measurements measure_blocks(const Plan& plan, const Invoke& invoke, const BlockS
                             base::NoiseGuard& guard, base::Progress& progress,
                             const base::Interrupt& interrupt) {
   Measurements run;
+  if (plan.arms.empty()) return run;
   const int wanted = plan.scenario.blocks;
   int kept = 0;
   for (int index = 0; kept < wanted && index <= most_blocks(wanted); ++index) {

@@ -50,7 +50,8 @@ using Invoke =
 using BlockSink =
     std::function<base::Result<>(const Block& block, std::span<const Sample> samples)>;
 
-// Runs blocks until the plan's number is kept, or half as many again were tried. Blocks until then.
+// Runs blocks until the plan's number is kept, or half as many again were tried; none where every
+// arm was skipped. Blocks until then.
 // The first error of an invocation, the sink or the guard ends the run without the block it hit and
 // is in `ended_by`, as is an interrupt.
 [[nodiscard]] Measurements measure_blocks(const Plan& plan, const Invoke& invoke,

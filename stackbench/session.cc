@@ -4,18 +4,25 @@
 #include <set>
 #include <utility>
 
+#include "bench/shares.h"
+
 namespace stackbench {
 namespace {
 
 // By then a client's worker runs and has opened what it keeps. One that is later opens its window
 // later; the events' own stamps say what they met.
 constexpr base::Duration client_starts_within = std::chrono::milliseconds(150);
+// How much later each further one of several clients may have started.
+constexpr base::Duration each_client_starts_within = std::chrono::milliseconds(20);
 // A check needs to see connections, not to load anything: sixteen of them.
 constexpr base::RequestRate observed_rate{200};
 constexpr base::Duration observed_duration = std::chrono::milliseconds(80);
 // Some thousands of connections in the lab, enough for shares within a tenth of what they should
 // be.
 constexpr base::Duration connections_observed_for = std::chrono::milliseconds(200);
+// How long a cluster may take until its Services work, and how often that is tried.
+constexpr base::Duration services_patience = std::chrono::seconds(60);
+constexpr base::Duration services_tried_every = std::chrono::milliseconds(100);
 
 base::IpAddress any_address(base::AddressFamily family) { return {.family = family, .bytes = {}}; }
 
@@ -141,7 +148,7 @@ class Session::Servers {
         .wait = server_wait(workload_),
         .listen = {{any_address(arm_.family), bench::target_port(workload_.kind)}},
         .server_id = identity,
-        .cpu = session_.plan_->cores.server,
+        .cpu = session_.core_of(*agent, session_.plan_->cores.server),
         .note_arrivals = note_arrivals_};
     ASSIGN_OR_RETURN(const auto id, agent->send_server(job));
     running_.push_back({pod, agent, id});
@@ -270,11 +277,13 @@ base::Result<Sample> Session::exchange(const PlannedArm& arm, const bench::Workl
 
   Sample sample;
   std::vector<checks::Happened> happened;
-  const bench::ClientJob job{
-      .workload = workload, .servers = dialled, .cpu = plan_->cores.client, .seed = seed};
+  const bench::ClientJob job{.workload = workload,
+                             .servers = dialled,
+                             .cpu = core_of(*client, plan_->cores.client),
+                             .seed = seed};
   step([&]() -> base::Result<> {
     if (events.empty()) {
-      ASSIGN_OR_RETURN(sample.client, client->run(job));
+      ASSIGN_OR_RETURN(sample.client, run_clients(arm, job));
       return {};
     }
     ASSIGN_OR_RETURN(happened, run_with_events(*client, job, events, churn, sample.client));
@@ -299,6 +308,51 @@ base::Result<Sample> Session::exchange(const PlannedArm& arm, const bench::Workl
   return sample;
 }
 
+base::Result<bench::ClientResult> Session::run_clients(const PlannedArm& arm,
+                                                       const bench::ClientJob& job) {
+  const int generators = job.workload.generators;
+  if (generators == 1) {
+    ASSIGN_OR_RETURN(auto* const client, agent(arm.environment, arm.from));
+    return client->run(job);
+  }
+  struct Running {
+    bench::AgentClient* client;
+    base::Duration clock_offset;
+    bench::JobId id;
+  };
+  std::vector<Running> running;
+  for (int i = 0; i < generators; ++i) {
+    ASSIGN_OR_RETURN(auto* const client,
+                     agent(arm.environment, arm.clients[static_cast<std::size_t>(i)]));
+    ASSIGN_OR_RETURN(const auto clock, client->measure_clock());
+    running.push_back({client, clock.offset, {}});
+  }
+  const auto begins = base::monotonic_now() + job.workload.warm_up + client_starts_within +
+                      each_client_starts_within * generators;
+  for (int i = 0; i < generators; ++i) {
+    auto& one = running[static_cast<std::size_t>(i)];
+    auto its = job;
+    its.workload = bench::share_of(job.workload, i, generators);
+    its.seed = job.seed + static_cast<std::uint64_t>(i);
+    its.cpu = core_of(*one.client, plan_->cores.client);
+    its.window_begins_ns = begins.ns + one.clock_offset.count();
+    ASSIGN_OR_RETURN(one.id, one.client->send_run(its));
+  }
+  // Every one is awaited, whatever the others met.
+  std::vector<bench::Share> shares;
+  base::Result<> trouble;
+  for (const auto& one : running) {
+    auto result = one.client->await_run(one.id);
+    if (result) {
+      shares.push_back({std::move(*result), one.clock_offset});
+    } else if (trouble) {
+      trouble = std::unexpected(std::move(result).error());
+    }
+  }
+  RETURN_IF_ERROR(trouble);
+  return bench::merge_shares(shares);
+}
+
 base::Result<std::vector<checks::Happened>> Session::run_with_events(
     bench::AgentClient& client, bench::ClientJob job, const std::vector<EventSpec>& events,
     Churn& churn, bench::ClientResult& result) {
@@ -314,6 +368,10 @@ base::Result<std::vector<checks::Happened>> Session::run_with_events(
   if (!measured) return std::unexpected(std::move(measured).error());
   result = std::move(*measured);
   return happened;
+}
+
+std::optional<int> Session::core_of(const bench::AgentClient& agent, int core) {
+  return agent.shares_machine() ? std::optional(core) : std::nullopt;
 }
 
 base::Result<std::uint32_t> Session::told_identity(const PlannedArm& arm,
@@ -368,10 +426,45 @@ base::Result<probes::Drops> Session::take_drops() {
   return watcher->stop_drops_watch(*watch);
 }
 
+base::Result<> Session::await_services() {
+  const auto deadline = base::monotonic_now() + services_patience;
+  for (std::size_t i = 0; i < plan_->arms.size(); ++i) {
+    if (environments_[plan_->arms[i].environment].programmed) continue;
+    for (std::size_t workload = 0; workload < plan_->workloads.size(); ++workload) {
+      RETURN_IF_ERROR(await_answers(i, workload, deadline));
+    }
+  }
+  return {};
+}
+
+base::Result<> Session::await_answers(std::size_t arm, std::size_t workload,
+                                      base::MonotonicTime deadline) {
+  for (;;) {
+    const auto sample = observe_connections(arm, workload);
+    if (!sample && sample.error().kind != base::ErrorKind::workload) {
+      return std::unexpected(sample.error());
+    }
+    if (sample && sample->client.errors.total() == 0 && sample->client.requests > 0) return {};
+    if (base::monotonic_now() >= deadline) {
+      return base::fail_with_mend(
+          base::ErrorKind::timed_out,
+          fmt::format("arm {}: {} does not get through {} s after it was set up ({})",
+                      plan_->arms[arm].name, plan_->workloads[workload].name,
+                      services_patience / std::chrono::seconds(1),
+                      sample ? base::dump_json(base::to_json(sample->client.errors))
+                             : sample.error().message),
+          "Is the cluster's Service implementation (kube-proxy, CNI) running, and does a "
+          "NetworkPolicy forbid the traffic?");
+    }
+    RETURN_IF_ERROR(interrupt_->wait_until(base::monotonic_now() + services_tried_every));
+  }
+}
+
 base::Result<Sample> Session::observe_connections(std::size_t arm, std::size_t workload) {
   auto spec = plan_->workloads[workload].spec;
   spec.rate = {};
   spec.connections = 1;
+  spec.generators = 1;
   spec.duration = connections_observed_for;
   spec.warm_up = base::Duration(0);
   spec.wait = bench::WaitStrategy::block;
@@ -387,6 +480,14 @@ base::Result<Sample> Session::invoke(std::size_t arm, std::size_t workload, std:
   sample.arm = arm;
   sample.workload = workload;
   return sample;
+}
+
+base::Result<std::pair<bench::AgentClient*, bench::JobId>> Session::attach_probe(
+    const PlannedArm& arm, probes::TranslationJob job) {
+  ASSIGN_OR_RETURN(auto* const watcher, observer(arm.environment, arm.from));
+  job.interface = observers_.at({arm.environment, arm.from}).interface;
+  ASSIGN_OR_RETURN(const auto attached, watcher->start_observer(job));
+  return std::pair{watcher, attached.id};
 }
 
 base::Result<TranslationObservation> Session::observe_translation(std::size_t arm_index,
@@ -408,11 +509,10 @@ base::Result<TranslationObservation> Session::observe_translation(std::size_t ar
     ASSIGN_OR_RETURN(const auto* const server, pod(arm.environment, name));
     job.backends.push_back({server->address(family), bench::target_port(spec.kind)});
   }
-  ASSIGN_OR_RETURN(auto* const watcher, observer(arm.environment, arm.from));
   job.protocol = bench::protocol_of(spec.kind);
-  job.interface = observers_.at({arm.environment, arm.from}).interface;
 
   spec.rate = observed_rate;
+  spec.generators = 1;
   spec.duration = observed_duration;
   spec.warm_up = base::Duration(0);
   spec.wait = bench::WaitStrategy::block;
@@ -420,12 +520,18 @@ base::Result<TranslationObservation> Session::observe_translation(std::size_t ar
   // at.
   spec.gso = {};
   if (spec.kind == bench::WorkloadKind::tcp_stream) spec.request = base::Bytes{bench::header_bytes};
-  ASSIGN_OR_RETURN(const auto attached, watcher->start_observer(job));
+  const auto attached = attach_probe(arm, std::move(job));
+  if (!attached && attached.error().kind != base::ErrorKind::missing &&
+      attached.error().kind != base::ErrorKind::not_permitted) {
+    return std::unexpected(attached.error());
+  }
   auto sample = exchange(arm, spec, plan_->scenario.seed, {});
-  auto counts = watcher->stop_observer(attached.id);
+  auto counts = attached
+                    ? attached->first->stop_observer(attached->second)
+                    : base::Result<probes::TranslationCounts>(std::unexpected(attached.error()));
   if (!sample) return std::unexpected(std::move(sample).error());
-  if (!counts) return base::in_context(std::move(counts).error(), "arm {}", arm.name);
-  return TranslationObservation{std::move(*counts), std::move(sample->client),
+  if (attached && !counts) return base::in_context(std::move(counts).error(), "arm {}", arm.name);
+  return TranslationObservation{std::move(counts), std::move(sample->client),
                                 std::move(sample->servers)};
 }
 

@@ -23,7 +23,7 @@ namespace stackbench {
 
 // What a probe and its client saw of one arm.
 struct TranslationObservation {
-  probes::TranslationCounts counts;
+  base::Result<probes::TranslationCounts> counts;  // missing or not_permitted: there is no probe
   bench::ClientResult client;
   std::vector<bench::ServerResult> servers;  // in the order of PlannedArm::servers
 };
@@ -42,6 +42,11 @@ class Session {
   [[nodiscard]] base::Result<std::vector<base::Endpoint>> endpoints(const PlannedArm& arm,
                                                                     bench::WorkloadKind kind) const;
 
+  // Waits until every arm's traffic gets through, where an environment is not known to be
+  // programmed: dials again and again, since nobody says when a datapath has a Service. Errors:
+  // timed_out after 60 s, with what was met last; interrupted, and as invoke().
+  [[nodiscard]] base::Result<> await_services();
+
   // The address an arm's client has.
   [[nodiscard]] base::Result<base::IpAddress> client_address(const PlannedArm& arm) const;
 
@@ -55,7 +60,8 @@ class Session {
   base::Result<Sample> invoke(std::size_t arm, std::size_t workload, std::uint64_t seed);
 
   // Sends a handful of requests with a probe at the client's host-side interface, outside of every
-  // measurement. Errors: as invoke; missing or not_permitted where the probe cannot be loaded.
+  // measurement; without the probe where the environment does not let it be loaded. Errors: as
+  // invoke.
   base::Result<TranslationObservation> observe_translation(std::size_t arm, std::size_t workload);
 
   // Opens connections one after another for a fraction of a second, by a workload that opens one
@@ -87,6 +93,10 @@ class Session {
                                          bench::WorkloadKind kind, base::AddressFamily family);
   base::Result<bench::AgentClient*> agent(std::size_t environment, const std::string& pod);
   base::Result<bench::AgentClient*> observer(std::size_t environment, const std::string& pod);
+  // Attaches the job's probe to the client's host-side interface. Errors: as invoke; missing or
+  // not_permitted where it cannot be loaded.
+  base::Result<std::pair<bench::AgentClient*, bench::JobId>> attach_probe(
+      const PlannedArm& arm, probes::TranslationJob job);
   class Servers;
   // The client's result and, per server, its own; servers are stopped whatever the client met. With
   // events also those of the pods on standby, and what came of the events.
@@ -97,6 +107,11 @@ class Session {
                                                               const std::vector<EventSpec>& events,
                                                               Churn& churn,
                                                               bench::ClientResult& result);
+  base::Result<> await_answers(std::size_t arm, std::size_t workload, base::MonotonicTime deadline);
+  // The core for a worker of this agent: the plan's cores are those of the machine we run on.
+  static std::optional<int> core_of(const bench::AgentClient& agent, int core);
+  // One client's result, or that of a workload's generators merged.
+  base::Result<bench::ClientResult> run_clients(const PlannedArm& arm, const bench::ClientJob& job);
   // By which a pod is told to answer: its own, unless the fault `impostor` is planted.
   [[nodiscard]] base::Result<std::uint32_t> told_identity(const PlannedArm& arm,
                                                           const std::string& name) const;

@@ -410,6 +410,11 @@ Result<int> AgentClient::await_worker_pid(JobId id) {
   return base::fail(ErrorKind::workload, "{}: {}: never started", name(), job.what);
 }
 
+bool AgentClient::shares_machine() const {
+  const Hello ours = own_hello({});
+  return !ours.boot_id.empty() && ours.boot_id == hello().boot_id;
+}
+
 Result<ClockOffset> AgentClient::measure_clock(int rounds) {
   const Hello ours = own_hello({});
   if (!ours.boot_id.empty() && !ours.time_namespace.empty() && ours.boot_id == hello().boot_id &&

@@ -110,6 +110,9 @@ class AgentClient {
   [[nodiscard]] base::Result<probes::Drops> stop_drops_watch(JobId id);
   [[nodiscard]] base::Result<ClientResult> run(const ClientJob& job);
 
+  // Whether it runs on the machine we run on: its cores are then ours.
+  [[nodiscard]] bool shares_machine() const;
+
   // The worker process of a job, once the agent has said it: waits for that.
   [[nodiscard]] base::Result<int> await_worker_pid(JobId id);
 

@@ -61,6 +61,7 @@ Result<std::unique_ptr<Datapath>> make_datapath(const EnvironmentPlan& plan,
   }
   switch (plan.datapath) {
     case DatapathKind::direct:
+    case DatapathKind::installed:  // unavailable, so nobody asks for it
       return make_direct_datapath(nodes);
     case DatapathKind::iptables:
       return make_iptables_datapath(nodes);

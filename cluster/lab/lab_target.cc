@@ -20,6 +20,11 @@ using base::Result;
 
 LabTarget::~LabTarget() { std::ignore = LabTarget::teardown(); }
 
+Result<std::optional<std::string>> LabTarget::unavailable(const EnvironmentPlan& plan) {
+  if (plan.datapath != DatapathKind::installed) return std::nullopt;
+  return "the lab has no datapath of its own: give the environment one, or say --target kubernetes";
+}
+
 Result<EnvironmentHandle> LabTarget::provision(const EnvironmentPlan& plan) {
   if (const auto* up = environment(plan.name); up != nullptr) {
     if (up->plan() == plan) return up->handle();

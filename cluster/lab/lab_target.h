@@ -28,6 +28,7 @@ class LabTarget : public Target {
   ~LabTarget() override;
 
   [[nodiscard]] std::string_view name() const override { return "lab"; }
+  base::Result<std::optional<std::string>> unavailable(const EnvironmentPlan& plan) override;
   // The first call makes the sandbox. A plan of a name that is up with another content: input.
   base::Result<EnvironmentHandle> provision(const EnvironmentPlan& plan) override;
   base::Result<> teardown() override;

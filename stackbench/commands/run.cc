@@ -1,4 +1,6 @@
 // `stackbench run`: a scenario's question, answered.
+#include "stackbench/run.h"
+
 #include <ctime>
 #include <filesystem>
 #include <optional>
@@ -12,8 +14,9 @@
 #include "reports/terminal.h"
 #include "stackbench/commands/command.h"
 #include "stackbench/commands/publish.h"
+#include "stackbench/commands/target.h"
 #include "stackbench/exit_code.h"
-#include "stackbench/lab_run.h"
+#include "stackbench/scenario/contexts.h"
 #include "stackbench/scenario/reader.h"
 
 namespace stackbench {
@@ -48,7 +51,7 @@ base::Result<std::optional<reports::MetricsServer>> serve_at(const std::string& 
 Action declare_run(CLI::App& app) {
   struct Arguments {
     ScenarioArguments scenario;
-    std::string target = "lab";
+    TargetArguments target;
     std::string out;
     bool strict = false;
     PublishArguments publish;
@@ -56,9 +59,7 @@ Action declare_run(CLI::App& app) {
   };
   auto arguments = std::make_shared<Arguments>();
   declare_scenario_arguments(app, arguments->scenario);
-  app.add_option("--target", arguments->target, "Where it runs: lab")
-      ->check(CLI::IsMember({"lab"}))
-      ->type_name("TARGET");
+  declare_target_arguments(app, arguments->target);
   app.add_option("--out", arguments->out, "Where the JSON report goes (default: results/)")
       ->type_name("FILE");
   app.add_flag("--strict", arguments->strict,
@@ -76,6 +77,8 @@ Action declare_run(CLI::App& app) {
       overrides.push_back(fmt::format("blocks={}", strict_blocks));
       ASSIGN_OR_RETURN(scenario, load_scenario(arguments->scenario.file, overrides));
     }
+    const auto& ab = arguments->target.ab;
+    if (!ab.empty()) scenario = in_two_contexts(std::move(scenario), ab[0], ab[1]);
     ASSIGN_OR_RETURN(const auto cores, usable_cores());
     ASSIGN_OR_RETURN(const auto plan, make_plan(scenario, cores));
     const RunRequest request{.scenario_file = arguments->scenario.file,
@@ -90,8 +93,9 @@ Action declare_run(CLI::App& app) {
       std::fflush(stderr);
     });
     const auto show = [&](const reports::Report& report) { server->show(report); };
-    const auto run = run_in_lab(plan, request, progress, context.interrupt,
-                                server ? ReportWatcher(show) : ReportWatcher());
+    ASSIGN_OR_RETURN(const auto target, make_target(arguments->target, context.interrupt));
+    const auto run = run_scenario(*target, plan, request, progress, context.interrupt,
+                                  server ? ReportWatcher(show) : ReportWatcher());
     progress.finish();
     if (!run) return std::unexpected(run.error());
     // First what was measured, saved or not.

@@ -44,7 +44,8 @@ TEST(Override, IsHeldToWhatTheFileIsHeldTo) {
   EXPECT_EQ(message_of(sound, {"environments.x.y=1"}),
             "--set environments.x.y: environments.x.datapath: missing: How its Services are "
             "implemented.\n"
-            "--set environments.x.y: unknown field; known here: datapath, filler\n"
+            "--set environments.x.y: unknown field; known here: datapath, filler, "
+            "context\n"
             "2 errors in --set");
 }
 

@@ -85,6 +85,39 @@ void check_kind(const bench::WorkloadSpec& workload, const std::string& path, Re
   }
 }
 
+// Whether every arm has that many clients, and every client a connection.
+void check_generators(const Scenario& scenario, const bench::WorkloadSpec& workload,
+                      const std::string& path, ReadLog& log) {
+  const auto at = path + ".generators";
+  if (workload.generators == 1 || log.faulty(at)) return;
+  if (bench::is_stream(workload.kind) && !log.faulty(path + ".kind")) {
+    refuse(log, at, fmt::format("a {} has one generator", base::enum_name(workload.kind)));
+    return;
+  }
+  if (workload.connections < workload.generators && !log.faulty(path + ".connections")) {
+    refuse(log, at,
+           fmt::format("{} generators need a connection each, and connections is {}",
+                       workload.generators, workload.connections));
+    return;
+  }
+  if (!scenario.events.empty()) {
+    refuse(log, at, "events happen to the traffic of one generator");
+    return;
+  }
+  if (log.faulty_itself("topology.pods") || log.faulty_itself("arms")) return;
+  for (const auto& arm : scenario.arms) {
+    const auto group = scenario.topology.pods.find(arm.from);
+    const int clients = group == scenario.topology.pods.end() ? 1 : group->second.replicas;
+    if (clients >= workload.generators) continue;
+    refuse(log, at,
+           fmt::format("arm \"{}\" has {} to generate from: give topology.pods.{} that many "
+                       "replicas",
+                       arm.name, clients == 1 ? "one pod" : fmt::format("{} pods", clients),
+                       arm.from));
+    return;
+  }
+}
+
 void check_filler(const Scenario& scenario, const EnvironmentSpec& environment,
                   const std::string& path, ReadLog& log) {
   const auto at = path + ".filler";
@@ -179,6 +212,7 @@ void resolve_workloads(Scenario& scenario, ReadLog& log) {
     }
     if (!log.faulty(path + ".kind")) check_kind(workload, path, log);
     check_rate(workload, path, log);
+    check_generators(scenario, workload, path, log);
     if (workload.kind == bench::WorkloadKind::http) {
       workload.keep_alive = workload.keep_alive.value_or(true);
     } else if (workload.keep_alive && !log.faulty(path + ".keep_alive") &&

@@ -1,5 +1,6 @@
 #include "stackbench/scenario/resolve.h"
 
+#include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
 #include "stackbench/scenario/sound_scenario.h"
@@ -47,6 +48,22 @@ TEST(Resolve, GivesStreamsTheSizesOfTheirKindAndNoReply) {
   EXPECT_EQ(scenario->workloads[0].response, std::nullopt);
   EXPECT_EQ(scenario->workloads[1].response, std::nullopt);
   EXPECT_EQ(scenario->workloads[0].wait, bench::WaitStrategy::block);
+}
+
+TEST(Resolve, GivesSeveralGeneratorsAPodAndAConnectionEach) {
+  const auto with = [](std::string_view workload, const char* clients = "8") {
+    return message_of(sound, {fmt::format("workloads.0={}", workload),
+                              fmt::format("topology.pods.client.replicas={}", clients)});
+  };
+  EXPECT_EQ(with("{kind: tcp_rr, generators: 8, connections: 8}"), "no fault");
+  EXPECT_THAT(with("{kind: tcp_rr, generators: 8, connections: 7}"),
+              testing::HasSubstr("8 generators need a connection each, and connections is 7"));
+  EXPECT_THAT(with("{kind: tcp_rr, generators: 8, connections: 8}", "4"),
+              testing::HasSubstr("arm \"direct\" has 4 pods to generate from: give "
+                                 "topology.pods.client that many replicas"));
+  EXPECT_THAT(message_of(sound, {"workloads=[{kind: tcp_stream, generators: 2, connections: 2}]",
+                                 "expect=[]", "topology.pods.client.replicas=2"}),
+              testing::HasSubstr("a tcp_stream has one generator"));
 }
 
 TEST(Resolve, TakesTheOnlyWorkloadForAnExpectation) {

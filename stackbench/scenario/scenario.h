@@ -66,6 +66,7 @@ inline constexpr std::string_view bare_environment = "direct";
 struct EnvironmentSpec {
   cluster::DatapathKind datapath = cluster::DatapathKind::direct;
   int filler = 0;
+  std::optional<std::string> context = {};
 };
 
 template <typename Visit, base::SelfOf<EnvironmentSpec> Self>
@@ -76,6 +77,8 @@ void describe(Visit& visit, Self& self) {
                 "half other-NNNNN; rules stand in order of name.",
          .at_least = 0,
          .at_most = cluster::most_fillers});
+  visit("context", self.context,
+        {.doc = "On a cluster: the kubeconfig's context it is in. Absent: the one in use."});
 }
 
 struct ArmSpec {

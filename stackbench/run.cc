@@ -1,10 +1,10 @@
-#include "stackbench/lab_run.h"
+#include "stackbench/run.h"
 
-#include <unistd.h>
+#include <utility>
 
 #include "base/units.h"
-#include "cluster/lab/lab_target.h"
 #include "reports/store.h"
+#include "stackbench/availability.h"
 #include "stackbench/report_builder.h"
 #include "stackbench/run_checks.h"
 #include "stackbench/run_loop.h"
@@ -37,15 +37,11 @@ base::Error of_traffic(base::Error error) {
 
 }  // namespace
 
-base::Result<LabRun> run_in_lab(const Plan& plan, const RunRequest& request,
-                                base::Progress& progress, const base::Interrupt& interrupt,
-                                const ReportWatcher& watcher) {
-  if (::geteuid() != 0) {
-    return base::fail_with_mend(
-        base::ErrorKind::not_permitted,
-        "the lab needs root: it makes network namespaces, cgroups and eBPF programs",
-        "Run the same command as root, for example with sudo.");
-  }
+base::Result<FinishedRun> run_scenario(cluster::Target& target, Plan plan,
+                                       const RunRequest& request, base::Progress& progress,
+                                       const base::Interrupt& interrupt,
+                                       const ReportWatcher& watcher) {
+  RETURN_IF_ERROR(leave_out_unavailable(plan, target));
   progress.note(fmt::format("{} (about {})", plan.scenario.question,
                             base::format_wait(estimate_duration(plan, load_overheads()).count())));
   const auto unfinished = UnfinishedReport::note(request.report_file);
@@ -60,17 +56,20 @@ base::Result<LabRun> run_in_lab(const Plan& plan, const RunRequest& request,
     if (!writer) return std::unexpected(std::move(writer).error());
     series.emplace(std::move(*writer));
   }
-  cluster::LabTarget target;
   ReportBuilder report(plan, request.scenario_file, request.overrides, request.command_line,
                        target.name());
   if (series) report.keep_series(*series);
 
   Stopwatch watch;
   Overheads took;
-  progress.update(0, 1, "bringing up the lab");
+  progress.update(0, 1, fmt::format("bringing up what is measured ({})", target.name()));
   ASSIGN_OR_RETURN(auto session, Session::open(target, plan, interrupt));
+  RETURN_IF_ERROR(leave_out_unreachable(plan, session));
+  RETURN_IF_ERROR(session.await_services());
   RETURN_IF_ERROR(report.add_environments(session));
-  took.provision_ns = watch.lap() / static_cast<std::int64_t>(plan.environments.size());
+  if (!plan.environments.empty()) {
+    took.provision_ns = watch.lap() / static_cast<std::int64_t>(plan.environments.size());
+  }
   progress.step_done(
       fmt::format("{} up", base::format_count(plan.environments.size(), "environment")));
 
@@ -93,7 +92,7 @@ base::Result<LabRun> run_in_lab(const Plan& plan, const RunRequest& request,
   report.add_facts(target.facts());
 
   // A watch for each block, so that a block in which much is dropped leaves room for the next.
-  auto watching = session.watch_drops();
+  auto watching = plan.arms.empty() ? base::Result<>() : session.watch_drops();
   const auto take_drops = [&] {
     if (!watching) return report.no_drop_watch(watching.error());
     if (auto drops = session.take_drops()) {
@@ -140,7 +139,7 @@ base::Result<LabRun> run_in_lab(const Plan& plan, const RunRequest& request,
   static_cast<void>(watch.lap());  // starts the last part
 
   // From here on there are figures: what goes wrong is said beside them, in their report.
-  progress.update(0, 1, "taking the lab down");
+  progress.update(0, 1, "taking it down");
   if (const auto down = target.teardown(); !down) report.add_error(down.error());
   if (series) {
     const bool known = series->has_failed();  // it ended the blocks, and was said then
@@ -165,7 +164,7 @@ base::Result<LabRun> run_in_lab(const Plan& plan, const RunRequest& request,
           fmt::format("the next plan will not know how long this took: {}", kept.error().message));
     }
   }
-  return LabRun{std::move(record), std::move(saved)};
+  return FinishedRun{std::move(record), std::move(saved)};
 }
 
 }  // namespace stackbench

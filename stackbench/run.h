@@ -1,4 +1,4 @@
-// One run of a scenario in the lab, from a plan to a report.
+// One run of a scenario on a target, from a plan to a report.
 #pragma once
 
 #include <functional>
@@ -9,6 +9,7 @@
 #include "base/interrupt.h"
 #include "base/result.h"
 #include "base/terminal.h"
+#include "cluster/target.h"
 #include "reports/record.h"
 #include "stackbench/plan.h"
 
@@ -24,20 +25,22 @@ struct RunRequest {
 // Takes the report as it stands after a block: estimates so far, nothing judged.
 using ReportWatcher = std::function<void(const reports::Report&)>;
 
-struct LabRun {
+struct FinishedRun {
   reports::Report report;
   // Whether it is in the file that was asked for. Errors: as reports::save_report.
   base::Result<> saved;
 };
 
-// Provisions, checks, measures, takes everything down again and writes the report. A run that ends
+// Provisions, checks, measures, takes everything down again and writes the report. What the target
+// lacks is left out of the plan, and the report says why. A run that ends
 // early (Ctrl-C, a lost agent, a disk that fills up) keeps the blocks that were whole by then: the
 // report says what ended it and that it is incomplete. Errors: whatever stopped it before a block
 // was kept; of kind workload where traffic had begun. `watcher` is called from the same thread,
 // between blocks.
-[[nodiscard]] base::Result<LabRun> run_in_lab(const Plan& plan, const RunRequest& request,
-                                              base::Progress& progress,
-                                              const base::Interrupt& interrupt,
-                                              const ReportWatcher& watcher = {});
+[[nodiscard]] base::Result<FinishedRun> run_scenario(cluster::Target& target, Plan plan,
+                                                     const RunRequest& request,
+                                                     base::Progress& progress,
+                                                     const base::Interrupt& interrupt,
+                                                     const ReportWatcher& watcher = {});
 
 }  // namespace stackbench

@@ -1,0 +1,103 @@
+#include "bench/shares.h"
+
+#include <algorithm>
+
+namespace bench {
+namespace {
+
+void add(std::map<std::string, std::uint64_t>& sum,
+         const std::map<std::string, std::uint64_t>& one) {
+  for (const auto& [name, count] : one) sum[name] += count;
+}
+
+void add(TrafficErrors& sum, const TrafficErrors& one) {
+  sum.refused += one.refused;
+  sum.reset += one.reset;
+  sum.timed_out += one.timed_out;
+  sum.unreachable += one.unreachable;
+  sum.closed_early += one.closed_early;
+  sum.bad_reply += one.bad_reply;
+  sum.address_unavailable += one.address_unavailable;
+  sum.lost += one.lost;
+  sum.other += one.other;
+}
+
+// The same result with its stamps on our clock.
+ClientResult on_our_clock(const Share& share) {
+  auto result = share.result;
+  const auto offset = share.clock_offset.count();
+  result.start_ns -= offset;
+  result.end_ns -= offset;
+  for (auto& failure : result.failures) {
+    failure.due_ns -= offset;
+    failure.begun_ns -= offset;
+    failure.ended_ns -= offset;
+  }
+  for (auto& move : result.moves) move.at_ns -= offset;
+  return result;
+}
+
+void add(ClientResult& sum, const ClientResult& one) {
+  sum.start_ns = std::min(sum.start_ns, one.start_ns);
+  sum.end_ns = std::max(sum.end_ns, one.end_ns);
+  sum.requests += one.requests;
+  sum.connections_opened += one.connections_opened;
+  sum.latency.merge(one.latency);
+  sum.connect.merge(one.connect);
+  sum.lateness.merge(one.lateness);
+  sum.rate_per_second += one.rate_per_second;
+  sum.cpu_user_ns += one.cpu_user_ns;
+  sum.cpu_system_ns += one.cpu_system_ns;
+  sum.utilisation = std::max(sum.utilisation, one.utilisation);
+  sum.littles_law_residual = std::max(sum.littles_law_residual, one.littles_law_residual);
+  sum.littles_law_violated |= one.littles_law_violated;
+  sum.generator_limited |= one.generator_limited;
+  sum.involuntary_context_switches += one.involuntary_context_switches;
+  sum.tcp_retransmits += one.tcp_retransmits;
+  add(sum.errors, one.errors);
+  add(sum.answered_by, one.answered_by);
+  sum.failures.insert(sum.failures.end(), one.failures.begin(), one.failures.end());
+  sum.failures_lost += one.failures_lost;
+  add(sum.flows_of, one.flows_of);
+  sum.moves.insert(sum.moves.end(), one.moves.begin(), one.moves.end());
+  sum.moves_lost += one.moves_lost;
+}
+
+}  // namespace
+
+WorkloadSpec share_of(const WorkloadSpec& whole, int index, int generators) {
+  auto share = whole;
+  share.generators = 1;
+  share.connections = whole.connections / generators;
+  if (index < whole.connections % generators) ++share.connections;
+  if (whole.rate) share.rate = base::RequestRate{whole.rate->per_second / generators};
+  return share;
+}
+
+base::Result<ClientResult> merge_shares(std::span<const Share> shares) {
+  if (shares.empty()) return base::fail(base::ErrorKind::input, "there are no shares to merge");
+  auto sum = on_our_clock(shares.front());
+  if (is_stream(sum.kind)) {
+    return base::fail(base::ErrorKind::input, "a {} has one generator", base::enum_name(sum.kind));
+  }
+  for (const auto& share : shares.subspan(1)) {
+    if (share.result.kind != sum.kind || share.result.loop != sum.loop) {
+      return base::fail(base::ErrorKind::input, "shares of different workloads: {} and {}",
+                        base::enum_name(sum.kind), base::enum_name(share.result.kind));
+    }
+    add(sum, on_our_clock(share));
+  }
+  if (shares.size() > 1) {
+    sum.cpu.reset();
+    sum.local_ports.clear();
+  }
+  if (sum.requests > 0) {
+    sum.cpu_per_request_ns =
+        (sum.cpu_user_ns + sum.cpu_system_ns) / static_cast<std::int64_t>(sum.requests);
+  }
+  std::ranges::stable_sort(sum.failures, {}, &FailedRequest::ended_ns);
+  std::ranges::stable_sort(sum.moves, {}, &FlowMove::at_ns);
+  return sum;
+}
+
+}  // namespace bench

@@ -1,0 +1,80 @@
+#include "cluster/kubernetes/contexts_target.h"
+
+#include <utility>
+
+namespace cluster {
+
+using base::Result;
+
+Result<Target*> ContextsTarget::in(const std::string& context) {
+  const auto found = targets_.find(context);
+  if (found != targets_.end()) return found->second.get();
+  auto target = reach_(context);
+  if (!target) {
+    if (context.empty()) return std::unexpected(std::move(target).error());
+    return base::in_context(std::move(target).error(), "context {}", context);
+  }
+  return targets_.emplace(context, *std::move(target)).first->second.get();
+}
+
+Result<Target*> ContextsTarget::of(std::string_view environment) {
+  const auto found = contexts_.find(environment);
+  if (found != contexts_.end()) return in(found->second);
+  return base::fail(base::ErrorKind::input, "there is no environment \"{}\"", environment);
+}
+
+Result<std::optional<std::string>> ContextsTarget::unavailable(const EnvironmentPlan& plan) {
+  ASSIGN_OR_RETURN(auto* const target, in(plan.context));
+  return target->unavailable(plan);
+}
+
+Result<EnvironmentHandle> ContextsTarget::provision(const EnvironmentPlan& plan) {
+  ASSIGN_OR_RETURN(auto* const target, in(plan.context));
+  contexts_[plan.name] = plan.context;
+  return target->provision(plan);
+}
+
+Result<> ContextsTarget::teardown() {
+  Result<> outcome;
+  for (const auto& [context, target] : targets_) {
+    if (auto down = target->teardown(); !down && outcome) outcome = std::move(down);
+  }
+  return outcome;
+}
+
+Result<WriteStamps> ContextsTarget::apply(std::string_view environment, const base::Json& object) {
+  ASSIGN_OR_RETURN(auto* const target, of(environment));
+  return target->apply(environment, object);
+}
+
+Result<WriteStamps> ContextsTarget::remove(std::string_view environment, std::string_view kind,
+                                           std::string_view name) {
+  ASSIGN_OR_RETURN(auto* const target, of(environment));
+  return target->remove(environment, kind, name);
+}
+
+Result<AgentStreams> ContextsTarget::agent(std::string_view environment, std::string_view pod) {
+  ASSIGN_OR_RETURN(auto* const target, of(environment));
+  return target->agent(environment, pod);
+}
+
+Result<Observer> ContextsTarget::observe(std::string_view environment, std::string_view pod) {
+  ASSIGN_OR_RETURN(auto* const target, of(environment));
+  return target->observe(environment, pod);
+}
+
+base::Json ContextsTarget::facts() const {
+  if (targets_.size() == 1) return targets_.begin()->second->facts();
+  base::Json all = {{"target", "kubernetes"}};
+  for (const auto& [context, target] : targets_) {
+    auto facts = target->facts();
+    if (const auto environments = facts.find("environments"); environments != facts.end()) {
+      for (const auto& [name, its] : environments->items()) all["environments"][name] = its;
+      facts.erase("environments");
+    }
+    all["contexts"][context] = std::move(facts);
+  }
+  return all;
+}
+
+}  // namespace cluster

@@ -1,0 +1,44 @@
+// Several clusters as one target: each environment goes to the cluster of its context, which is
+// reached when the first environment asks for it.
+#pragma once
+
+#include <functional>
+#include <map>
+#include <memory>
+#include <string>
+#include <string_view>
+
+#include "cluster/target.h"
+
+namespace cluster {
+
+class ContextsTarget : public Target {
+ public:
+  // Reaches the cluster of a context; empty: of the context in use. Errors: as
+  // KubernetesTarget::create.
+  using Reach = std::function<base::Result<std::unique_ptr<Target>>(const std::string& context)>;
+
+  explicit ContextsTarget(Reach reach) : reach_(std::move(reach)) {}
+
+  [[nodiscard]] std::string_view name() const override { return "kubernetes"; }
+  base::Result<std::optional<std::string>> unavailable(const EnvironmentPlan& plan) override;
+  base::Result<EnvironmentHandle> provision(const EnvironmentPlan& plan) override;
+  base::Result<> teardown() override;
+  base::Result<WriteStamps> apply(std::string_view environment, const base::Json& object) override;
+  base::Result<WriteStamps> remove(std::string_view environment, std::string_view kind,
+                                   std::string_view name) override;
+  base::Result<AgentStreams> agent(std::string_view environment, std::string_view pod) override;
+  base::Result<Observer> observe(std::string_view environment, std::string_view pod) override;
+  // Of one cluster its own; of several under "contexts", by name, and every environment's.
+  [[nodiscard]] base::Json facts() const override;
+
+ private:
+  base::Result<Target*> in(const std::string& context);
+  base::Result<Target*> of(std::string_view environment);
+
+  Reach reach_;
+  std::map<std::string, std::unique_ptr<Target>> targets_;    // by context
+  std::map<std::string, std::string, std::less<>> contexts_;  // by environment
+};
+
+}  // namespace cluster

@@ -1,0 +1,108 @@
+#include "stackbench/commands/target.h"
+
+#include <array>
+#include <utility>
+
+#include <unistd.h>
+
+#include "base/scalar.h"
+#include "cluster/kubernetes/contexts_target.h"
+#include "cluster/kubernetes/kubernetes_target.h"
+#include "cluster/lab/lab_target.h"
+
+namespace stackbench {
+namespace {
+
+constexpr base::Duration default_request_timeout = std::chrono::seconds(30);
+
+base::Result<std::unique_ptr<cluster::Target>> make_lab(const TargetArguments& arguments) {
+  const std::array cluster_only{std::pair{"--kubeconfig", &arguments.kubeconfig},
+                                std::pair{"--context", &arguments.context},
+                                std::pair{"--namespace", &arguments.in_namespace},
+                                std::pair{"--request-timeout", &arguments.request_timeout},
+                                std::pair{"--agent-image", &arguments.agent_image}};
+  if (!arguments.ab.empty()) {
+    return base::fail_with_mend(base::ErrorKind::usage,
+                                "--ab compares two clusters, and the target is lab",
+                                "Say --target kubernetes.");
+  }
+  for (const auto& [option, value] : cluster_only) {
+    if (value->empty()) continue;
+    return base::fail_with_mend(base::ErrorKind::usage,
+                                fmt::format("{} is about a cluster, and the target is lab", option),
+                                "Say --target kubernetes, or leave the option out.");
+  }
+  if (::geteuid() != 0) {
+    return base::fail_with_mend(
+        base::ErrorKind::not_permitted,
+        "the lab needs root: it makes network namespaces, cgroups and eBPF programs",
+        "Run the same command as root, for example with sudo.");
+  }
+  return std::make_unique<cluster::LabTarget>();
+}
+
+base::Result<std::unique_ptr<cluster::Target>> make_kubernetes(const TargetArguments& arguments,
+                                                               const base::Interrupt& interrupt) {
+  if (!arguments.ab.empty() && !arguments.context.empty()) {
+    return base::fail(base::ErrorKind::usage, "--ab names the contexts: leave --context out");
+  }
+  cluster::KubernetesOptions options{.kubeconfig = arguments.kubeconfig,
+                                     .in_namespace = arguments.in_namespace,
+                                     .request_timeout = default_request_timeout,
+                                     .interrupt = &interrupt};
+  if (!arguments.request_timeout.empty()) {
+    const auto timeout = base::StringScalar<base::Duration>::parse(arguments.request_timeout);
+    if (!timeout || timeout->count() <= 0) {
+      return base::fail(base::ErrorKind::usage,
+                        "--request-timeout: expected a duration such as 30s, got \"{}\"",
+                        arguments.request_timeout);
+    }
+    options.request_timeout = *timeout;
+  }
+  options.agent_image = arguments.agent_image.empty() ? "stackbench-agent:" STACKBENCH_VERSION
+                                                      : arguments.agent_image;
+  const auto reach =
+      [options, in_use = arguments.context](
+          const std::string& context) -> base::Result<std::unique_ptr<cluster::Target>> {
+    auto its = options;
+    its.context = context.empty() ? in_use : context;
+    auto target = cluster::KubernetesTarget::create(std::move(its));
+    if (!target) return std::unexpected(std::move(target).error());
+    return std::unique_ptr<cluster::Target>(*std::move(target));
+  };
+  return std::make_unique<cluster::ContextsTarget>(reach);
+}
+
+}  // namespace
+
+void declare_target_arguments(CLI::App& app, TargetArguments& arguments) {
+  app.add_option("--target", arguments.target,
+                 "Where it runs: lab (namespaces on this machine) or kubernetes")
+      ->check(CLI::IsMember({"lab", "kubernetes"}))
+      ->type_name("TARGET");
+  const auto add = [&](const char* names, std::string& value, const char* what, const char* type) {
+    app.add_option(names, value, what)->type_name(type)->group("Options of --target kubernetes");
+  };
+  add("--kubeconfig", arguments.kubeconfig, "The kubeconfig (default: as kubectl's)", "FILE");
+  add("--context", arguments.context, "The context of the kubeconfig (default: the current one)",
+      "NAME");
+  app.add_option("--ab", arguments.ab,
+                 "Ask the same of the clusters of two contexts, block by block, and compare the "
+                 "second with the first")
+      ->type_name("CONTEXT_A CONTEXT_B")
+      ->expected(2)
+      ->group("Options of --target kubernetes");
+  add("-n,--namespace", arguments.in_namespace,
+      "An existing namespace to work in (default: one of its own for each environment)", "NAME");
+  add("--request-timeout", arguments.request_timeout,
+      "How long the API server may take for an answer (default: 30s)", "DURATION");
+  add("--agent-image", arguments.agent_image,
+      "The image of the agents' pods (default: stackbench-agent:" STACKBENCH_VERSION ")", "IMAGE");
+}
+
+base::Result<std::unique_ptr<cluster::Target>> make_target(const TargetArguments& arguments,
+                                                           const base::Interrupt& interrupt) {
+  return arguments.target == "lab" ? make_lab(arguments) : make_kubernetes(arguments, interrupt);
+}
+
+}  // namespace stackbench

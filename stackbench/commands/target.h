@@ -1,0 +1,32 @@
+// --target and the options of a cluster, which several commands share.
+#pragma once
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "base/interrupt.h"
+#include "base/result.h"
+#include "cluster/target.h"
+#include "stackbench/commands/command.h"
+
+namespace stackbench {
+
+// The last five as kubectl spells them, or the image; only with --target kubernetes.
+struct TargetArguments {
+  std::string target = "lab";
+  std::string kubeconfig;
+  std::string context;
+  std::vector<std::string> ab;  // two contexts, or none
+  std::string in_namespace;
+  std::string request_timeout;
+  std::string agent_image;
+};
+void declare_target_arguments(CLI::App& app, TargetArguments& arguments);
+
+// The target they name. Errors: usage (an option that does not go with it), not_permitted (the lab
+// without root), and as KubernetesTarget::create.
+[[nodiscard]] base::Result<std::unique_ptr<cluster::Target>> make_target(
+    const TargetArguments& arguments, const base::Interrupt& interrupt);
+
+}  // namespace stackbench
