@@ -62,6 +62,7 @@ base::Json stamps_of(const checks::Outcomes& outcomes) {
                       {"happened_ns", event.what.happened_ns},
                       {"sent_ns", event.what.sent_ns},
                       {"acked_ns", event.what.acked_ns}};
+    if (event.what.published_ns) one["published_ns"] = *event.what.published_ns;
     if (event.what.programmed_ns) one["programmed_ns"] = *event.what.programmed_ns;
     if (event.stale) one["stale_ns"] = event.stale->ns;
     all.push_back(std::move(one));

@@ -252,8 +252,7 @@ base::Result<Sample> Session::exchange(const PlannedArm& arm, const bench::Workl
   const auto control = [&](base::Result<> (Servers::*act)(const std::string&)) {
     return [&servers, act](const std::string& pod) { return (servers.*act)(pod); };
   };
-  Churn churn(*target_, environments_[arm.environment], plan_->environments[arm.environment],
-              arm.family,
+  Churn churn(*target_, environments_[arm.environment], arm.family,
               {.start = control(&Servers::start),
                .stop = control(&Servers::stop),
                .kill = control(&Servers::kill)},
