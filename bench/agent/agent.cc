@@ -9,6 +9,8 @@
 #include <signal.h>
 #include <unistd.h>
 
+#include "base/json.h"
+#include "base/pod_network.h"
 #include "base/scalar.h"
 #include "bench/agent/supervisor.h"
 
@@ -48,6 +50,8 @@ int agent_main(int argc, char** argv, const Invocations& invocations) {
       ->capture_default_str();
   // Internal: a job's own process (no group, so that --help does not show it).
   const CLI::App* const worker = app.add_subcommand("worker")->group("");
+  const CLI::App* const network = app.add_subcommand(
+      "network", "Print the interfaces of this network namespace as JSON, and leave");
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {
@@ -55,6 +59,10 @@ int agent_main(int argc, char** argv, const Invocations& invocations) {
     return app.exit(error) == 0 ? 0 : usage_error;
   }
   if (worker->parsed()) return worker_main(invocations);
+  if (network->parsed()) {
+    fmt::print("{}\n", base::dump_json(base::to_json(base::collect_pod_network())));
+    return 0;
+  }
 
   for (const auto& [name, text, value] :
        {std::tuple{"--idle-after", &idle_after, &options.idle_after},
