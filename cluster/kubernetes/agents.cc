@@ -112,7 +112,16 @@ std::string Agents::how_it_ended(pid_t pid) {
 
 Result<AgentStreams> Agents::attach(const std::string& in_namespace, const std::string& pod) {
   ASSIGN_OR_RETURN(auto streams, open(request_of(in_namespace, pod, {"attach"})));
-  streams.reattach = [this, in_namespace, pod] { return attach(in_namespace, pod); };
+  streams.reattach = [this, in_namespace, pod]() -> Result<AgentStreams> {
+    auto again = attach(in_namespace, pod);
+    if (again) return again;
+    auto& error = again.error();
+    // No such pod, or one that has ended: its agent is gone for good.
+    if (error.kind == ErrorKind::missing || error.kind == ErrorKind::input) {
+      error.kind = ErrorKind::peer_lost;
+    }
+    return again;
+  };
   return streams;
 }
 

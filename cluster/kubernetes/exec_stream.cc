@@ -224,10 +224,12 @@ Result<Pair> make_pair_of_sockets() {
   return Pair{UniqueFd(ends[0]), UniqueFd(ends[1])};
 }
 
-// Answers that are about this exec, not about WebSocket.
-bool is_refusal(int status) {
-  return status == 401 || status == 403 || status == 404 || status == 409 || status == 429 ||
-         status >= 500;
+// An answer that is about WebSocket, not about this exec.
+bool refuses_websocket(int status, const Json& body) {
+  if (status == 403 || status == 401 || status == 404 || status == 409) return false;
+  if (status == 429 || status >= 500) return false;
+  const auto words = status_message(body);
+  return status != 400 || words.find("pgrade") != std::string::npos;
 }
 
 }  // namespace
@@ -288,9 +290,10 @@ Result<std::optional<AgentStreams>> ExecStreams::open(const ExecRequest& request
   const std::lock_guard lock(shared->mutex);
   const auto what = fmt::format("exec in {}/{}", request.in_namespace, request.pod);
   if (shared->problem == websocket::error::upgrade_declined) {
-    if (!is_refusal(shared->status)) return std::nullopt;
-    const auto body = base::parse_json(shared->body);
-    return std::unexpected(api_error(what, shared->status, body ? *body : Json(shared->body)));
+    const auto parsed = base::parse_json(shared->body);
+    const Json body = parsed ? *parsed : Json(shared->body);
+    if (refuses_websocket(shared->status, body)) return std::nullopt;
+    return std::unexpected(api_error(what, shared->status, body));
   }
   if (shared->problem) {
     return base::fail(ErrorKind::peer_lost, "{}: {}", what, shared->problem.message());

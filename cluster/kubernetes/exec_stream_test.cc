@@ -144,6 +144,16 @@ TEST_F(ExecStreamTest, APodThatIsNotThereIsSaid) {
   EXPECT_EQ(opened.error().message, "exec in it/web-0: pods \"web-0\" not found");
 }
 
+TEST_F(ExecStreamTest, APodThatHasEndedIsNoReasonToDoWithoutWebSocket) {
+  server_.answer_with({.when = "/exec",
+                       .status = 400,
+                       .body = R"({"message":"cannot exec into a container in a completed pod"})"});
+  ExecStreams streams(server_.socket());
+  const auto opened = open(streams);
+  ASSERT_FALSE(opened);
+  EXPECT_EQ(opened.error().kind, ErrorKind::input);
+}
+
 TEST_F(ExecStreamTest, NoRightToExecIsSaid) {
   server_.answer_with({.when = "/exec",
                        .status = 403,
@@ -182,6 +192,17 @@ TEST_F(AgentsTest, AreAttachedToAndHadAgain) {
   EXPECT_EQ(read_from(second->from_agent, 2), "hi");
   EXPECT_EQ(all.way(), "WebSocket");
   EXPECT_EQ(server_.count("command=%2Fusr%2Fbin%2Fstackbench-agent&command=attach"), 2);
+}
+
+TEST_F(AgentsTest, OfAPodThatIsGoneAreLost) {
+  echo();
+  Agents all(server_.socket(), {.kubectl = server_.kubectl()}, nullptr);
+  const auto streams = all.attach("it", "web-0");
+  ASSERT_TRUE(streams) << streams.error().message;
+  server_.erase("/api/v1/namespaces/it/pods/web-0");
+  const auto again = streams->reattach();
+  ASSERT_FALSE(again);
+  EXPECT_EQ(again.error().kind, ErrorKind::peer_lost);
 }
 
 TEST_F(AgentsTest, AServerThatStallsForAMomentIsAskedAgain) {

@@ -117,7 +117,7 @@ class ClusterTest : public ::testing::Test {
       who.clear();
       for (const auto& [name, count] : answered(endpoint)) who.insert(name);
     }
-    EXPECT_EQ(who, wanted) << endpoint;
+    EXPECT_EQ(who, wanted) << endpoint.to_string();
   }
 
   std::unique_ptr<KubernetesTarget> target_;
