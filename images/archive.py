@@ -9,6 +9,8 @@ all read it. Programs bring what they are linked to: the ELF interpreter is aske
 which form a layer of their own below the files. The same input gives the same bytes: entries are
 sorted, nothing holds a time, nothing is compressed.
 
+--root DIR also unpacks the layers into a directory: what a Dockerfile copies FROM scratch.
+
 The image holds no shell and no package: the files, their libraries, /tmp, and the few lines of
 /etc/passwd and /etc/group that give its user a name.
 """
@@ -197,11 +199,19 @@ def full_name(name):
     return f"docker.io/{name}" if slash else f"docker.io/library/{name}"
 
 
+def unpack(layers, root):
+    for layer in layers:
+        with tarfile.open(fileobj=io.BytesIO(layer)) as tar:
+            tar.extractall(root, numeric_owner=True)
+
+
 def image(options):
     """The archive's entries by name."""
     if not re.fullmatch(r"[a-z0-9][a-z0-9._/:-]*:[A-Za-z0-9_][A-Za-z0-9_.-]*", options.name):
         raise Refused(f"--name: expected NAME:TAG, got \"{options.name}\"")
     layers, architecture = layers_of(options)
+    if options.root:
+        unpack(layers, options.root)
     config = as_json({
         "architecture": architecture, "os": "linux", "created": "1970-01-01T00:00:00Z",
         "config": {"User": options.user, "Entrypoint": options.entrypoint, "WorkingDir": "/",
@@ -247,6 +257,7 @@ def parse(arguments):
                         help="a symbolic link in the image")
     parser.add_argument("--directory", action="append", default=[], metavar="DEST",
                         help="an empty directory in the image, which belongs to its user")
+    parser.add_argument("--root", metavar="DIR", help="also unpack the image there")
     parser.add_argument("--label", action="append", default=[], metavar="NAME=VALUE")
     parser.add_argument("files", nargs="+", metavar="FILE=DEST",
                         help="a file of this machine, and its absolute path in the image")

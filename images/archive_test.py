@@ -105,6 +105,13 @@ class ArchiveTest(unittest.TestCase):
         self.assertTrue(files["bin/env"][0].issym())
         self.assertEqual(files["bin/env"][0].linkname, "/usr/bin/env")
 
+    def test_unpacked_it_is_the_root_of_the_container(self):
+        root = pathlib.Path(self.folder.name, "root")
+        self.write("--root", str(root))
+        self.assertEqual((root / "etc/note").read_text(), "hello\n")
+        self.assertEqual((root / "usr/bin/env").read_bytes(), pathlib.Path(PROGRAM).read_bytes())
+        self.assertTrue((root / "lib64").is_dir())
+
     def test_parents_come_before_what_is_in_them(self):
         for layer in self.layers(tar_of(self.write())):
             seen = set()
