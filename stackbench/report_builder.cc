@@ -291,6 +291,7 @@ base::Result<> ReportBuilder::add_block(const Block& block, std::span<const Samp
                             .littles_law_residual = {},
                             .generator_limited = client.generator_limited,
                             .littles_law_violated = client.littles_law_violated,
+                            .rate_capped = client.rate_capped,
                             .oversubscribed = plan_->cores.oversubscribed(),
                             .involuntary_context_switches = client.involuntary_context_switches,
                             .tcp_retransmits = client.tcp_retransmits,
