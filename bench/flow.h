@@ -18,7 +18,7 @@ struct BasicFlow {
     idle,        // nothing to do; the connection may or may not be there
     connecting,  // connect(2) under way, for a request or ahead of the first
     exchanging,  // a request on its way out or its reply awaited
-    resting,     // a closed loop's, for a moment after a failure
+    resting,     // a closed loop's, for a moment after a failure, or until it may connect
   };
 
   const ServerChoice::Server* server = nullptr;  // of the current connection
@@ -27,6 +27,7 @@ struct BasicFlow {
   bool established = false;
   bool counted = false;           // an open loop's request that is due inside the window
   bool has_request = false;       // false while connecting ahead of the first request
+  bool has_turn = false;          // rests until it may connect
   bool watches_room = false;      // its epoll item has EPOLLOUT
   int attempts = 0;               // a UDP flow's, to open
   std::uint64_t sequence = 0;     // of the current request

@@ -8,6 +8,7 @@
 #include <sys/epoll.h>
 #include <sys/socket.h>
 
+#include "bench/connection_cap.h"
 #include "bench/flow.h"
 #include "bench/flow_poll.h"
 #include "bench/for_wait.h"
@@ -44,6 +45,7 @@ class FlowLoop {
         reads_ahead_(!open_loop_ && keep_ && !datagrams_ && spec_.connections > 1),
         stop_fd_(stop_fd),
         choice_(job.servers, job.seed),
+        cap_(job.most_connections_per_minute),
         meter_(job, wait),
         flows_(static_cast<std::size_t>(spec_.connections)),
         idle_(flows_.size()),
@@ -79,7 +81,7 @@ class FlowLoop {
     const auto begin = now + spec_.warm_up;
     for (auto& flow : flows_) {
       now = base::monotonic_now();
-      begin_request(flow, now, now);
+      begin_in_turn(flow, now);
     }
     while (base::monotonic_now() < begin && pass(begin, false)) {
     }
@@ -92,8 +94,13 @@ class FlowLoop {
   }
 
   base::Result<> run_open() {
-    ASSIGN_OR_RETURN(auto schedule, arrival_schedule(spec_.rate.value_or(base::RequestRate{}),
-                                                     spec_.warm_up + spec_.duration, job_.seed));
+    auto rate = spec_.rate.value_or(base::RequestRate{});
+    if (!keep_ && cap_.within(rate) < rate) {
+      rate = cap_.within(rate);
+      meter_.rate_was_capped();
+    }
+    ASSIGN_OR_RETURN(auto schedule,
+                     arrival_schedule(rate, spec_.warm_up + spec_.duration, job_.seed));
     for (std::uint32_t i = 0; i < flows_.size(); ++i) idle_.push(i);
     auto start = base::monotonic_now();
     if (job_.window_begins_ns) {
@@ -126,6 +133,7 @@ class FlowLoop {
   // its reply would be a reset the server sees.
   void drain() {
     draining_ = true;
+    next_scan_ = {};
     while (busy_ > 0 && pass(never, false)) {
     }
   }
@@ -205,7 +213,12 @@ class FlowLoop {
     next_scan_ = now + scan_interval_;
     if (busy_ == 0) return;
     for (auto& flow : flows_) {
-      if (flow.state == Flow::State::idle || now < flow.deadline) continue;
+      if (flow.state == Flow::State::idle) continue;
+      const bool rests = flow.state == Flow::State::resting;
+      if (now < flow.deadline && !(rests && draining_)) {
+        if (rests) next_scan_ = std::min(next_scan_, flow.deadline);
+        continue;
+      }
       if (flow.state == Flow::State::connecting) {
         if (datagrams_ && ++flow.attempts < first_exchange_attempts) {
           flow.deadline = now + spec_.timeout;
@@ -217,7 +230,11 @@ class FlowLoop {
         exchange_failed(flow, {ExchangeEnd::Kind::timed_out}, now);
       } else {
         set_state(flow, Flow::State::idle);
-        next_request(flow, now);
+        if (std::exchange(flow.has_turn, false) && now < window_end_ && !stopped_) {
+          begin_request(flow, now, now);
+        } else {
+          next_request(flow, now);
+        }
       }
     }
   }
@@ -232,6 +249,21 @@ class FlowLoop {
       begin_request(flows_[idle_.pop()], *due, now);
       now = base::monotonic_now();
     }
+  }
+
+  // A closed loop's: at once, or when it is its turn to connect.
+  void begin_in_turn(Flow& flow, base::MonotonicTime now) {
+    const auto turn = flow.established || !cap_.set() ? now : cap_.take_turn(now);
+    if (turn <= now) return begin_request(flow, now, now);
+    meter_.rate_was_capped();
+    flow.has_turn = true;
+    rest(flow, turn);
+  }
+
+  void rest(Flow& flow, base::MonotonicTime until) {
+    set_state(flow, Flow::State::resting);
+    flow.deadline = until;
+    next_scan_ = std::min(next_scan_, until);
   }
 
   // `started`: where its latency begins; `now`: when it really begins.
@@ -390,7 +422,7 @@ class FlowLoop {
   // The next request of a flow that has just become idle, in the same pass.
   void next_request(Flow& flow, base::MonotonicTime now) {
     if (!open_loop_) {
-      if (now < window_end_ && !stopped_) begin_request(flow, now, now);
+      if (now < window_end_ && !stopped_) begin_in_turn(flow, now);
     } else if (const auto due = pacer_.take_due(now)) {
       begin_request(flow, *due, now);
     } else {
@@ -420,9 +452,7 @@ class FlowLoop {
       set_state(flow, Flow::State::idle);
       idle_.push(index_of(flow));
     } else {
-      set_state(flow, Flow::State::resting);
-      flow.deadline = now + failure_rest;
-      next_scan_ = std::min(next_scan_, flow.deadline);
+      rest(flow, now + failure_rest);
     }
   }
 
@@ -461,6 +491,7 @@ class FlowLoop {
   const bool reads_ahead_;
   const int stop_fd_;
   ServerChoice choice_;
+  ConnectionCap cap_;
   Meter meter_;
   FlowPoll poll_;
   ReadAhead<Flow> ahead_;

@@ -165,7 +165,11 @@ ClientResult Meter::result() const {
     return used_ns > 0 ? std::clamp(static_cast<double>(ns) / used_ns, 0.0, 1.0) : 0.0;
   };
   result.utilisation = frame_.wait == WaitStrategy::spin ? 1.0 : share(usage_.cpu_ns);
-  if (!open_loop_ && !is_stream(frame_.kind) && result.requests > 0) {
+  // Two connects may meet at a turn although the rate is far below the cap.
+  result.rate_capped =
+      waited_for_turn_ > 0 && (open_loop_ || 2 * waited_for_turn_ > result.requests);
+  // One that waits for its turn is a closed loop no more, and the law has nothing to say of it.
+  if (!open_loop_ && waited_for_turn_ == 0 && !is_stream(frame_.kind) && result.requests > 0) {
     const double mean_ns = latency_.mean() + static_cast<double>(occupied_extra_ns_) / requests;
     result.littles_law_residual =
         littles_law_residual(mean_ns, result.rate_per_second, static_cast<double>(connections_));

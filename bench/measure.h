@@ -90,6 +90,11 @@ class Meter {
   void idle_spin(base::Duration span) { idle_spin_ns_ += span.count(); }
   [[nodiscard]] base::Duration idle_spun() const { return base::Duration(idle_spin_ns_); }
 
+  // A closed loop's request waited for its turn to connect; an open loop's rate was cut to the cap.
+  void rate_was_capped() {
+    if (open_ || open_loop_) ++waited_for_turn_;
+  }
+
   // Off the hot path: a connection that has just been opened, and one about to be closed.
   void connection_opened(int fd);
   void connection_closing(int fd);
@@ -132,6 +137,7 @@ class Meter {
   AnswerTally answers_;
   std::int64_t occupied_extra_ns_ = 0;
   std::int64_t idle_spin_ns_ = 0;
+  std::uint64_t waited_for_turn_ = 0;
   std::uint64_t connections_opened_ = 0;
   std::uint64_t connect_failures_ = 0;
   std::uint64_t retransmits_ = 0;

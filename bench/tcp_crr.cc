@@ -6,6 +6,7 @@
 // (EADDRNOTAVAIL, counted as address_unavailable) and never by the server. Closing is an ordinary
 // FIN: a reset would spare the TIME_WAIT but show every datapath a connection nobody has.
 #include "bench/client.h"
+#include "bench/connection_cap.h"
 #include "bench/flow_loop.h"
 #include "bench/for_wait.h"
 #include "bench/lone_requester.h"
@@ -37,10 +38,12 @@ base::Result<ClientResult> connect_request_reply(const ClientJob& job, int stop_
   Meter meter(job, wait);
   Exchange<wait> exchange(job.workload, stop_fd);
   ServerChoice choice(job.servers, job.seed);
+  ConnectionCap cap(job.most_connections_per_minute);
 
   Phases phases(job.workload, meter, stop_fd);
   auto now = base::monotonic_now();
   for (;;) {
+    if (cap.set()) now = await_turn<wait>(cap, now, stop_fd, meter);
     const auto next = phases.at(now);
     if (next == Phases::Next::stopped) return stopped_early();
     if (next == Phases::Next::finished) break;

@@ -171,6 +171,9 @@ struct ClientJob {
   std::optional<std::int64_t> window_begins_ns = {};
   bool note_events =
       false;  // an open loop's: keep failed requests and flows that moved, one by one
+  // Of workloads with a connection for each request: all of its connections together, whatever they
+  // go to. Below it nothing changes; at it, a closed loop waits and an open loop's rate is the cap.
+  std::optional<std::uint32_t> most_connections_per_minute = {};
 };
 
 template <typename Visit, base::SelfOf<ClientJob> Self>
@@ -184,6 +187,8 @@ void describe(Visit& visit, Self& self) {
         {.doc = "CLOCK_MONOTONIC at which the window begins, at the earliest."});
   visit("note_events", self.note_events,
         {.doc = "Keep an open loop's failed requests and moved flows one by one."});
+  visit("most_connections_per_minute", self.most_connections_per_minute,
+        {.doc = "A cap on how often it connects for a request.", .at_least = 1});
 }
 
 // What became of a request that failed; the names are those of TrafficErrors.
@@ -353,6 +358,7 @@ struct ClientResult {
   double littles_law_residual = 0;    // |mean latency x rate / concurrency - 1|, closed loop
   bool littles_law_violated = false;  // the residual is over 2 %
   bool generator_limited = false;     // lateness p99 > 10 % of latency p99, or utilisation > 0.95
+  bool rate_capped = false;           // the rate is that of most_connections_per_minute, no finding
   std::uint64_t involuntary_context_switches = 0;
   std::uint64_t tcp_retransmits = 0;  // TCP_INFO, over every connection used
   TrafficErrors errors;
@@ -398,6 +404,8 @@ void describe(Visit& visit, Self& self) {
   visit("littles_law_violated", self.littles_law_violated, {.doc = "The residual is over 2 %."});
   visit("generator_limited", self.generator_limited,
         {.doc = "The generator, not the path, set this latency."});
+  visit("rate_capped", self.rate_capped,
+        {.doc = "A cap on connections, not the path, set this rate."});
   visit("involuntary_context_switches", self.involuntary_context_switches,
         {.doc = "Times the hot thread was preempted."});
   visit("tcp_retransmits", self.tcp_retransmits, {.doc = "Segments sent again."});

@@ -24,9 +24,10 @@ struct Happened {
   std::optional<std::string> by = {};  // replace: who joined
   // When it began to be felt: of a kill the signal's, else that of the write.
   std::int64_t happened_ns = 0;
-  // The write to the EndpointSlice.
+  // The write of its readiness.
   std::int64_t sent_ns = 0;
   std::int64_t acked_ns = 0;
+  std::optional<std::int64_t> published_ns = {};  // as WriteStamps
   std::optional<std::int64_t> programmed_ns = {};
 };
 

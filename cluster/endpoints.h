@@ -13,13 +13,6 @@
 
 namespace cluster {
 
-// What a pod's conditions say of it.
-enum class Readiness {
-  ready,        // it may be sent new connections
-  unready,      // its readiness probe fails, or nobody answers it
-  terminating,  // it is being deleted and serves what it has
-};
-
 // As a pod is before any event.
 [[nodiscard]] Readiness first_readiness(const PodHandle& pod);
 

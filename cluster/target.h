@@ -67,12 +67,22 @@ struct EnvironmentHandle {
   std::map<std::string, ServiceHandle> services;
 };
 
+// What a pod's conditions say of it.
+enum class Readiness {
+  ready,        // it may be sent new connections
+  unready,      // its readiness probe fails, or nobody answers it
+  terminating,  // it is being deleted and serves what it has
+};
+
 // The two clocks' readings around a write. The truth lies between: a watcher can act before the
 // acknowledgement arrives. A lab acknowledges storage, never enforcement.
 struct WriteStamps {
   std::int64_t sent_ns = 0;  // CLOCK_MONOTONIC of the controller
   std::int64_t acked_ns = 0;
   std::uint64_t resource_version = 0;
+  // When the EndpointSlices said so, where it is their controller that writes them: seen by a
+  // watch, so it may have been earlier.
+  std::optional<std::int64_t> published_ns = {};
   // When every node's datapath had it, where a target can tell.
   std::optional<std::int64_t> programmed_ns = {};
 };
@@ -127,6 +137,14 @@ class Target {
   // Deletes by kind and name. Errors: as apply; an object that is not there is no error.
   virtual base::Result<WriteStamps> remove(std::string_view environment, std::string_view kind,
                                            std::string_view name) = 0;
+  // Makes pods ready or not for new connections, in one write where a target can. A lab writes the
+  // EndpointSlices of `family`, which is all its clients look at; on a cluster, where their
+  // controller would overwrite that, conditions of the pods are written, and a pod that is to be
+  // terminating is unready. Returns once the slices say so. Errors: input (no such environment or
+  // pod), timed_out (the slices never said so), and as apply().
+  virtual base::Result<WriteStamps> set_readiness(std::string_view environment,
+                                                  base::AddressFamily family,
+                                                  const std::map<std::string, Readiness>& pods) = 0;
   // Starts an agent in a pod. Errors: input (no such pod), missing (no agent executable), system.
   virtual base::Result<AgentStreams> agent(std::string_view environment, std::string_view pod) = 0;
   // Starts a privileged agent at a pod's host-side interface. Errors: as agent().

@@ -138,6 +138,7 @@ struct Sample {
   std::optional<double> littles_law_residual = {};  // closed loop only
   bool generator_limited = false;
   bool littles_law_violated = false;
+  bool rate_capped = false;     // the rate is that of a cap on connections, and no finding
   bool oversubscribed = false;  // more hot threads than cores: its latency does not gate
   std::uint64_t involuntary_context_switches = 0;
   std::uint64_t tcp_retransmits = 0;
@@ -190,6 +191,8 @@ void describe(Visit& visit, Self& self) {
   visit("generator_limited", self.generator_limited,
         {.doc = "The generator, not the path, set the latency."});
   visit("littles_law_violated", self.littles_law_violated, {.doc = "The residual is over 2 %."});
+  visit("rate_capped", self.rate_capped,
+        {.doc = "A cap on connections, not the path, set the rate."});
   visit("oversubscribed", self.oversubscribed,
         {.doc = "More hot threads than cores: the latency does not gate."});
   visit("involuntary_context_switches", self.involuntary_context_switches,

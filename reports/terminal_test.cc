@@ -107,6 +107,13 @@ TEST(TerminalReport, FlagsOfBlocksThatDoNotCountAreNotShown) {
   EXPECT_THAT(rendered(report, {.width = 140}), HasSubstr("[o]"));
 }
 
+TEST(TerminalReport, SaysWhereACapSetTheRate) {
+  Report report = example_report();
+  EXPECT_THAT(rendered(report, {.width = 140}), Not(HasSubstr("[c]")));
+  report.samples.back().rate_capped = true;
+  EXPECT_THAT(rendered(report, {.width = 140}), HasSubstr("[c] the rate is that of a cap"));
+}
+
 TEST(TerminalReport, FailedRequestsAndOurErrorsAreInSight) {
   Report report = example_report();
   report.samples.back().errors = {{"timed_out", 3}};

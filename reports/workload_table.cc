@@ -25,8 +25,10 @@ struct Flag {
   bool is_loss = false;  // then the kernel's drop reasons are said with it
 };
 
-const std::array<Flag, 5>& flags() {
-  static const std::array<Flag, 5> all{{
+const std::array<Flag, 6>& flags() {
+  static const std::array<Flag, 6> all{{
+      {"[c]", [](const Sample& sample) { return sample.rate_capped; },
+       "the rate is that of a cap on connections, which spares local ports: no finding"},
       {"[e]", [](const Sample& sample) { return sample.failed() > 0; },
        "requests failed; the figures are of the others", true},
       {"[g]", [](const Sample& sample) { return sample.generator_limited; },

@@ -1,6 +1,7 @@
 #include "stackbench/churn.h"
 
 #include <algorithm>
+#include <map>
 #include <utility>
 
 namespace stackbench {
@@ -9,46 +10,32 @@ using cluster::EventKind;
 using cluster::Readiness;
 
 Churn::Churn(cluster::Target& target, const cluster::EnvironmentHandle& environment,
-             const cluster::EnvironmentPlan& plan, base::AddressFamily family,
-             ServerControl servers, const base::Interrupt& interrupt)
+             base::AddressFamily family, ServerControl servers, const base::Interrupt& interrupt)
     : target_(&target),
       environment_(&environment),
-      plan_(&plan),
       family_(family),
       servers_(std::move(servers)),
       interrupt_(&interrupt) {}
 
-base::Result<> Churn::write_slice(const std::string& service, const std::string& target,
-                                  cluster::WriteStamps& stamps) {
-  const auto slice = cluster::endpoint_slice(
-      service, target, family_, environment_->pods, plan_->ports,
-      [this](const cluster::PodHandle& pod) {
-        const auto changed = readiness_.find(pod.name);
-        return changed == readiness_.end() ? cluster::first_readiness(pod) : changed->second;
-      });
-  ASSIGN_OR_RETURN(stamps, target_->apply(environment_->name, base::to_json(slice)));
-  return {};
-}
-
-base::Result<> Churn::write(const std::string& group, checks::Happened& happened) {
-  for (const auto& [name, service] : environment_->services) {
-    if (service.target != group) continue;
-    cluster::WriteStamps stamps;
-    RETURN_IF_ERROR(write_slice(name, group, stamps));
-    // Of several Services, from the first's write to the last's.
-    if (happened.sent_ns == 0) happened.sent_ns = stamps.sent_ns;
-    happened.acked_ns = stamps.acked_ns;
-    happened.programmed_ns = stamps.programmed_ns;
-  }
+base::Result<> Churn::write(const std::map<std::string, Readiness>& pods,
+                            checks::Happened& happened) {
+  ASSIGN_OR_RETURN(const auto stamps, target_->set_readiness(environment_->name, family_, pods));
+  happened.sent_ns = stamps.sent_ns;
+  happened.acked_ns = stamps.acked_ns;
+  happened.published_ns = stamps.published_ns;
+  happened.programmed_ns = stamps.programmed_ns;
   return {};
 }
 
 base::Result<> Churn::restore() {
-  readiness_.clear();
+  std::map<std::string, Readiness> pods;
   for (const auto& [name, service] : environment_->services) {
-    cluster::WriteStamps stamps;
-    RETURN_IF_ERROR(write_slice(name, service.target, stamps));
+    for (const auto& pod : environment_->pods) {
+      if (pod.group == service.target) pods[pod.name] = cluster::first_readiness(pod);
+    }
   }
+  if (pods.empty()) return {};
+  RETURN_IF_ERROR(target_->set_readiness(environment_->name, family_, pods));
   return {};
 }
 
@@ -61,30 +48,31 @@ base::Result<checks::Happened> Churn::happen(const EventSpec& event, base::Monot
   checks::Happened happened{
       .kind = event.kind, .pod = event.pod, .identity = pod->id, .by = event.by};
   RETURN_IF_ERROR(interrupt_->wait_until(due));
+  std::map<std::string, Readiness> readiness;
   switch (event.kind) {
     case EventKind::unready:
-      readiness_[event.pod] = Readiness::unready;
+      readiness[event.pod] = Readiness::unready;
       break;
     case EventKind::ready:
-      readiness_[event.pod] = Readiness::ready;
+      readiness[event.pod] = Readiness::ready;
       break;
     case EventKind::kill:
       happened.happened_ns = base::monotonic_now().ns;
       RETURN_IF_ERROR(servers_.kill(event.pod));
       RETURN_IF_ERROR(
           interrupt_->wait_until(due + event.noticed_after.value_or(noticed_by_default)));
-      readiness_[event.pod] = Readiness::unready;
+      readiness[event.pod] = Readiness::unready;
       break;
     case EventKind::restart:
       RETURN_IF_ERROR(servers_.start(event.pod));
-      readiness_[event.pod] = Readiness::ready;
+      readiness[event.pod] = Readiness::ready;
       break;
     case EventKind::replace:
-      readiness_[event.pod] = Readiness::terminating;
-      readiness_[event.by.value_or(event.pod)] = Readiness::ready;  // the reader asks for a `by`
+      readiness[event.pod] = Readiness::terminating;
+      readiness[event.by.value_or(event.pod)] = Readiness::ready;  // the reader asks for a `by`
       break;
   }
-  RETURN_IF_ERROR(write(pod->group, happened));
+  RETURN_IF_ERROR(write(readiness, happened));
   if (event.kind != EventKind::kill) happened.happened_ns = happened.sent_ns;
   if (event.kind == EventKind::replace) {
     RETURN_IF_ERROR(interrupt_->wait_until(base::MonotonicTime{happened.sent_ns} +

@@ -29,34 +29,30 @@ class Churn {
  public:
   // `family`: whose slices are written, that of the arm's client; nobody looks at the other's.
   Churn(cluster::Target& target, const cluster::EnvironmentHandle& environment,
-        const cluster::EnvironmentPlan& plan, base::AddressFamily family, ServerControl servers,
-        const base::Interrupt& interrupt);
+        base::AddressFamily family, ServerControl servers, const base::Interrupt& interrupt);
 
   // Makes the events happen, each at its time after `window_begins` or as soon as the one before
-  // is done. Returns once the last has had its effect. Errors: as Target::apply and the servers';
-  // interrupted.
+  // is done. Returns once the last has had its effect. Errors: as Target::set_readiness and the
+  // servers'; interrupted.
   base::Result<std::vector<checks::Happened>> run(const std::vector<EventSpec>& events,
                                                   base::MonotonicTime window_begins);
 
   // Writes every pod as it is at first. To be called before and after run(), whatever came of it:
   // what one invocation leaves behind must not be the next one's beginning. Errors: as
-  // Target::apply.
+  // Target::set_readiness.
   base::Result<> restore();
 
  private:
-  // Writes the slices of the Services of `group`, and the stamps into `happened`.
-  base::Result<> write(const std::string& group, checks::Happened& happened);
-  base::Result<> write_slice(const std::string& service, const std::string& target,
-                             cluster::WriteStamps& stamps);
+  // Writes the readiness of pods, and the stamps into `happened`.
+  base::Result<> write(const std::map<std::string, cluster::Readiness>& pods,
+                       checks::Happened& happened);
   base::Result<checks::Happened> happen(const EventSpec& event, base::MonotonicTime due);
 
   cluster::Target* target_;
   const cluster::EnvironmentHandle* environment_;
-  const cluster::EnvironmentPlan* plan_;
   base::AddressFamily family_;
   ServerControl servers_;
   const base::Interrupt* interrupt_;
-  std::map<std::string, cluster::Readiness> readiness_;  // of pods that events changed
 };
 
 }  // namespace stackbench

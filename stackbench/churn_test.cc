@@ -1,5 +1,7 @@
 #include "stackbench/churn.h"
 
+#include <set>
+
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
@@ -9,32 +11,41 @@ namespace {
 using cluster::EventKind;
 using testing::ElementsAre;
 
-// Remembers what was written, as "web-ipv4: web-0 web-1", the ready ones; can refuse writes.
+// Remembers what was written, as "ready: web-0 web-1", those that are in the end; can refuse
+// writes.
 class FakeTarget : public cluster::Target {
  public:
   std::vector<std::string>* done = nullptr;
   bool refuses = false;
+  std::set<std::string> ready{"web-0", "web-1"};
 
   [[nodiscard]] std::string_view name() const override { return "fake"; }
   base::Result<cluster::EnvironmentHandle> provision(const cluster::EnvironmentPlan&) override {
     return cluster::EnvironmentHandle{};
   }
   base::Result<> teardown() override { return {}; }
-  base::Result<cluster::WriteStamps> apply(std::string_view, const base::Json& object) override {
-    if (refuses) return base::fail(base::ErrorKind::system, "no more room");
-    std::string line = object["metadata"]["name"].get<std::string>() + ":";
-    for (const auto& endpoint : object["endpoints"]) {
-      if (endpoint["conditions"]["ready"]) {
-        line += " " + endpoint["targetRef"]["name"].get<std::string>();
-      }
-    }
-    done->push_back(line);
-    const auto now = base::monotonic_now().ns;
-    return cluster::WriteStamps{.sent_ns = now, .acked_ns = now + 1, .programmed_ns = now + 2};
+  base::Result<cluster::WriteStamps> apply(std::string_view, const base::Json&) override {
+    return cluster::WriteStamps{};
   }
   base::Result<cluster::WriteStamps> remove(std::string_view, std::string_view,
                                             std::string_view) override {
     return cluster::WriteStamps{};
+  }
+  base::Result<cluster::WriteStamps> set_readiness(
+      std::string_view, base::AddressFamily,
+      const std::map<std::string, cluster::Readiness>& pods) override {
+    if (refuses) return base::fail(base::ErrorKind::system, "no more room");
+    for (const auto& [pod, readiness] : pods) {
+      if (readiness == cluster::Readiness::ready) {
+        ready.insert(pod);
+      } else {
+        ready.erase(pod);
+      }
+    }
+    done->push_back(fmt::format("ready: {}", fmt::join(ready, " ")));
+    const auto now = base::monotonic_now().ns;
+    return cluster::WriteStamps{
+        .sent_ns = now, .acked_ns = now + 1, .published_ns = now + 2, .programmed_ns = now + 3};
   }
   base::Result<cluster::AgentStreams> agent(std::string_view, std::string_view) override {
     return cluster::AgentStreams{};
@@ -69,9 +80,7 @@ class ChurnTest : public ::testing::Test {
     control_ = {.start = note("start"), .stop = note("stop"), .kill = note("kill")};
   }
 
-  Churn churn() {
-    return {target_, environment_, plan_, base::AddressFamily::ipv4, control_, interrupt_};
-  }
+  Churn churn() { return {target_, environment_, base::AddressFamily::ipv4, control_, interrupt_}; }
 
   // Every event is due at once.
   base::Result<std::vector<checks::Happened>> run(Churn& churn,
@@ -81,7 +90,6 @@ class ChurnTest : public ::testing::Test {
 
   FakeTarget target_;
   cluster::EnvironmentHandle environment_;
-  cluster::EnvironmentPlan plan_;
   ServerControl control_;
   base::Interrupt interrupt_ = base::Interrupt::never();
   std::vector<std::string> done_;
@@ -99,11 +107,11 @@ TEST_F(ChurnTest, DoesWhatAKubeletAndTheControllerWouldDoInTheirOrder) {
                    event(EventKind::kill, "web-0"), event(EventKind::restart, "web-0"), replace});
   ASSERT_TRUE(happened) << happened.error().message;
   EXPECT_THAT(done_,
-              ElementsAre("web-ipv4: web-1",                       // unready
-                          "web-ipv4: web-0 web-1",                 // ready
-                          "kill web-0", "web-ipv4: web-1",         // kill
-                          "start web-0", "web-ipv4: web-0 web-1",  // restart
-                          "web-ipv4: web-0 web-2", "stop web-1"    // replace, in one write
+              ElementsAre("ready: web-1",                       // unready
+                          "ready: web-0 web-1",                 // ready
+                          "kill web-0", "ready: web-1",         // kill
+                          "start web-0", "ready: web-0 web-1",  // restart
+                          "ready: web-0 web-2", "stop web-1"    // replace, in one write
                           ));
   ASSERT_EQ(happened->size(), 5U);
   const auto& kill = (*happened)[2];
@@ -113,7 +121,8 @@ TEST_F(ChurnTest, DoesWhatAKubeletAndTheControllerWouldDoInTheirOrder) {
   const auto& last = happened->back();
   EXPECT_EQ(last.happened_ns, last.sent_ns);
   EXPECT_EQ(last.by, "web-2");
-  EXPECT_EQ(last.programmed_ns, last.sent_ns + 2);
+  EXPECT_EQ(last.published_ns, last.sent_ns + 2);
+  EXPECT_EQ(last.programmed_ns, last.sent_ns + 3);
 }
 
 TEST_F(ChurnTest, IsAsAtFirstAfterwardsWhateverHappened) {
@@ -123,7 +132,7 @@ TEST_F(ChurnTest, IsAsAtFirstAfterwardsWhateverHappened) {
   EXPECT_FALSE(run(course, {event(EventKind::unready, "web-1")}));
   target_.refuses = false;
   ASSERT_TRUE(course.restore());
-  EXPECT_EQ(done_.back(), "web-ipv4: web-0 web-1");
+  EXPECT_EQ(done_.back(), "ready: web-0 web-1");
 }
 
 TEST_F(ChurnTest, AnEventThatFailsEndsTheCourse) {

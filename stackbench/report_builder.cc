@@ -63,6 +63,7 @@ base::Json stamps_of(const checks::Outcomes& outcomes) {
                       {"happened_ns", event.what.happened_ns},
                       {"sent_ns", event.what.sent_ns},
                       {"acked_ns", event.what.acked_ns}};
+    if (event.what.published_ns) one["published_ns"] = *event.what.published_ns;
     if (event.what.programmed_ns) one["programmed_ns"] = *event.what.programmed_ns;
     if (event.stale) one["stale_ns"] = event.stale->ns;
     all.push_back(std::move(one));
@@ -301,6 +302,7 @@ base::Result<> ReportBuilder::add_block(const Block& block, std::span<const Samp
                             .littles_law_residual = {},
                             .generator_limited = client.generator_limited,
                             .littles_law_violated = client.littles_law_violated,
+                            .rate_capped = client.rate_capped,
                             .oversubscribed = plan_->cores.oversubscribed(),
                             .involuntary_context_switches = client.involuntary_context_switches,
                             .tcp_retransmits = client.tcp_retransmits,

@@ -26,6 +26,25 @@ constexpr base::Duration services_tried_every = std::chrono::milliseconds(100);
 
 base::IpAddress any_address(base::AddressFamily family) { return {.family = family, .bytes = {}}; }
 
+// A target's streams as the client takes them, with the way to have them again where there is one.
+base::Result<bench::AgentClient> connect(cluster::AgentStreams streams, std::string name,
+                                         const base::Interrupt* interrupt) {
+  bench::ConnectOptions options{.interrupt = interrupt,
+                                .stderr_file = std::move(streams.errors),
+                                .how_it_ended = std::move(streams.how_it_ended)};
+  if (streams.reattach) {
+    options.reattach = [again = std::move(streams.reattach)]() -> base::Result<bench::AgentStream> {
+      ASSIGN_OR_RETURN(auto others, again());
+      return bench::AgentStream{.to_agent = std::move(others.to_agent),
+                                .from_agent = std::move(others.from_agent),
+                                .stderr_file = std::move(others.errors),
+                                .how_it_ended = std::move(others.how_it_ended)};
+    };
+  }
+  return bench::AgentClient::connect(std::move(streams.to_agent), std::move(streams.from_agent),
+                                     std::move(name), std::move(options));
+}
+
 }  // namespace
 
 base::Result<Session> Session::open(cluster::Target& target, const Plan& plan,
@@ -103,12 +122,9 @@ base::Result<bench::AgentClient*> Session::agent(std::size_t environment, const 
   const auto& name = environments_[environment].name;
   if (const auto found = agents_.find(place); found != agents_.end()) return &found->second;
   ASSIGN_OR_RETURN(auto streams, target_->agent(name, pod));
-  ASSIGN_OR_RETURN(auto client, bench::AgentClient::connect(
-                                    std::move(streams.to_agent), std::move(streams.from_agent),
-                                    fmt::format("agent {} in environment {}", pod, name),
-                                    {.interrupt = interrupt_,
-                                     .stderr_file = std::move(streams.errors),
-                                     .how_it_ended = std::move(streams.how_it_ended)}));
+  ASSIGN_OR_RETURN(auto client,
+                   connect(std::move(streams), fmt::format("agent {} in environment {}", pod, name),
+                           interrupt_));
   ASSIGN_OR_RETURN(const auto clock, client.measure_clock());
   if (clock.uncertainty > clock_.uncertainty) clock_ = clock;
   return &agents_.emplace(place, std::move(client)).first->second;
@@ -123,12 +139,8 @@ base::Result<bench::AgentClient*> Session::observer(std::size_t environment,
   }
   ASSIGN_OR_RETURN(auto observer, target_->observe(name, pod));
   ASSIGN_OR_RETURN(auto client,
-                   bench::AgentClient::connect(
-                       std::move(observer.streams.to_agent), std::move(observer.streams.from_agent),
-                       fmt::format("observer of {} in environment {}", pod, name),
-                       {.interrupt = interrupt_,
-                        .stderr_file = std::move(observer.streams.errors),
-                        .how_it_ended = std::move(observer.streams.how_it_ended)}));
+                   connect(std::move(observer.streams),
+                           fmt::format("observer of {} in environment {}", pod, name), interrupt_));
   return &observers_.emplace(place, ObserverAgent{std::move(client), std::move(observer.interface)})
               .first->second.client;
 }
@@ -259,8 +271,7 @@ base::Result<Sample> Session::exchange(const PlannedArm& arm, const bench::Workl
   const auto control = [&](base::Result<> (Servers::*act)(const std::string&)) {
     return [&servers, act](const std::string& pod) { return (servers.*act)(pod); };
   };
-  Churn churn(*target_, environments_[arm.environment], plan_->environments[arm.environment],
-              arm.family,
+  Churn churn(*target_, environments_[arm.environment], arm.family,
               {.start = control(&Servers::start),
                .stop = control(&Servers::stop),
                .kill = control(&Servers::kill)},

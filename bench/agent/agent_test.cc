@@ -356,7 +356,7 @@ class AgentLines : public ::testing::Test {
 TEST_F(AgentLines, AnswersEveryLineItCannotObeyWithOneErrorAndLives) {
   expect_refused("what?\n", std::nullopt, "not JSON");
   expect_refused("\n", std::nullopt, "not JSON");
-  expect_refused("{\"type\":\"dance\",\"id\":1}\n", 1, "expected one of serve, run");
+  expect_refused("{\"type\":\"dance\",\"id\":1}\n", 1, "expected one of attach, serve, run");
   expect_refused("{\"type\":\"run\",\"id\":2,\"job\":{}}\n", 2, "job.workload: missing");
   expect_refused("{\"type\":\"serve\",\"id\":3,\"job\":{\"kind\":\"tcp_rr\",\"listen\":[]}}\n", 3,
                  "at least one endpoint");

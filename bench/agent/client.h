@@ -9,6 +9,10 @@
 // from the job, at the user's interrupt, and when the agent is gone; after peer_lost or a violated
 // protocol every further call returns that same error. Errors name the agent.
 //
+// Where the stream can be had again (ConnectOptions::reattach), one that breaks is replaced by
+// whatever call notices it, and that call then goes on. Only an agent that cannot be had within a
+// deadline, or was restarted, or serves another controller by now, is peer_lost.
+//
 // Threads: one at a time, the one that connected. A thread of the client's own sends heartbeats, so
 // that traffic goes on while the controller is busy elsewhere.
 #pragma once
@@ -30,6 +34,14 @@
 
 namespace bench {
 
+// The two ends of a stream to an agent, and what is known of its end.
+struct AgentStream {
+  base::UniqueFd to_agent;
+  base::UniqueFd from_agent;
+  base::UniqueFd stderr_file = {};                 // as ConnectOptions
+  std::function<std::string()> how_it_ended = {};  // as ConnectOptions
+};
+
 struct ConnectOptions {
   base::Duration timeout = std::chrono::seconds(10);  // of the handshake
   const base::Interrupt* interrupt = nullptr;         // must outlive the client
@@ -38,6 +50,14 @@ struct ConnectOptions {
   base::UniqueFd stderr_file = {};
   // How the agent's process ended, where whoever started it knows: "signal 9 (Killed)".
   std::function<std::string()> how_it_ended = {};
+  // Has another stream to the same agent, its jobs still running, after this one broke; empty where
+  // the agent ends with its stream. Called from the thread that drives the client. Errors:
+  // peer_lost (the agent is gone), interrupted; any other may pass, and it is called again.
+  std::function<base::Result<AgentStream>()> reattach = {};
+  // How long that is tried.
+  base::Duration resume_within = std::chrono::seconds(30);
+  // A stream that can be had again and carries nothing for so long is given up for dead.
+  base::Duration longest_silence = 4 * heartbeat_interval;
 };
 
 // A job of one agent, while it runs.
@@ -58,6 +78,8 @@ struct ClockOffset {
   base::Duration offset{0};
   base::Duration uncertainty{0};
 };
+
+class AgentConnection;
 
 class AgentClient {
  public:
@@ -124,10 +146,15 @@ class AgentClient {
   [[nodiscard]] base::Result<ClockOffset> ping(int rounds = 8);
 
  private:
-  struct State;
-  explicit AgentClient(std::unique_ptr<State> state);
+  explicit AgentClient(std::unique_ptr<AgentConnection> connection);
+  [[nodiscard]] base::Result<> known(JobId id) const;
+  [[nodiscard]] base::Result<RunningJob> await_ready(JobId id);
+  // Waits for the end of a job and forgets it.
+  [[nodiscard]] base::Result<base::Json> await_end(JobId id);
+  template <typename T>
+  [[nodiscard]] base::Result<T> await_result(JobId id);
 
-  std::unique_ptr<State> state_;
+  std::unique_ptr<AgentConnection> connection_;
 };
 
 }  // namespace bench

@@ -3,6 +3,7 @@
 
 #include <array>
 #include <optional>
+#include <stdexcept>
 #include <thread>
 
 #include <fcntl.h>
@@ -278,6 +279,166 @@ TEST(AgentClient, MeasuresTheClockOfAnotherMachine) {
   EXPECT_GT(offset->uncertainty, base::Duration::zero());
   EXPECT_GE(offset->offset + offset->uncertainty, ahead);
   EXPECT_LE(offset->offset - offset->uncertainty, ahead);
+}
+
+// ---- streams that can be had again --------------------------------------------------------------
+
+constexpr const char* instance = "a-certain-process";
+
+// A peer that greets as a certain process, and answers the attach that follows as one that went
+// well. The answer is there before the question: the client's first attach has id 1.
+void greet_and_attach(const Peer& peer, std::uint64_t attach_id,
+                      std::vector<std::uint64_t> unknown = {}) {
+  Hello hello = own_hello({});
+  hello.instance = instance;
+  peer.say(Message{.type = MessageType::hello, .hello = hello});
+  peer.say(Message{.type = MessageType::attached, .id = attach_id, .unknown = std::move(unknown)});
+}
+AgentStream stream_to(Peer& peer) {
+  return {.to_agent = std::move(peer.to_agent), .from_agent = std::move(peer.from_agent)};
+}
+
+class ResumingClient : public testing::Test {
+ protected:
+  AgentClient connect(ConnectOptions options = {}) {
+    greet_and_attach(first_, 1);
+    if (!options.reattach) options.reattach = [this] { return stream_to(second_); };
+    auto client = AgentClient::connect(std::move(first_.to_agent), std::move(first_.from_agent),
+                                       "agent client-0", std::move(options));
+    if (!client) throw std::runtime_error(client.error().message);
+    EXPECT_EQ(first_.next_command().type, CommandType::attach);
+    return *std::move(client);
+  }
+  static Message result(std::uint64_t id, std::uint64_t requests) {
+    ClientResult sent;
+    sent.requests = requests;
+    return {.type = MessageType::result, .id = id, .result = base::to_json(sent)};
+  }
+
+  Peer first_, second_;
+};
+
+TEST_F(ResumingClient, SaysWhatIsOutstandingAndSendsAgainWhatNeverArrived) {
+  auto client = connect();
+  const auto ended = client.send_run(client_job());
+  const auto running = client.send_run(client_job());
+  const auto lost = client.send_run(client_job());
+  ASSERT_TRUE(ended && running && lost);
+  // The first stream carries one result whole and half of another.
+  first_.say(result(ended->value, 1));
+  first_.say(to_line(result(running->value, 2)).substr(0, 40));
+  first_.answers.reset();
+  const std::uint64_t attach_id = lost->value + 1;
+  greet_and_attach(second_, attach_id, {lost->value});
+  second_.say(result(running->value, 2));
+  second_.say(result(lost->value, 3));
+  EXPECT_EQ(client.await_run(*running).value().requests, 2U);
+  EXPECT_EQ(client.await_run(*ended).value().requests, 1U);
+  EXPECT_EQ(client.await_run(*lost).value().requests, 3U);
+
+  const auto attach = second_.next_command();
+  EXPECT_EQ(attach.type, CommandType::attach);
+  EXPECT_EQ(attach.id, attach_id);
+  EXPECT_EQ(attach.outstanding, std::optional(std::vector{running->value, lost->value}));
+  const auto again = second_.next_command();
+  EXPECT_EQ(again.type, CommandType::run);
+  EXPECT_EQ(again.id, lost->value);
+  // And goes on with what it has received.
+  ASSERT_TRUE(client.send_run(client_job()));
+  EXPECT_EQ(second_.next_command().received, (std::vector{running->value, lost->value}));
+}
+
+TEST_F(ResumingClient, StopsAgainWhatItStoppedOnTheStreamThatBroke) {
+  auto client = connect();
+  const auto id = client.send_server(server_job());
+  ASSERT_TRUE(id && client.send_stop(*id));
+  first_.answers.reset();
+  greet_and_attach(second_, 4);
+  std::jthread agent([&] {
+    EXPECT_EQ(second_.next_command().type, CommandType::attach);
+    const auto stop = second_.next_command();
+    EXPECT_EQ(stop.type, CommandType::stop);
+    EXPECT_EQ(stop.job_id, id->value);
+    second_.say(Message{.type = MessageType::result,
+                        .id = id->value,
+                        .result = base::to_json(ServerResult{.requests = 9})});
+  });
+  EXPECT_EQ(client.await_server_result(*id).value().requests, 9U);
+}
+
+TEST_F(ResumingClient, GivesUpOnAnAgentThatIsGone) {
+  auto client = connect({.reattach = []() -> base::Result<AgentStream> {
+    return base::fail(ErrorKind::peer_lost, "the pod was deleted");
+  }});
+  first_.answers.reset();
+  const auto lost = client.run(client_job());
+  ASSERT_FALSE(lost);
+  EXPECT_EQ(lost.error().kind, ErrorKind::peer_lost);
+  EXPECT_EQ(lost.error().message,
+            "agent client-0 was lost, and could not be had again: the pod was deleted");
+  EXPECT_EQ(client.run(client_job()).error(), lost.error());
+}
+
+TEST_F(ResumingClient, GivesUpAfterADeadlineOnOneThatCannotBeReached) {
+  int tries = 0;
+  auto client = connect({.reattach = [&]() -> base::Result<AgentStream> {
+                           ++tries;
+                           return base::fail(ErrorKind::timed_out, "the API server is silent");
+                         },
+                         .resume_within = milliseconds(1)});
+  first_.answers.reset();
+  const auto lost = client.run(client_job());
+  ASSERT_FALSE(lost);
+  EXPECT_EQ(lost.error().kind, ErrorKind::peer_lost);
+  EXPECT_THAT(lost.error().message,
+              HasSubstr("could not be had again in time: the API server is silent"));
+  EXPECT_GE(tries, 1);
+}
+
+TEST_F(ResumingClient, TriesAgainWhatMayPass) {
+  int tries = 0;
+  auto client = connect({.reattach = [&]() -> base::Result<AgentStream> {
+    if (++tries < 2) return base::fail(ErrorKind::timed_out, "not yet");
+    return stream_to(second_);
+  }});
+  const auto id = client.send_run(client_job());
+  ASSERT_TRUE(id);
+  first_.answers.reset();
+  greet_and_attach(second_, 3);
+  second_.say(result(id->value, 5));
+  const auto run = client.await_run(*id);
+  ASSERT_TRUE(run) << run.error().message;
+  EXPECT_EQ(run->requests, 5U);
+  EXPECT_EQ(tries, 2);
+}
+
+TEST_F(ResumingClient, DoesNotGoOnWithAnotherProcess) {
+  auto client = connect();
+  first_.answers.reset();
+  Hello hello = own_hello({});
+  hello.instance = "another-process";
+  second_.say(Message{.type = MessageType::hello, .hello = hello});
+  const auto lost = client.run(client_job());
+  ASSERT_FALSE(lost);
+  EXPECT_EQ(lost.error().kind, ErrorKind::peer_lost);
+  EXPECT_THAT(lost.error().message, HasSubstr("was restarted"));
+}
+
+TEST_F(ResumingClient, DoesNotGoOnWhereItIsRefused) {
+  auto client = connect();
+  const auto id = client.send_run(client_job());
+  ASSERT_TRUE(id);
+  first_.answers.reset();
+  Hello hello = own_hello({});
+  hello.instance = instance;
+  second_.say(Message{.type = MessageType::hello, .hello = hello});
+  second_.say(Message{.type = MessageType::error,
+                      .id = 3,
+                      .error = WireError{{ErrorKind::peer_lost, "another controller is there"}}});
+  const auto lost = client.await_run(*id);
+  ASSERT_FALSE(lost);
+  EXPECT_EQ(lost.error().kind, ErrorKind::peer_lost);
+  EXPECT_EQ(lost.error().message, "agent client-0 did not go on: another controller is there");
 }
 
 }  // namespace

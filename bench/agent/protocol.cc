@@ -4,6 +4,7 @@
 #include <array>
 #include <filesystem>
 
+#include <sys/random.h>
 #include <unistd.h>
 
 #include "base/file.h"
@@ -34,6 +35,7 @@ constexpr int deepest_nesting = 32;
 constexpr int most_members = 8192;
 // An error may quote the value it complains of.
 constexpr std::size_t longest_error = 4096;
+constexpr std::size_t longest_session = 128;
 
 Result<> check_shape(std::string_view line) {
   int depth = 0;
@@ -90,6 +92,13 @@ Result<> check_command(const Command& command) {
     return base::fail(ErrorKind::input, "{}: expected an id of at least 1", name);
   }
   switch (command.type) {
+    case CommandType::attach:
+      if (!command.session || command.session->empty() ||
+          command.session->size() > longest_session) {
+        return base::fail(ErrorKind::input, "{}: session: expected 1 to {} characters", name,
+                          longest_session);
+      }
+      break;
     case CommandType::serve:
     case CommandType::run:
     case CommandType::observe:
@@ -122,9 +131,11 @@ Result<> check_message(const Message& message) {
     case MessageType::error:
       if (!message.error) return base::fail(ErrorKind::input, "{}: error: missing", name);
       break;
+    case MessageType::attached:
     case MessageType::ready:
     case MessageType::stopping:
     case MessageType::pong:
+    case MessageType::heartbeat:
       break;
   }
   return {};
@@ -203,6 +214,7 @@ Result<Message> parse_message(std::string_view line) {
 std::string to_line(const Command& command) {
   Json json = base::to_json(command);
   if (command.type == CommandType::heartbeat) json.erase("id");
+  if (command.received.empty()) json.erase("received");
   return base::dump_json(json) + "\n";
 }
 
@@ -210,6 +222,7 @@ std::string to_line(Message message) {
   message.monotonic_ns = base::monotonic_now().ns;
   Json json = base::to_json(message);
   if (message.endpoints.empty()) json.erase("endpoints");
+  if (message.unknown.empty()) json.erase("unknown");
   return base::dump_json(json) + "\n";
 }
 
@@ -242,6 +255,14 @@ base::Duration run_time_limit(const ClientJob& job) {
   if (protocol_of(job.workload.kind) == base::Protocol::UDP) attempts = first_exchange_attempts;
   return job.workload.warm_up + job.workload.duration + (attempts + 1) * job.workload.timeout +
          std::chrono::seconds(10);
+}
+
+std::string made_up_name() {
+  std::array<unsigned char, 16> bytes{};
+  // So few bytes come whole once the kernel has been seeded, for which this waits.
+  while (::getrandom(bytes.data(), bytes.size(), 0) != static_cast<ssize_t>(bytes.size())) {
+  }
+  return fmt::format("{:02x}", fmt::join(bytes, ""));
 }
 
 Hello own_hello(std::vector<std::string> capabilities) {

@@ -16,6 +16,24 @@
 // Every command but a heartbeat has an id of the controller's choice, never used twice, and ends in
 // exactly one `result`, `error`, `stopping` or `pong` with it. An `error` without an id answers a
 // line that could not be understood. Every line of the agent carries CLOCK_MONOTONIC.
+//
+// A controller whose stream can be had again says so with the first line of every stream, by a name
+// for its session that it made up itself:
+//
+//   controller {"type":"attach","id":1,"session":"8f02..."}
+//                                                         agent {"type":"attached","id":1,...}
+//   ... the stream breaks, another is opened; after the hello, which must be of the same instance:
+//   controller {"type":"attach","id":9,"session":"8f02...","outstanding":[2,7,8]}
+//                                                         agent {"type":"attached","id":9,
+//                                                                "unknown":[8],...}
+//
+// Without `outstanding` everything begins anew: what another controller left is ended. With it the
+// session goes on where the agent knows it (otherwise: an error, peer_lost): jobs that are not
+// outstanding are stopped and forgotten, what was said of those that are follows again, byte by
+// byte, and those that are `unknown` never arrived and are to be sent again. Ids of a session grow.
+// An agent keeps what it said until a command of a later number lists it under `received`, or the
+// session is resumed without it. In a session it sends {"type":"heartbeat"} as often as the
+// controller does, so that either notices a stream that carries nothing any more.
 #pragma once
 
 #include <cstdint>
@@ -31,7 +49,7 @@
 namespace bench {
 
 // Grows with every change that an older peer would misunderstand.
-constexpr int agent_protocol = 1;
+constexpr int agent_protocol = 2;
 // Longest line without its newline, by who writes it: a result holds three histograms.
 constexpr std::size_t longest_command = std::size_t{1} << 20;
 constexpr std::size_t longest_message = std::size_t{4} << 20;
@@ -40,7 +58,7 @@ constexpr std::size_t longest_message = std::size_t{4} << 20;
 constexpr base::Duration heartbeat_interval = std::chrono::seconds(5);
 constexpr base::Duration default_idle_after = std::chrono::seconds(15);
 
-enum class CommandType { serve, run, observe, watch_drops, stop, kill, ping, heartbeat };
+enum class CommandType { attach, serve, run, observe, watch_drops, stop, kill, ping, heartbeat };
 
 // A line of the controller.
 struct Command {
@@ -48,6 +66,10 @@ struct Command {
   std::uint64_t id = 0;                      // 0 only in a heartbeat
   std::optional<base::Json> job = {};        // serve, run, observe, watch_drops
   std::optional<std::uint64_t> job_id = {};  // stop, kill: the id of the job's command
+  std::optional<std::string> session = {};   // attach
+  // attach to a session that goes on: the ids whose answers are awaited.
+  std::optional<std::vector<std::uint64_t>> outstanding = {};
+  std::vector<std::uint64_t> received = {};  // ids whose last answers have arrived
 };
 
 template <typename Visit, base::SelfOf<Command> Self>
@@ -56,9 +78,29 @@ void describe(Visit& visit, Self& self) {
   visit("id", self.id, {.doc = "Of this command; its answers carry it."});
   visit("job", self.job, {.doc = "ServerJob, ClientJob, TranslationJob or DropsJob."});
   visit("job_id", self.job_id, {.doc = "stop, kill: which job."});
+  visit("session", self.session, {.doc = "attach: whose session, by a name of its own."});
+  visit("outstanding", self.outstanding, {.doc = "attach: what a resumed session awaits."});
+  visit("received", self.received, {.doc = "Commands whose last answers have arrived."});
 }
 
-enum class MessageType { hello, started, ready, result, error, stopping, pong };
+enum class MessageType {
+  hello,
+  attached,
+  started,
+  ready,
+  result,
+  error,
+  stopping,
+  pong,
+  heartbeat,
+};
+
+// Whether nothing follows such an answer to a command.
+[[nodiscard]] constexpr bool is_last_answer(MessageType type) {
+  return type == MessageType::result || type == MessageType::error ||
+         type == MessageType::stopping || type == MessageType::pong ||
+         type == MessageType::attached;
+}
 
 // An Error as it travels; kinds this side does not know arrive as `system`.
 struct WireError {
@@ -77,6 +119,7 @@ struct Hello {
   int pid = 0;                            // in its own pid namespace
   std::string boot_id;                    // with the same boot and time namespace as ours its
   std::string time_namespace;             // clock is ours; empty where /proc does not say
+  std::string instance = {};              // of this process: another one knows none of its jobs
 };
 
 template <typename Visit, base::SelfOf<Hello> Self>
@@ -87,6 +130,7 @@ void describe(Visit& visit, Self& self) {
   visit("pid", self.pid, {.doc = "In its pid namespace."});
   visit("boot_id", self.boot_id, {.doc = "/proc/sys/kernel/random/boot_id."});
   visit("time_namespace", self.time_namespace, {.doc = "/proc/self/ns/time."});
+  visit("instance", self.instance, {.doc = "Made up by every agent process at its start."});
 }
 
 // A line of the agent, or of a worker to its supervisor (then without id).
@@ -99,6 +143,7 @@ struct Message {
   std::vector<base::Endpoint> endpoints = {};  // ready of serve: where it listens
   std::optional<base::Json> result = {};       // result
   std::optional<WireError> error = {};         // error
+  std::vector<std::uint64_t> unknown = {};     // attached: outstanding, and never arrived
 };
 
 template <typename Visit, base::SelfOf<Message> Self>
@@ -111,6 +156,7 @@ void describe(Visit& visit, Self& self) {
   visit("endpoints", self.endpoints, {.doc = "Where a server listens."});
   visit("result", self.result, {.doc = "What came of the job."});
   visit("error", self.error, {.doc = "Why nothing came of it."});
+  visit("unknown", self.unknown, {.doc = "Commands to send again."});
 }
 
 // A command that cannot be carried out, and the id to answer it with where it has one.
@@ -141,7 +187,10 @@ struct RefusedCommand {
 // machine.
 [[nodiscard]] base::Duration run_time_limit(const ClientJob& job);
 
-// This process as an agent.
+// A name that nobody else has: 32 random hexadecimal digits.
+[[nodiscard]] std::string made_up_name();
+
+// This process as an agent, without an instance.
 [[nodiscard]] Hello own_hello(std::vector<std::string> capabilities);
 
 }  // namespace bench
@@ -149,6 +198,7 @@ struct RefusedCommand {
 template <>
 struct base::EnumNames<bench::CommandType> {
   static constexpr std::array names{
+      std::pair{bench::CommandType::attach, std::string_view("attach")},
       std::pair{bench::CommandType::serve, std::string_view("serve")},
       std::pair{bench::CommandType::run, std::string_view("run")},
       std::pair{bench::CommandType::observe, std::string_view("observe")},
@@ -163,10 +213,12 @@ template <>
 struct base::EnumNames<bench::MessageType> {
   static constexpr std::array names{
       std::pair{bench::MessageType::hello, std::string_view("hello")},
+      std::pair{bench::MessageType::attached, std::string_view("attached")},
       std::pair{bench::MessageType::started, std::string_view("started")},
       std::pair{bench::MessageType::ready, std::string_view("ready")},
       std::pair{bench::MessageType::result, std::string_view("result")},
       std::pair{bench::MessageType::error, std::string_view("error")},
       std::pair{bench::MessageType::stopping, std::string_view("stopping")},
-      std::pair{bench::MessageType::pong, std::string_view("pong")}};
+      std::pair{bench::MessageType::pong, std::string_view("pong")},
+      std::pair{bench::MessageType::heartbeat, std::string_view("heartbeat")}};
 };

@@ -1,11 +1,13 @@
-// The bytes a hostile peer may send, through the line reader and both parsers: nothing may crash,
-// lines must not depend on how the bytes arrived, and what was understood must survive being said
-// again.
+// The bytes a hostile peer may send, through the line reader, both parsers and the session's
+// memory: nothing may crash, lines must not depend on how the bytes arrived, what was understood
+// must survive being said again, and no order of commands makes a session keep too much or answer
+// twice.
 #include <cstdint>
 #include <cstdlib>
 #include <string_view>
 #include <vector>
 
+#include "bench/agent/kept_answers.h"
 #include "bench/agent/line.h"
 #include "bench/agent/protocol.h"
 #include "probes/drops.h"
@@ -69,7 +71,9 @@ void read_command(std::string_view line) {
         must(base::from_json<probes::DropsJob>(base::to_json(*job)).has_value());
       }
       break;
+    case bench::CommandType::attach:
     case bench::CommandType::stop:
+    case bench::CommandType::kill:
     case bench::CommandType::ping:
     case bench::CommandType::heartbeat:
       break;
@@ -91,17 +95,55 @@ void read_message(std::string_view line) {
   }
 }
 
+// An agent's session: every job is begun once, and ends when the next command comes.
+class Session {
+ public:
+  void take(const bench::Command& command) {
+    end_last_job();
+    if (command.type == bench::CommandType::attach) return attach(command);
+    kept_.received(command.received);
+    for (const auto id : command.received) must(kept_.said(id).empty());
+    if (!command.job || !kept_.said(command.id).empty() || kept_.seen(command.id)) return;
+    kept_.open(command.id);
+    kept_.keep(command.id, "started\n", false);
+    must(kept_.said(command.id).empty() == kept_.session().empty());
+    job_ = command.id;
+  }
+
+ private:
+  static constexpr std::size_t most = 4096;
+
+  void end_last_job() {
+    if (job_ != 0) kept_.keep(job_, "result\n", true);
+    job_ = 0;
+    must(kept_.bytes() <= most);
+  }
+  void attach(const bench::Command& command) {
+    if (!command.outstanding) return kept_.begin(command.session.value_or("?"));
+    const auto resumed = kept_.resume(*command.outstanding);
+    must(resumed.unknown.size() <= command.outstanding->size());
+    must(resumed.given_up.empty());
+    for (const auto id : resumed.unknown) must(kept_.said(id).empty());
+    must(kept_.resume(*command.outstanding).again == resumed.again);
+  }
+
+  bench::KeptAnswers kept_{most};
+  std::uint64_t job_ = 0;
+};
+
 }  // namespace
 
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
   const std::string_view bytes(reinterpret_cast<const char*>(data), size);
   const auto lines = cut(bytes, size + 1);
   must(lines == cut(bytes, 1 + size / 3));
+  Session session;
   for (const auto& line : lines) {
     must(line.text.size() <= limit);
     must(line.text.find('\n') == std::string::npos);
     read_command(line.text);
     read_message(line.text);
+    if (const auto command = bench::parse_command(line.text)) session.take(*command);
   }
   return 0;
 }

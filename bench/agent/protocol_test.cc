@@ -64,6 +64,24 @@ TEST(Protocol, KeepsWhatAHeartbeatNeedsAndNoMore) {
   EXPECT_TRUE(parse_command("{\"type\":\"heartbeat\"}"));
 }
 
+TEST(Protocol, TellsANewSessionFromOneThatAwaitsNothing) {
+  const auto again = [](const Command& command) { return parse_command(to_line(command)).value(); };
+  const Command anew{.type = CommandType::attach, .id = 1, .session = "s", .received = {4, 5}};
+  EXPECT_EQ(again(anew).outstanding, std::nullopt);
+  EXPECT_EQ(again(anew).session, "s");
+  EXPECT_EQ(again(anew).received, (std::vector<std::uint64_t>{4, 5}));
+  const Command resumed{.type = CommandType::attach,
+                        .id = 1,
+                        .session = "s",
+                        .outstanding = std::vector<std::uint64_t>{}};
+  EXPECT_EQ(again(resumed).outstanding, std::vector<std::uint64_t>{});
+}
+
+TEST(Protocol, MakesUpNamesThatDiffer) {
+  EXPECT_EQ(made_up_name().size(), 32U);
+  EXPECT_NE(made_up_name(), made_up_name());
+}
+
 TEST(Protocol, IgnoresFieldsOfANewerPeer) {
   EXPECT_TRUE(parse_command(R"({"type":"ping","id":1,"colour":"blue"})"));
   EXPECT_TRUE(parse_message(R"({"type":"pong","id":1,"monotonic_ns":5,"colour":"blue"})"));
@@ -91,14 +109,18 @@ INSTANTIATE_TEST_SUITE_P(
                     Refused{"[1]", std::nullopt, "expected a JSON object"},
                     Refused{R"({"id":4})", 4, "type: missing"},
                     Refused{R"({"type":"dance","id":4})", 4,
-                            "expected one of serve, run, observe, watch_drops"},
+                            "expected one of attach, serve, run, observe, watch_drops"},
                     Refused{R"({"type":"ping"})", std::nullopt, "expected an id of at least 1"},
                     Refused{R"({"type":"ping","id":0})", std::nullopt,
                             "expected an id of at least 1"},
                     Refused{R"({"type":"ping","id":-1})", std::nullopt, "id: expected an integer"},
                     Refused{R"({"type":"ping","id":"1"})", std::nullopt, "id: expected an integer"},
                     Refused{R"({"type":"run","id":4})", 4, "job: missing"},
-                    Refused{R"({"type":"stop","id":4})", 4, "job_id: missing"}));
+                    Refused{R"({"type":"stop","id":4})", 4, "job_id: missing"},
+                    Refused{R"({"type":"attach","id":4})", 4, "session: expected 1 to"},
+                    Refused{R"({"type":"attach","id":4,"session":""})", 4, "session: expected"},
+                    Refused{R"({"type":"attach","id":4,"session":"s","outstanding":[-1]})", 4,
+                            "outstanding[0]: expected an integer"}));
 
 TEST(Protocol, RefusesNestingThatWouldExhaustTheStack) {
   const std::string deep =

@@ -1,17 +1,13 @@
 #include "bench/agent/supervisor.h"
 
 #include <algorithm>
-#include <array>
-#include <iterator>
-#include <tuple>
+#include <span>
+#include <vector>
 
 #include <poll.h>
-#include <signal.h>
-#include <sys/socket.h>
+#include <sys/signalfd.h>
+#include <sys/wait.h>
 #include <unistd.h>
-
-#include "probes/drops.h"
-#include "probes/translation.h"
 
 namespace bench {
 namespace {
@@ -19,108 +15,166 @@ namespace {
 using base::ErrorKind;
 using base::Result;
 
-// How long a worker may take to read its job.
-constexpr base::Duration job_grace = std::chrono::seconds(5);
-constexpr std::size_t most_workers = 64;
-// What may wait for a controller that does not read.
-constexpr std::size_t most_pending = std::size_t{64} << 20;
-constexpr std::size_t most_last_words = 2000;
-
-bool readable_now(int fd) {
-  pollfd watched{.fd = fd, .events = POLLIN, .revents = 0};
-  return ::poll(&watched, 1, 0) == 1;
-}
-
-// What is wrong with a job, before a process is spent on it, and how long it may run.
-Result<std::optional<base::Duration>> check_job(const Command& command) {
-  const base::Json job = command.job.value_or(base::Json());
-  std::optional<base::Duration> limit;
-  if (command.type == CommandType::run) {
-    ASSIGN_OR_RETURN(const ClientJob client, parse_client_job(job));
-    limit = run_time_limit(client);
-  } else if (command.type == CommandType::serve) {
-    RETURN_IF_ERROR(parse_server_job(job));
-  } else if (command.type == CommandType::watch_drops) {
-    RETURN_IF_ERROR(base::from_json<probes::DropsJob>(job, "job"));
-  } else {
-    RETURN_IF_ERROR(base::from_json<probes::TranslationJob>(job, "job"));
-  }
-  return limit;
-}
-
 }  // namespace
 
 Supervisor::Supervisor(int in, int out, const SupervisorOptions& options)
-    : in_(in), out_(out), options_(options), last_line_(base::monotonic_now()) {}
+    : options_(options),
+      controller_(std::in_place, in, out),
+      kept_(options.most_kept),
+      workers_(options.stop_grace, [this](Message message) { say_of_job(std::move(message)); }),
+      last_line_(base::monotonic_now()) {}
+
+Supervisor::Supervisor(const ListeningOn& listening, const SupervisorOptions& options)
+    : options_(options),
+      listening_(listening),
+      kept_(options.most_kept),
+      workers_(options.stop_grace, [this](Message message) { say_of_job(std::move(message)); }),
+      last_line_(base::monotonic_now()) {}
 
 Result<> Supervisor::run() {
-  say({.type = MessageType::hello, .hello = own_hello({"serve", "run", "observe", "watch_drops"})});
+  if (controller_) greet();
   while (true) {
     ASSIGN_OR_RETURN(const bool more, turn());
     if (!more) break;
   }
-  // Nobody may be left to read: the workers end first, then the last answers are offered.
+  // Nobody may be left to read: the workers end first, then the last answers are offered. Whoever
+  // stops an agent that listens waits for its end, and the controller comes by its own means.
   workers_.clear();
-  std::ignore = write_whole(out_, pending_, base::monotonic_now() + std::chrono::seconds(1), -1);
+  if (controller_ && !listening_) {
+    controller_->flush_until(base::monotonic_now() + std::chrono::seconds(1));
+  }
   return {};
 }
 
 Result<bool> Supervisor::turn() {
   RETURN_IF_ERROR(flush());
 
-  std::vector<pollfd> watched{
-      {.fd = in_, .events = POLLIN, .revents = 0},
-      {.fd = pending_.empty() ? -1 : out_, .events = POLLOUT, .revents = 0}};
-  std::vector<std::uint64_t> ids;
-  for (const auto& [id, worker] : workers_) {
-    ids.push_back(id);
-    for (const int fd :
-         {worker.process.out.get(), worker.process.err.get(), worker.process.pidfd()}) {
-      watched.push_back({.fd = fd, .events = POLLIN, .revents = 0});
-    }
+  std::vector<pollfd> watched;
+  for (const int fd :
+       {controller_ ? controller_->in() : -1, listening_ ? listening_->listener.fd() : -1,
+        listening_ ? listening_->stop_fd : -1, listening_ ? listening_->children_fd : -1}) {
+    watched.push_back({.fd = fd, .events = POLLIN, .revents = 0});
   }
+  watched.push_back(
+      {.fd = controller_ ? controller_->waits_for_room() : -1, .events = POLLOUT, .revents = 0});
+  const std::size_t others = watched.size();
+  workers_.watch(watched);
   const auto deadline = next_deadline();
   if (::poll(watched.data(), watched.size(), deadline ? poll_timeout(*deadline) : -1) < 0 &&
       errno != EINTR) {
     return base::system_error(errno, "poll");
   }
+  if (watched[2].revents != 0) return false;
 
-  for (std::size_t i = 0; i < ids.size(); ++i) {
-    Worker& worker = workers_.at(ids[i]);
-    const pollfd* const fds = &watched[2 + 3 * i];
-    if (fds[0].revents != 0 || fds[1].revents != 0) handle_worker_output(ids[i], worker);
-    if (fds[2].revents != 0) handle_worker_end(ids[i], worker);
-  }
+  workers_.handle(std::span(watched).subspan(others));
+  if (listening_) reap_orphans();
   // Commands after the workers: a stop must meet what is still running, not what just ended.
   if (watched[0].revents != 0) {
-    ASSIGN_OR_RETURN(const bool more, read_into(in_, commands_));
-    while (const auto line = commands_.next()) handle_line(*line);
+    ASSIGN_OR_RETURN(const bool more, read_commands());
     if (!more) return false;
   }
-  enforce_deadlines();
+  if (watched[1].revents != 0) RETURN_IF_ERROR(accept());
+  stop_when_idle();
+  workers_.enforce_deadlines();
+  beat();
   return true;
 }
 
-void Supervisor::say(Message message) { pending_ += to_line(std::move(message)); }
+Result<bool> Supervisor::read_commands() {
+  const auto more = controller_->read();
+  while (const auto line = controller_->next_line()) handle_line(*line);
+  if (more && *more) return true;
+  if (listening_) {
+    lose_controller();
+    return true;
+  }
+  if (!more) return std::unexpected(more.error());
+  return false;
+}
+
+Result<> Supervisor::flush() {
+  if (!controller_) return {};
+  auto written = controller_->flush();
+  if (written || !listening_) return written;
+  lose_controller();
+  return {};
+}
+
+Result<> Supervisor::accept() {
+  ASSIGN_OR_RETURN(base::UniqueFd connection, listening_->listener.accept());
+  if (!connection) return {};
+  lose_controller();
+  controller_.emplace(std::move(connection));
+  greet();
+  return {};
+}
+
+void Supervisor::lose_controller() {
+  const bool cannot_come_back = controller_ && controller_->begun && kept_.session().empty();
+  controller_.reset();
+  if (cannot_come_back) workers_.clear();
+}
+
+void Supervisor::begin_session(std::string name) {
+  workers_.clear();
+  kept_.begin(std::move(name));
+  controller_->begun = true;
+  next_beat_ = base::monotonic_now() + options_.heartbeat;
+}
+
+void Supervisor::attach(const Command& command) {
+  const std::string session = command.session.value_or("");
+  if (!command.outstanding) {
+    begin_session(session);
+    say({.type = MessageType::attached, .id = command.id});
+    return;
+  }
+  if (session != kept_.session()) {
+    answer_error(command.id, {.kind = ErrorKind::peer_lost,
+                              .message = "another controller has taken over, and what ran for "
+                                         "this one was ended"});
+    return;
+  }
+  controller_->begun = true;
+  next_beat_ = base::monotonic_now() + options_.heartbeat;
+  const auto resumed = kept_.resume(*command.outstanding);
+  for (const auto id : resumed.given_up) workers_.stop(id);
+  say({.type = MessageType::attached, .id = command.id, .unknown = resumed.unknown});
+  controller_->say(resumed.again);
+}
+
+void Supervisor::greet() {
+  Hello hello = own_hello({"serve", "run", "observe", "watch_drops"});
+  hello.instance = instance_;
+  say({.type = MessageType::hello, .hello = std::move(hello)});
+}
+
+std::string Supervisor::kept_line(Message message) {
+  const auto id = message.id;
+  const bool last = is_last_answer(message.type);
+  std::string line = to_line(std::move(message));
+  if (id) kept_.keep(*id, line, last);
+  return line;
+}
+
+void Supervisor::say(Message message) {
+  const std::string line = kept_line(std::move(message));
+  if (controller_) controller_->say(line);
+}
+
+void Supervisor::say_of_job(Message message) {
+  const std::string line = kept_line(std::move(message));
+  // Until it has said that the job is its own, a controller hears nothing of it.
+  if (controller_ && controller_->begun) controller_->say(line);
+}
 
 void Supervisor::answer_error(std::optional<std::uint64_t> id, base::Error error) {
   say({.type = MessageType::error, .id = id, .error = WireError{std::move(error)}});
 }
 
-Result<> Supervisor::flush() {
-  auto written = write_some(out_, pending_);
-  if (!written) return base::in_context(std::move(written).error(), "the controller's stream");
-  pending_.erase(0, *written);
-  if (pending_.size() > most_pending) {
-    return base::fail(ErrorKind::peer_lost, "the controller does not read: {} bytes wait for it",
-                      pending_.size());
-  }
-  return {};
-}
-
 void Supervisor::handle_line(const Line& line) {
-  last_line_ = base::monotonic_now();
   if (line.too_long) {
+    last_line_ = base::monotonic_now();
     answer_error(std::nullopt,
                  {.kind = ErrorKind::input,
                   .message = fmt::format("a line longer than {} bytes", longest_command)});
@@ -130,191 +184,104 @@ void Supervisor::handle_line(const Line& line) {
   if (command) {
     handle_command(*command);
   } else {
+    last_line_ = base::monotonic_now();
     answer_error(command.error().id, command.error().error);
   }
 }
 
 void Supervisor::handle_command(const Command& command) {
+  // A heartbeat tells nothing of who it is that lives.
+  if (!controller_->begun && command.type == CommandType::heartbeat) return;
+  last_line_ = base::monotonic_now();
+  if (command.type == CommandType::attach) return attach(command);
+  if (!controller_->begun) begin_session("");
+  kept_.received(command.received);
+  if (const std::string said = kept_.said(command.id); !said.empty()) {
+    controller_->say(said);
+    return;
+  }
+  carry_out(command);
+}
+
+void Supervisor::carry_out(const Command& command) {
   switch (command.type) {
+    case CommandType::attach:
     case CommandType::heartbeat:
       return;
     case CommandType::ping:
-      say({.type = MessageType::pong, .id = command.id});
-      return;
+      return say({.type = MessageType::pong, .id = command.id});
     case CommandType::stop:
-    case CommandType::kill: {
-      const std::uint64_t job_id = command.job_id.value_or(0);
-      const auto found = workers_.find(job_id);
-      if (found == workers_.end()) {
-        answer_error(command.id, {.kind = ErrorKind::input,
-                                  .message = fmt::format("{}: no job {} is running",
-                                                         base::enum_name(command.type), job_id)});
-        return;
-      }
-      if (command.type == CommandType::kill) {
-        // As a crash would: no word of its own, and the answer says how it ended. Its stamp, taken
-        // when the message is written, is later than the signal.
-        std::ignore = found->second.process.signal(SIGKILL);
-      } else {
-        stop(found->second);
-      }
-      say({.type = MessageType::stopping, .id = command.id});
-      return;
-    }
+    case CommandType::kill:
+      kept_.open(command.id);
+      return end_job(command);
     case CommandType::serve:
     case CommandType::run:
     case CommandType::observe:
     case CommandType::watch_drops:
       break;
   }
-  if (auto started = start(command); !started) {
+  if (kept_.seen(command.id)) {
+    return answer_error(
+        command.id,
+        {.kind = ErrorKind::input, .message = fmt::format("job {} was begun before", command.id)});
+  }
+  kept_.open(command.id);
+  if (auto started = workers_.start(command); !started) {
     answer_error(command.id, std::move(started).error());
   }
 }
 
-Result<> Supervisor::start(const Command& command) {
-  if (workers_.contains(command.id)) {
-    return base::fail(ErrorKind::input, "job {} is running already", command.id);
-  }
-  if (workers_.size() >= most_workers) {
-    return base::fail(ErrorKind::input, "{} jobs are running, and no more fit", most_workers);
-  }
-  ASSIGN_OR_RETURN(const auto limit, check_job(command));
-
-  // A socket, so that its end is readable (a pipe's is only a hang-up).
-  std::array<int, 2> ends{};
-  if (::socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends.data()) < 0) {
-    return base::system_error(errno, "socketpair");
-  }
-  base::UniqueFd ours(ends[0]);
-  const base::UniqueFd theirs(ends[1]);
-  ASSIGN_OR_RETURN(base::Process process,
-                   base::Process::spawn({.argv = {"/proc/self/exe", "worker"},
-                                         .in = base::Stdio::descriptor(theirs.get()),
-                                         .out = base::Stdio::pipe(),
-                                         .err = base::Stdio::pipe()}));
-  const int pid = process.pid();
-  RETURN_IF_ERROR(write_whole(ours.get(), to_line(command), base::monotonic_now() + job_grace, -1));
-  Worker worker{.type = command.type, .process = std::move(process), .job = std::move(ours)};
-  if (limit) {
-    worker.deadline = base::monotonic_now() + *limit;
-    worker.overdue = fmt::format("did not end within {} s", *limit / std::chrono::seconds(1));
-  }
-  workers_.emplace(command.id, std::move(worker));
-  say({.type = MessageType::started, .id = command.id, .worker_pid = pid});
-  return {};
+void Supervisor::end_job(const Command& command) {
+  const std::uint64_t id = command.job_id.value_or(0);
+  // A kill's stamp, taken when its answer is written, is later than the signal.
+  const bool ran = command.type == CommandType::kill ? workers_.kill(id) : workers_.stop(id);
+  if (ran) return say({.type = MessageType::stopping, .id = command.id});
+  answer_error(command.id, {.kind = ErrorKind::input,
+                            .message = fmt::format("{}: no job {} is running",
+                                                   base::enum_name(command.type), id)});
 }
 
-void Supervisor::stop(Worker& worker) {
-  if (!worker.job) return;
-  worker.job.reset();
-  worker.deadline = base::monotonic_now() + options_.stop_grace;
-  worker.overdue = fmt::format("did not end within {} ms of being stopped",
-                               options_.stop_grace / std::chrono::milliseconds(1));
-}
-
-void Supervisor::kill(Worker& worker, base::Error cause) {
-  if (!worker.cause) worker.cause = std::move(cause);
-  worker.deadline.reset();
-  // When this fails it has ended, and its pidfd says so.
-  std::ignore = worker.process.signal(SIGKILL);
-}
-
-void Supervisor::handle_worker_output(std::uint64_t id, Worker& worker) {
-  if (worker.process.out && readable_now(worker.process.out.get())) {
-    const auto more = read_into(worker.process.out.get(), worker.lines);
-    while (const auto line = worker.lines.next()) handle_worker_line(id, worker, *line);
-    if (!more || !*more) worker.process.out.reset();
-  }
-  if (!worker.process.err || !readable_now(worker.process.err.get())) return;
-  std::array<char, 4096> chunk;
-  const ssize_t count = ::read(worker.process.err.get(), chunk.data(), chunk.size());
-  if (count <= 0) {
-    worker.process.err.reset();
-    return;
-  }
-  const std::string_view words(chunk.data(), static_cast<std::size_t>(count));
-  worker.last_words.append(words);
-  if (worker.last_words.size() > most_last_words) {
-    worker.last_words.erase(0, worker.last_words.size() - most_last_words);
-  }
-  // Passed on as far as it fits: a full stderr must not stall the agent.
-  std::ignore = write_some(STDERR_FILENO, words);
-}
-
-void Supervisor::handle_worker_line(std::uint64_t id, Worker& worker, const Line& line) {
-  auto message = line.too_long ? base::fail(ErrorKind::system, "a line that is too long")
-                               : parse_message(line.text);
-  if (!message) {
-    kill(worker, {.kind = ErrorKind::system,
-                  .message = fmt::format("the worker of job {} wrote no message: {}", id,
-                                         message.error().message)});
-    return;
-  }
-  if (message->type == MessageType::ready && !worker.cause) {
-    say({.type = MessageType::ready, .id = id, .endpoints = std::move(message->endpoints)});
-  } else if (message->type == MessageType::result) {
-    worker.result = std::move(message->result);
-  } else if (message->type == MessageType::error) {
-    worker.error = std::move(message->error);
-  }
-  if (worker.result || worker.error) {
-    // It has nothing left to do but to end.
-    worker.deadline = base::monotonic_now() + options_.stop_grace;
-    worker.overdue = "did not end after its result";
-  }
-}
-
-void Supervisor::handle_worker_end(std::uint64_t id, Worker& worker) {
-  // Its group goes first, so that what is left in the pipes is finite.
-  const auto status = worker.process.kill();
-  const auto unread = [](const base::UniqueFd& fd) { return fd && readable_now(fd.get()); };
-  while (unread(worker.process.out) || unread(worker.process.err)) {
-    handle_worker_output(id, worker);
-  }
-  auto cause = std::move(worker.cause);
-  auto error = std::move(worker.error);
-  auto result = std::move(worker.result);
-  std::string words = std::move(worker.last_words);
-  workers_.erase(id);
-
-  if (cause) return answer_error(id, *std::move(cause));
-  if (error) return answer_error(id, std::move(error)->error);
-  if (result) return say({.type = MessageType::result, .id = id, .result = std::move(result)});
-  while (!words.empty() && words.back() == '\n') words.pop_back();
-  const std::string how = status ? status->to_string() : status.error().message;
-  answer_error(id, {.kind = ErrorKind::workload,
-                    .message = fmt::format("worker ended by {} without a result{}{}", how,
-                                           words.empty() ? "" : "; its last words: ", words)});
+void Supervisor::stop_when_idle() {
+  if (!workers_.busy() || base::monotonic_now() - last_line_ < options_.idle_after) return;
+  workers_.stop_all({.kind = ErrorKind::timed_out,
+                     .message = fmt::format("stopped, because the controller said nothing for {} "
+                                            "ms",
+                                            options_.idle_after / std::chrono::milliseconds(1))});
 }
 
 std::optional<base::MonotonicTime> Supervisor::next_deadline() const {
-  std::optional<base::MonotonicTime> next;
-  for (const auto& [id, worker] : workers_) {
-    if (worker.deadline && (!next || *worker.deadline < *next)) next = worker.deadline;
-    const auto idle = last_line_ + options_.idle_after;
-    // A job that is being stopped already needs no second reason.
-    if (worker.job && (!next || idle < *next)) next = idle;
-  }
+  auto next = workers_.next_deadline();
+  const auto not_after = [&](base::MonotonicTime time) {
+    next = next ? std::min(*next, time) : time;
+  };
+  if (in_session()) not_after(next_beat_);
+  // A job that is being stopped already needs no second reason.
+  if (workers_.busy()) not_after(last_line_ + options_.idle_after);
   return next;
 }
 
-void Supervisor::enforce_deadlines() {
+bool Supervisor::in_session() const {
+  return controller_ && controller_->begun && !kept_.session().empty();
+}
+
+void Supervisor::beat() {
   const auto now = base::monotonic_now();
-  const bool idle = now - last_line_ >= options_.idle_after;
-  for (auto& [id, worker] : workers_) {
-    if (idle && worker.job) {
-      worker.cause = base::Error{
-          .kind = ErrorKind::timed_out,
-          .message = fmt::format("stopped, because the controller said nothing for {} ms",
-                                 options_.idle_after / std::chrono::milliseconds(1))};
-      stop(worker);
-    }
-    if (worker.deadline && now >= *worker.deadline) {
-      kill(worker, {.kind = ErrorKind::timed_out,
-                    .message = fmt::format("the worker of job {} ({}) {} and was killed", id,
-                                           base::enum_name(worker.type), worker.overdue)});
-    }
+  if (!in_session() || now < next_beat_) return;
+  next_beat_ = now + options_.heartbeat;
+  // Whoever has something to read needs no other sign.
+  if (controller_->waits_for_room() < 0) say({.type = MessageType::heartbeat});
+}
+
+void Supervisor::reap_orphans() {
+  signalfd_siginfo signal;
+  while (::read(listening_->children_fd, &signal, sizeof(signal)) > 0) {
+  }
+  // A worker is reaped where its end is handled; whatever waits behind it comes after that.
+  while (true) {
+    siginfo_t ended{};
+    if (::waitid(P_ALL, 0, &ended, WEXITED | WNOHANG | WNOWAIT) < 0 || ended.si_pid == 0) return;
+    if (workers_.owns(ended.si_pid)) return;
+    ::waitid(P_PID, static_cast<id_t>(ended.si_pid), &ended, WEXITED | WNOHANG);
   }
 }
 

@@ -1,23 +1,28 @@
 // The agent's main loop: reads commands, starts a worker process for every job, forwards what the
 // workers say, and outlives their crashes.
 //
+// On stdin and stdout it has one controller and ends with it. Listening, it has one at a time: one
+// that comes takes over from the one before, whose stream may be dead without anybody knowing, and
+// the older stream is closed. What ran for the older goes on until the newer has said, by its first
+// command, whether it is the same controller come back (protocol.h) or another, for whom everything
+// begins anew. A controller that names no session cannot come back: its jobs end with its stream.
+//
 // One thread around poll(2) and no Asio: it watches a few dozen descriptors, most of the time
 // nothing happens, and workers are forked here, which wants a process without threads and without
 // a reactor's hidden descriptors.
 #pragma once
 
 #include <cstdint>
-#include <map>
 #include <optional>
 #include <string>
-#include <vector>
 
 #include "base/clock.h"
-#include "base/fd.h"
-#include "base/process.h"
 #include "base/result.h"
-#include "bench/agent/line.h"
+#include "bench/agent/controller_stream.h"
+#include "bench/agent/kept_answers.h"
+#include "bench/agent/listener.h"
 #include "bench/agent/protocol.h"
+#include "bench/agent/workers.h"
 
 namespace bench {
 
@@ -26,57 +31,71 @@ struct SupervisorOptions {
   base::Duration idle_after = default_idle_after;
   // How long a worker may take to end once it is stopped, before it is killed.
   base::Duration stop_grace = std::chrono::seconds(5);
+  // How often a session's controller is told that we are there.
+  base::Duration heartbeat = heartbeat_interval;
+  // What is kept at most of what a session's controller may have missed.
+  std::size_t most_kept = std::size_t{32} << 20;
+};
+
+// What a listening agent watches beside its controller; the descriptors stay the caller's.
+struct ListeningOn {
+  Listener& listener;
+  int stop_fd;      // readable: the agent ends
+  int children_fd;  // a signalfd of SIGCHLD: as process 1 it reaps orphans of its pid namespace
 };
 
 class Supervisor {
  public:
   // `in` and `out` are the controller's streams; they stay the caller's.
   Supervisor(int in, int out, const SupervisorOptions& options);
+  Supervisor(const ListeningOn& listening, const SupervisorOptions& options);
+  Supervisor(const Supervisor&) = delete;  // its workers speak through it
+  Supervisor& operator=(const Supervisor&) = delete;
+  ~Supervisor() = default;
 
-  // Greets, then serves until `in` ends, and ends every worker. Errors: peer_lost when the
-  // controller stops reading, system.
+  // Greets, then serves until `in` ends or, listening, until it is to stop; and ends every worker.
+  // Errors: peer_lost when the controller on `out` stops reading, system.
   [[nodiscard]] base::Result<> run();
 
  private:
-  struct Worker {
-    CommandType type;
-    base::Process process;
-    base::UniqueFd job;  // closing it is the stop
-    LineReader lines{longest_message};
-    std::string last_words = {};  // the end of its stderr
-    std::optional<base::MonotonicTime> deadline = {};
-    std::string overdue = {};               // what to say when it is killed at the deadline
-    std::optional<base::Error> cause = {};  // why we ended it: the answer whatever it says itself
-    std::optional<base::Json> result = {};
-    std::optional<WireError> error = {};
-  };
-
+  void greet();
+  // The message as a line, kept where its command's answers are.
+  [[nodiscard]] std::string kept_line(Message message);
   void say(Message message);
+  void say_of_job(Message message);
   void answer_error(std::optional<std::uint64_t> id, base::Error error);
+  // Takes a controller that has come, and leaves the one before.
+  [[nodiscard]] base::Result<> accept();
+  // Without its stream a controller is gone, or may come back.
+  void lose_controller();
+  void begin_session(std::string name);
+  void attach(const Command& command);
   void handle_line(const Line& line);
   void handle_command(const Command& command);
-  // Checks the job, starts its worker and hands the job over.
-  [[nodiscard]] base::Result<> start(const Command& command);
-  void stop(Worker& worker);
-  // Kills a worker; its answer will be `cause`.
-  void kill(Worker& worker, base::Error cause);
-  void handle_worker_output(std::uint64_t id, Worker& worker);
-  void handle_worker_line(std::uint64_t id, Worker& worker, const Line& line);
-  // Reads the rest, reaps, and answers. The worker is gone afterwards, and its ports are free.
-  void handle_worker_end(std::uint64_t id, Worker& worker);
-  void enforce_deadlines();
+  // Carries out a command that the session has not had before.
+  void carry_out(const Command& command);
+  void end_job(const Command& command);
+  // Without a line from a controller for long, traffic stops.
+  void stop_when_idle();
   [[nodiscard]] std::optional<base::MonotonicTime> next_deadline() const;
   [[nodiscard]] base::Result<> flush();
-  // Waits for the next event and handles it. Returns false at the end of `in`.
+  // Returns false at the end of a stream that is not replaced.
+  [[nodiscard]] base::Result<bool> read_commands();
+  // Waits for the next event and handles it. Returns false when this is the end.
   [[nodiscard]] base::Result<bool> turn();
+  // Whether there is a controller that could come back.
+  [[nodiscard]] bool in_session() const;
+  void beat();
+  void reap_orphans();
 
-  int in_;
-  int out_;
   SupervisorOptions options_;
-  LineReader commands_{longest_command};
-  std::string pending_;  // not yet written to out_
-  std::map<std::uint64_t, Worker> workers_;
+  std::optional<ListeningOn> listening_;
+  std::optional<ControllerStream> controller_;
+  KeptAnswers kept_;
+  std::string instance_ = made_up_name();
+  Workers workers_;
   base::MonotonicTime last_line_;
+  base::MonotonicTime next_beat_;
 };
 
 }  // namespace bench

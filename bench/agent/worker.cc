@@ -80,6 +80,7 @@ Result<base::Json> do_job(const Invocations& invocations,
       return as_json(
           invocations.watch_drops(drops, STDIN_FILENO, [&] { say({.type = MessageType::ready}); }));
     }
+    case CommandType::attach:
     case CommandType::stop:
     case CommandType::kill:
     case CommandType::ping:

@@ -25,7 +25,6 @@
 
 namespace cluster::addresses {
 
-inline constexpr int most_nodes = 16;
 inline constexpr int most_pods_per_node = 200;
 inline constexpr int most_services = 60'000;
 inline constexpr int mtu = 1500;

@@ -7,10 +7,9 @@
 #include <tuple>
 #include <utility>
 
-#include <fcntl.h>
-#include <sys/mman.h>
-
 #include "base/clock.h"
+#include "cluster/agent_errors.h"
+#include "cluster/endpoints.h"
 #include "cluster/lab/addresses.h"
 #include "cluster/lab/datapath/direct.h"
 #include "cluster/lab/datapath/ebpf_paired.h"
@@ -25,12 +24,9 @@ namespace {
 
 using base::ErrorKind;
 using base::Result;
-using base::UniqueFd;
 
 // How long a program in a node may take: nft loads 10,000 Services in 15 s here.
 constexpr base::Duration rules_patience = std::chrono::minutes(5);
-// How much of an agent's stderr is kept.
-constexpr off_t errors_kept = 64 << 10;
 // How long after its streams an agent's process may take to end.
 constexpr base::Duration end_follows_streams = std::chrono::milliseconds(200);
 
@@ -93,18 +89,6 @@ ServiceTable with_leaving(const ServiceTable& before, ServiceTable now) {
     std::ranges::sort(entry.backends, {}, &Backend::endpoint);
   }
   return now;
-}
-
-// A file in memory that takes the first 64 KiB and refuses the rest: a stderr that nobody has to
-// read, and that cannot grow.
-Result<UniqueFd> bounded_file() {
-  UniqueFd file(::memfd_create("stackbench-agent-stderr", MFD_CLOEXEC | MFD_ALLOW_SEALING));
-  if (!file) return base::system_error(errno, "memfd_create");
-  if (::ftruncate(file.get(), errors_kept) < 0 ||
-      ::fcntl(file.get(), F_ADD_SEALS, F_SEAL_GROW | F_SEAL_SHRINK) < 0) {
-    return base::system_error(errno, "an agent's stderr");
-  }
-  return file;
 }
 
 Result<> check_faults(const EnvironmentPlan& plan) {
@@ -336,6 +320,31 @@ Result<WriteStamps> Environment::remove(std::string_view kind, std::string_view 
   return stamps;
 }
 
+Result<WriteStamps> Environment::set_readiness(base::AddressFamily family,
+                                               const std::map<std::string, Readiness>& pods) {
+  std::set<std::string> groups;
+  for (const auto& [name, readiness] : pods) {
+    ASSIGN_OR_RETURN(const PodHandle* pod, find_pod(name));
+    groups.insert(pod->group);
+    readiness_[name] = readiness;
+  }
+  const auto readiness_of = [this](const PodHandle& pod) {
+    const auto changed = readiness_.find(pod.name);
+    return changed == readiness_.end() ? first_readiness(pod) : changed->second;
+  };
+  WriteStamps stamps{.sent_ns = base::monotonic_now().ns};
+  for (const auto& [name, service] : handle_.services) {
+    if (!groups.contains(service.target)) continue;
+    const auto slice =
+        endpoint_slice(name, service.target, family, handle_.pods, plan_.ports, readiness_of);
+    ASSIGN_OR_RETURN(stamps.resource_version, store_.apply(base::to_json(slice)));
+  }
+  stamps.acked_ns = base::monotonic_now().ns;
+  RETURN_IF_ERROR(sync());
+  stamps.programmed_ns = base::monotonic_now().ns;
+  return stamps;
+}
+
 Result<const PodHandle*> Environment::find_pod(std::string_view pod) const {
   for (const auto& handle : handle_.pods) {
     if (handle.name == pod) return &handle;
@@ -345,7 +354,7 @@ Result<const PodHandle*> Environment::find_pod(std::string_view pod) const {
 
 Result<AgentStreams> Environment::start_agent(const Place& place, const std::string& executable) {
   AgentStreams streams;
-  ASSIGN_OR_RETURN(streams.errors, bounded_file());
+  ASSIGN_OR_RETURN(streams.errors, bounded_errors_file());
   ASSIGN_OR_RETURN(auto process,
                    sandbox_.spawn({.argv = {executable},
                                    .in = base::Stdio::pipe(),

@@ -43,10 +43,12 @@ class Environment {
   // Errors: input, when there is no such pod.
   base::Result<const PodHandle*> find_pod(std::string_view pod) const;
 
-  // As Target's. The stamps are taken around the store's write; the datapath follows it, before
+  // As Target's. The stamps are taken around the store's writes; the datapath follows it, before
   // this returns, and when it has is stamped, too.
   base::Result<WriteStamps> apply(const base::Json& object);
   base::Result<WriteStamps> remove(std::string_view kind, std::string_view name);
+  base::Result<WriteStamps> set_readiness(base::AddressFamily family,
+                                          const std::map<std::string, Readiness>& pods);
   base::Result<AgentStreams> agent(std::string_view pod, const std::string& executable);
   base::Result<Observer> observe(std::string_view pod, const std::string& executable);
   // What the datapath says of itself now: counts and costs grow with its use.
@@ -73,6 +75,7 @@ class Environment {
   std::map<std::string, std::string, std::less<>> cgroups_;  // pod -> directory
   std::string observer_cgroup_;
   ObjectStore store_;
+  std::map<std::string, Readiness, std::less<>> readiness_;  // of pods that are not as at first
   std::vector<DatapathNode> nodes_;
   ServiceTable table_;  // that the datapath was told last
   std::unique_ptr<Datapath> datapath_;

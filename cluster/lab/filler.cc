@@ -4,6 +4,7 @@
 
 #include <fmt/format.h>
 
+#include "cluster/check_plan.h"
 #include "cluster/endpoints.h"
 
 namespace cluster {
@@ -15,12 +16,6 @@ kube::IpFamily family_of(const Filler& filler) {
   return filler.family == base::AddressFamily::ipv4 ? kube::IpFamily::IPv4 : kube::IpFamily::IPv6;
 }
 
-// Of the filler of this number, from 1.
-std::string name_of(const Filler& filler, int number) {
-  const auto prefix = number <= filler.services / 2 ? first_filler_prefix : second_filler_prefix;
-  return fmt::format("{}{:05}", prefix, number);
-}
-
 }  // namespace
 
 std::vector<kube::Service> filler_services(const EnvironmentPlan& plan) {
@@ -29,7 +24,7 @@ std::vector<kube::Service> filler_services(const EnvironmentPlan& plan) {
   service.spec.ports = service_ports(plan);
   std::vector<kube::Service> services;
   for (int number = 1; number <= plan.filler.services; ++number) {
-    service.metadata.name = name_of(plan.filler, number);
+    service.metadata.name = filler_name(plan.filler, number);
     services.push_back(service);
   }
   return services;
@@ -46,7 +41,7 @@ std::vector<kube::EndpointSlice> filler_slices(const EnvironmentPlan& plan, cons
   slice.ports = slice_ports(plan.ports);
   std::vector<kube::EndpointSlice> slices;
   for (int number = 1; number <= plan.filler.services; ++number) {
-    slice.metadata.name = name_of(plan.filler, number);
+    slice.metadata.name = filler_name(plan.filler, number);
     slice.metadata.labels[std::string(kube::service_name_label)] = slice.metadata.name;
     slices.push_back(slice);
   }

@@ -81,6 +81,13 @@ Result<WriteStamps> LabTarget::remove(std::string_view environment, std::string_
   return found->remove(kind, name);
 }
 
+Result<WriteStamps> LabTarget::set_readiness(std::string_view environment,
+                                             base::AddressFamily family,
+                                             const std::map<std::string, Readiness>& pods) {
+  ASSIGN_OR_RETURN(Environment * found, find(environment));
+  return found->set_readiness(family, pods);
+}
+
 Result<AgentStreams> LabTarget::agent(std::string_view environment, std::string_view pod) {
   ASSIGN_OR_RETURN(Environment * found, find(environment));
   RETURN_IF_ERROR(found->find_pod(pod));

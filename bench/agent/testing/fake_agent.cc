@@ -1,5 +1,6 @@
 // stackbench-agent with the workers of fake_traffic.h.
 #include <cstdio>
+#include <cstdlib>
 #include <tuple>
 
 #include <fcntl.h>
@@ -22,7 +23,16 @@ bool stopped_within(int stop_fd, int limit_ms) {
   return ::poll(&stop, 1, limit_ms) == 1;
 }
 
+// Adds this job to those that were begun, for tests that count them.
+void count_job() {
+  const char* const path = std::getenv(bench::testing::fake_jobs_counter);
+  if (path == nullptr) return;
+  const base::UniqueFd file(::open(path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600));
+  std::ignore = ::write(file.get(), "x", 1);
+}
+
 Result<bench::ClientResult> run_client(const bench::ClientJob& job, int stop_fd) {
+  count_job();
   bench::ClientResult result;
   result.requests = bench::testing::fake_requests;
   switch (static_cast<bench::testing::FakeRun>(job.seed)) {
@@ -63,6 +73,7 @@ Result<bench::ClientResult> run_client(const bench::ClientJob& job, int stop_fd)
 Result<bench::ServerResult> run_server(
     const bench::ServerJob& job, int stop_fd,
     const std::function<void(const std::vector<base::Endpoint>&)>& on_listening) {
+  count_job();
   if (job.listen.front().port == bench::testing::fake_port_in_use) {
     return base::system_error(EADDRINUSE, "bind {}", job.listen.front());
   }

@@ -18,6 +18,8 @@ enum FakeRun : std::uint64_t {
 };
 
 constexpr std::uint64_t fake_requests = 7;
+// Where this environment variable names a file, every job that a worker begins adds a byte to it.
+constexpr const char* fake_jobs_counter = "STACKBENCH_FAKE_JOBS";
 constexpr std::uint64_t fake_server_requests = 42;
 // A listen port with which the fake server says "address in use".
 constexpr std::uint16_t fake_port_in_use = 81;

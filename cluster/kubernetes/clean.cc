@@ -1,0 +1,112 @@
+#include "cluster/kubernetes/clean.h"
+
+#include <map>
+#include <utility>
+
+#include "cluster/kubernetes/api_error.h"
+#include "cluster/kubernetes/cleanup.h"
+#include "cluster/kubernetes/owner.h"
+
+namespace cluster {
+namespace {
+
+using base::Json;
+using base::Result;
+
+// What one run left in one place.
+struct Leftover {
+  Placement place;
+  std::string what;
+};
+using Leftovers = std::map<std::string, Leftover>;  // by namespace, run and environment
+
+std::string ours() { return fmt::format("{}=stackbench,{}", managed_by_label, run_label); }
+
+Placement place_of(const Json& object) {
+  const auto label = [&](std::string_view name) {
+    return text_at(object, {"metadata", "labels", name});
+  };
+  return {.run = label(run_label),
+          .environment = label(environment_label),
+          .owner = text_at(object, {"metadata", "annotations", owner_annotation}),
+          .in_namespace = text_at(object, {"metadata", "namespace"}),
+          .own_namespace = false};
+}
+
+Result<> add_namespaces(ApiClient& api, Leftovers& found) {
+  ASSIGN_OR_RETURN(const auto list,
+                   api.get("/api/v1/namespaces?labelSelector=" + url_escape(ours())));
+  for (const auto& item : json_at(list, {"items"})) {
+    auto place = place_of(item);
+    place.in_namespace = text_at(item, {"metadata", "name"});
+    place.own_namespace = true;
+    auto what = fmt::format("namespace {}", place.in_namespace);
+    auto key = place.in_namespace;
+    found.emplace(std::move(key), Leftover{std::move(place), std::move(what)});
+  }
+  return {};
+}
+
+Result<> add_objects(ApiClient& api, const std::string& path, Leftovers& found) {
+  ASSIGN_OR_RETURN(const auto list, api.get(path + "?labelSelector=" + url_escape(ours())));
+  for (const auto& item : json_at(list, {"items"})) {
+    auto place = place_of(item);
+    // Goes with its namespace.
+    if (found.contains(place.in_namespace)) continue;
+    auto key = fmt::format("{}/{}/{}", place.in_namespace, place.run, place.environment);
+    auto what = fmt::format("objects of run {} in namespace {}", place.run, place.in_namespace);
+    found.emplace(std::move(key), Leftover{std::move(place), std::move(what)});
+  }
+  return {};
+}
+
+Result<Leftovers> find_leftovers(ApiClient& api, const std::string& in_namespace) {
+  Leftovers found;
+  const bool everywhere = in_namespace.empty();
+  if (everywhere) RETURN_IF_ERROR(add_namespaces(api, found));
+  const auto where = everywhere ? std::string() : fmt::format("/namespaces/{}", in_namespace);
+  RETURN_IF_ERROR(add_objects(api, fmt::format("/api/v1{}/pods", where), found));
+  RETURN_IF_ERROR(add_objects(api, fmt::format("/api/v1{}/services", where), found));
+  RETURN_IF_ERROR(
+      add_objects(api, fmt::format("/apis/discovery.k8s.io/v1{}/endpointslices", where), found));
+  return found;
+}
+
+}  // namespace
+
+Result<Cleaned> clean_kubernetes(const KubernetesOptions& cluster, const CleanOptions& options) {
+  Cleaned cleaned;
+  ASSIGN_OR_RETURN(cleaned.removed, clean_proxies(options.dry_run));
+  ASSIGN_OR_RETURN(auto proxy, KubectlProxy::start({.kubectl = cluster.kubectl,
+                                                    .kubeconfig = cluster.kubeconfig,
+                                                    .context = cluster.context},
+                                                   cluster.interrupt));
+  ApiClient api({.socket = proxy.socket(),
+                 .timeout = cluster.request_timeout,
+                 .interrupt = cluster.interrupt});
+  auto found = find_leftovers(api, cluster.in_namespace);
+  if (!found) return std::unexpected(proxy.explain(std::move(found).error()));
+  std::vector<Placement> deleted;
+  Result<> outcome;
+  const auto note = [&](Result<> done) {
+    if (outcome) outcome = std::move(done);
+  };
+  for (const auto& [key, leftover] : *found) {
+    const auto life = life_of(leftover.place.owner);
+    if (life == OwnerLife::alive) continue;
+    if (life == OwnerLife::unknown && !options.of_other_machines) {
+      cleaned.left_alone.push_back(fmt::format("{}, made on {}, where its run may be alive",
+                                               leftover.what, machine_of(leftover.place.owner)));
+      continue;
+    }
+    cleaned.removed.push_back(leftover.what);
+    if (options.dry_run) continue;
+    note(delete_objects(api, leftover.place));
+    deleted.push_back(leftover.place);
+  }
+  for (const auto& place : deleted) note(await_removal(api.options(), place));
+  if (!outcome) return std::unexpected(std::move(outcome).error());
+  return cleaned;
+}
+
+}  // namespace cluster

@@ -1,0 +1,112 @@
+#include "cluster/kubernetes/cleanup.h"
+
+#include <array>
+
+#include "cluster/kubernetes/api_error.h"
+#include "cluster/kubernetes/watch.h"
+
+namespace cluster {
+namespace {
+
+using base::ErrorKind;
+using base::Json;
+using base::Result;
+
+// A pod has a grace period of a second; the rest is finalizers', and thousands of Services.
+constexpr base::Duration patience = std::chrono::minutes(2);
+
+constexpr int not_allowed = 405;  // older API servers delete no collection of Services
+
+std::array<std::string, 3> collections_of(const Placement& place) {
+  return {pods_path(place), services_path(place), slices_path(place)};
+}
+
+Result<> delete_one_by_one(ApiClient& api, const std::string& path, const std::string& selector) {
+  ASSIGN_OR_RETURN(const auto list, api.get(path + "?labelSelector=" + selector));
+  const auto& items = json_at(list, {"items"});
+  if (!items.is_array()) return {};
+  for (const auto& item : items) {
+    RETURN_IF_ERROR(api.remove(path + "/" + text_at(item, {"metadata", "name"})));
+  }
+  return {};
+}
+
+Result<> delete_collection(ApiClient& api, const std::string& path, const std::string& selector) {
+  const HttpRequest request{.method = "DELETE",
+                            .target = path + "?labelSelector=" + selector,
+                            .content_type = "application/json",
+                            .body = R"({"kind":"DeleteOptions","apiVersion":"v1",)"
+                                    R"("propagationPolicy":"Background"})"};
+  ASSIGN_OR_RETURN(const auto answer, api.request(request));
+  if (answer.status == not_allowed) return delete_one_by_one(api, path, selector);
+  if (answer.success() || answer.status == 404) return {};
+  return std::unexpected(api_error("DELETE " + path, answer.status, answer.body));
+}
+
+// What still stands in the way, for the error.
+std::string holders_of(const Objects& left) {
+  std::string text;
+  for (const auto& [name, object] : left) {
+    const auto& finalizers = json_at(object, {"metadata", "finalizers"});
+    text += fmt::format("{}{}{}", text.empty() ? "" : ", ", name,
+                        finalizers.is_array() && !finalizers.empty()
+                            ? " (finalizers " + base::dump_json(finalizers) + ")"
+                            : "");
+    const auto& conditions = json_at(object, {"status", "conditions"});
+    if (!conditions.is_array()) continue;
+    // A namespace says what is left in it.
+    for (const auto& condition : conditions) {
+      if (text_at(condition, {"status"}) == "True") text += " " + text_at(condition, {"message"});
+    }
+  }
+  return text;
+}
+
+Result<> await_none(const ApiOptions& api, const Collection& collection) {
+  Watch watch(api, collection);
+  auto gone = watch.until([](const Objects& left) -> Result<bool> { return left.empty(); },
+                          base::monotonic_now() + patience);
+  if (gone) return {};
+  if (gone.error().kind != ErrorKind::timed_out) return gone;
+  return base::fail_with_mend(
+      ErrorKind::timed_out,
+      fmt::format("deleted, but still there after {} s: {}",
+                  std::chrono::duration_cast<std::chrono::seconds>(patience).count(),
+                  holders_of(watch.objects())),
+      "It may yet go. A finalizer waits for its controller: is that running?");
+}
+
+}  // namespace
+
+Result<> delete_objects(ApiClient& api, const Placement& place) {
+  if (place.own_namespace) {
+    RETURN_IF_ERROR(api.remove("/api/v1/namespaces/" + place.in_namespace));
+    return {};
+  }
+  const auto selector = url_escape(environment_selector(place));
+  Result<> outcome;
+  for (const auto& path : collections_of(place)) {
+    auto deleted = delete_collection(api, path, selector);
+    if (outcome) outcome = std::move(deleted);
+  }
+  return outcome;
+}
+
+Result<> await_removal(const ApiOptions& api, const Placement& place) {
+  if (place.own_namespace) {
+    return await_none(api, {.path = "/api/v1/namespaces",
+                            .field_selector = "metadata.name=" + place.in_namespace});
+  }
+  for (const auto& path : collections_of(place)) {
+    RETURN_IF_ERROR(await_none(api, {.path = path, .label_selector = environment_selector(place)}));
+  }
+  return {};
+}
+
+Result<> remove_objects(const ApiOptions& api, const Placement& place) {
+  ApiClient client(api);
+  RETURN_IF_ERROR(delete_objects(client, place));
+  return await_removal(api, place);
+}
+
+}  // namespace cluster

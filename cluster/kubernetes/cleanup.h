@@ -1,0 +1,19 @@
+// Deletes what we created, and waits until it is gone.
+#pragma once
+
+#include "base/result.h"
+#include "cluster/kubernetes/api_client.h"
+#include "cluster/kubernetes/manifests.h"
+
+namespace cluster {
+
+// Everything of a placement: its namespace, or what is labelled so in one that is shared. Once it
+// is gone, nothing happens. Errors: timed_out (something holds it: a finalizer, a pod that does not
+// end), not_permitted, system.
+[[nodiscard]] base::Result<> remove_objects(const ApiOptions& api, const Placement& place);
+
+// The same without waiting.
+[[nodiscard]] base::Result<> delete_objects(ApiClient& api, const Placement& place);
+[[nodiscard]] base::Result<> await_removal(const ApiOptions& api, const Placement& place);
+
+}  // namespace cluster

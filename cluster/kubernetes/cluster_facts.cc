@@ -1,0 +1,240 @@
+#include "cluster/kubernetes/cluster_facts.h"
+
+#include <algorithm>
+#include <array>
+#include <set>
+
+#include "base/address.h"
+#include "cluster/kubernetes/api_error.h"
+
+namespace cluster {
+namespace {
+
+using base::Json;
+using base::Result;
+
+struct KnownImage {
+  std::string_view part;  // of an image's repository
+  std::string_view plugin;
+};
+constexpr std::array known_images{
+    KnownImage{"calico/node", "calico"},          KnownImage{"cilium/cilium", "cilium"},
+    KnownImage{"flannel/flannel", "flannel"},     KnownImage{"flannelcni/flannel", "flannel"},
+    KnownImage{"kindest/kindnetd", "kindnet"},    KnownImage{"antrea/antrea", "antrea"},
+    KnownImage{"weaveworks/weave-kube", "weave"}, KnownImage{"kube-router", "kube-router"},
+    KnownImage{"amazon-k8s-cni", "aws-vpc"},      KnownImage{"ovn-kube", "ovn-kubernetes"}};
+
+std::string_view trim(std::string_view text) {
+  constexpr std::string_view blanks = " \t\r\"'";
+  while (!text.empty() && blanks.find(text.front()) != std::string_view::npos) {
+    text.remove_prefix(1);
+  }
+  while (!text.empty() && blanks.find(text.back()) != std::string_view::npos) {
+    text.remove_suffix(1);
+  }
+  return text;
+}
+
+// "v3.28.0" of "docker.io/calico/node:v3.28.0@sha256:...".
+std::string tag_of(std::string_view image) {
+  image = image.substr(0, image.find('@'));
+  const auto slash = image.rfind('/');
+  const auto colon = image.rfind(':');
+  if (colon == std::string_view::npos || (slash != std::string_view::npos && colon < slash)) {
+    return {};
+  }
+  return std::string(image.substr(colon + 1));
+}
+
+// An object, or null with the reason in `why`.
+Json look(ApiClient& api, const std::string& path, std::string& why) {
+  auto found = api.find(path);
+  if (found && *found) return std::move(**found);
+  why = found ? fmt::format("{} is not there", path) : found.error().message;
+  return {};
+}
+
+// What kube-proxy itself says, where its port can be reached from the API server.
+std::optional<std::string> mode_at(const ApiOptions& options, const std::string& node) {
+  auto hurried = options;
+  hurried.timeout = std::chrono::seconds(3);
+  ApiClient api(hurried);
+  const auto answer =
+      api.request_once({.target = fmt::format("/api/v1/nodes/{}:10249/proxy/proxyMode", node)});
+  if (!answer || answer->status != 200 || !answer->body.is_string()) return std::nullopt;
+  const auto mode = answer->body.get<std::string>();
+  if (mode != "iptables" && mode != "nftables" && mode != "ipvs") return std::nullopt;
+  return mode;
+}
+
+ServiceProxy find_proxy(ApiClient& api, const Objects& nodes) {
+  std::string why;
+  const auto cilium = look(api, "/api/v1/namespaces/kube-system/configmaps/cilium-config", why);
+  const auto replacement = text_at(cilium, {"data", "kube-proxy-replacement"});
+  if (replacement == "true" || replacement == "strict") {
+    // Absent, it follows the replacement.
+    return {.mode = "cilium",
+            .socket_lb = text_at(cilium, {"data", "bpf-lb-sock"}) != "false",
+            .source = "ConfigMap kube-system/cilium-config"};
+  }
+  for (const auto& [name, node] : nodes) {
+    if (const auto mode = mode_at(api.options(), name)) {
+      return {.mode = *mode, .source = fmt::format("kube-proxy on node {}", name)};
+    }
+    break;  // one stands for all: each that is not reached costs its time
+  }
+  const auto config = look(api, "/api/v1/namespaces/kube-system/configmaps/kube-proxy", why);
+  if (const auto mode = kube_proxy_mode(text_at(config, {"data", "config.conf"}))) {
+    return {.mode = *mode, .source = "ConfigMap kube-system/kube-proxy"};
+  }
+  if (why.empty()) why = "ConfigMap kube-system/kube-proxy holds no config.conf";
+  return {.source = why};
+}
+
+std::set<std::string> api_groups(ApiClient& api) {
+  std::set<std::string> names;
+  const auto found = api.find("/apis");
+  if (!found || !*found) return names;
+  const auto& groups = json_at(**found, {"groups"});
+  if (!groups.is_array()) return names;
+  for (const auto& group : groups) names.insert(text_at(group, {"name"}));
+  return names;
+}
+
+NetworkPlugin find_plugin(ApiClient& api, const std::set<std::string>& groups) {
+  std::string why;
+  const auto daemon_sets = look(api, "/apis/apps/v1/daemonsets", why);
+  if (auto plugin = plugin_of(daemon_sets)) return *plugin;
+  for (const auto& [group, name] :
+       {std::pair{"crd.projectcalico.org", "calico"}, std::pair{"cilium.io", "cilium"}}) {
+    if (groups.contains(group)) {
+      return {.name = name, .source = fmt::format("API group {}", group)};
+    }
+  }
+  return {.source = why.empty() ? "no DaemonSet of a network plugin we know" : why};
+}
+
+std::vector<std::string> families_of(const Objects& nodes) {
+  std::set<std::string> families;
+  for (const auto& [name, node] : nodes) {
+    const auto& ranges = json_at(node, {"spec", "podCIDRs"});
+    if (!ranges.is_array()) continue;
+    for (const auto& range : ranges) {
+      if (!range.is_string()) continue;
+      families.insert(range.get<std::string>().find(':') == std::string::npos ? "ipv4" : "ipv6");
+    }
+  }
+  return {families.begin(), families.end()};
+}
+
+std::optional<std::string> why_not_datapath(const ServiceProxy& proxy, DatapathKind datapath) {
+  const auto wanted = base::enum_name(datapath);
+  switch (datapath) {
+    case DatapathKind::direct:
+      return "a cluster always has something that translates Services; direct is the lab's";
+    case DatapathKind::iptables:
+    case DatapathKind::nftables:
+      if (proxy.mode == wanted) return std::nullopt;
+      if (proxy.mode == "cilium") return "the cluster's kube-proxy is replaced by Cilium";
+      break;
+    case DatapathKind::ebpf_socket:
+    case DatapathKind::ebpf_tc: {
+      if (proxy.mode != "cilium") break;
+      const bool fits = proxy.socket_lb == (datapath == DatapathKind::ebpf_socket);
+      if (fits) return std::nullopt;
+      return fmt::format("Cilium's socket load balancing is {} on this cluster",
+                         proxy.socket_lb ? "on" : "off");
+    }
+  }
+  if (proxy.mode.empty()) {
+    return fmt::format("who implements the cluster's Services could not be found out: {}",
+                       proxy.source);
+  }
+  return fmt::format("the cluster's kube-proxy runs in {} mode ({})", proxy.mode, proxy.source);
+}
+
+}  // namespace
+
+std::optional<std::string> kube_proxy_mode(std::string_view config) {
+  if (config.find("KubeProxyConfiguration") == std::string_view::npos) return std::nullopt;
+  if (const auto json = base::parse_json(config)) {  // which is YAML, too
+    const auto mode = text_at(*json, {"mode"});
+    return mode.empty() ? "iptables" : mode;
+  }
+  std::string mode;
+  while (!config.empty()) {
+    const auto end = std::min(config.find('\n'), config.size());
+    const auto line = config.substr(0, end);
+    config.remove_prefix(std::min(end + 1, config.size()));
+    // Only a key of the first level begins its line.
+    constexpr std::string_view key = "mode:";
+    if (line.starts_with(key)) mode = std::string(trim(line.substr(key.size())));
+  }
+  return mode.empty() ? "iptables" : mode;
+}
+
+std::optional<NetworkPlugin> plugin_of(const Json& daemon_sets) {
+  const auto& items = json_at(daemon_sets, {"items"});
+  if (!items.is_array()) return std::nullopt;
+  for (const auto& item : items) {
+    const auto& containers = json_at(item, {"spec", "template", "spec", "containers"});
+    if (!containers.is_array()) continue;
+    for (const auto& container : containers) {
+      const auto image = text_at(container, {"image"});
+      const auto known = std::ranges::find_if(known_images, [&](const KnownImage& one) {
+        return image.find(one.part) != std::string::npos;
+      });
+      if (known == known_images.end()) continue;
+      return NetworkPlugin{.name = std::string(known->plugin),
+                           .version = tag_of(image),
+                           .source = fmt::format("DaemonSet {}", object_key(item))};
+    }
+  }
+  return std::nullopt;
+}
+
+Result<ClusterFacts> collect_cluster_facts(ApiClient& api, const Objects& nodes) {
+  ClusterFacts facts;
+  ASSIGN_OR_RETURN(const auto version, api.get("/version"));
+  facts.version = text_at(version, {"gitVersion"});
+  const auto groups = api_groups(api);
+  facts.proxy = find_proxy(api, nodes);
+  facts.plugin = find_plugin(api, groups);
+  facts.families = families_of(nodes);
+  if (groups.contains("security.istio.io")) facts.meshes.emplace_back("istio");
+  if (groups.contains("policy.linkerd.io")) facts.meshes.emplace_back("linkerd");
+  return facts;
+}
+
+std::optional<std::string> why_unavailable(const ClusterFacts& facts, const EnvironmentPlan& plan) {
+  if (const auto reason = why_not_datapath(facts.proxy, plan.datapath)) return reason;
+  for (const auto fault : plan.faults) {
+    // Whoever starts the servers plants it, wherever they run.
+    if (fault == FaultKind::impostor) continue;
+    return fmt::format("the fault {} can be planted in a lab only", base::enum_name(fault));
+  }
+  const auto family = plan.filler.family == base::AddressFamily::ipv4 ? "ipv4" : "ipv6";
+  if (plan.filler.services > 0 && !facts.families.empty() &&
+      std::ranges::find(facts.families, family) == facts.families.end()) {
+    return fmt::format("the cluster's pods have no {} addresses", family);
+  }
+  return std::nullopt;
+}
+
+Json facts_json(const ClusterFacts& facts) {
+  const auto or_unknown = [](const std::string& text) {
+    return text.empty() ? std::string("unknown") : text;
+  };
+  Json proxy = {{"mode", or_unknown(facts.proxy.mode)}, {"source", facts.proxy.source}};
+  if (facts.proxy.mode == "cilium") proxy["socket_lb"] = facts.proxy.socket_lb;
+  return {{"kubernetes", facts.version},
+          {"service_proxy", std::move(proxy)},
+          {"cni",
+           {{"name", or_unknown(facts.plugin.name)},
+            {"version", or_unknown(facts.plugin.version)},
+            {"source", facts.plugin.source}}},
+          {"families", facts.families},
+          {"meshes", facts.meshes}};
+}
+
+}  // namespace cluster

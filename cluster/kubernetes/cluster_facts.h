@@ -1,0 +1,57 @@
+// What a cluster is: versions, network plugin, who implements Services, families, mesh. From its
+// objects; what cannot be seen is said to be unknown, with the reason.
+#pragma once
+
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "base/json.h"
+#include "base/result.h"
+#include "cluster/kubernetes/api_client.h"
+#include "cluster/kubernetes/watch.h"
+#include "cluster/topology.h"
+
+namespace cluster {
+
+// Who translates Services.
+struct ServiceProxy {
+  // "iptables", "nftables", "ipvs": kube-proxy's mode; "cilium": its replacement; empty: unknown.
+  std::string mode = {};
+  bool socket_lb = false;  // of cilium: whether connect(2) is where it translates
+  std::string source;      // where this is from, or why nothing is known
+};
+
+struct NetworkPlugin {
+  std::string name = {};     // "calico"; empty: unknown
+  std::string version = {};  // empty: unknown
+  std::string source;
+};
+
+struct ClusterFacts {
+  std::string version;  // "v1.33.6"
+  ServiceProxy proxy;
+  NetworkPlugin plugin;
+  std::vector<std::string> families;  // of its pods: "ipv4", "ipv6"
+  std::vector<std::string> meshes;    // "istio", "linkerd"
+};
+
+// Reads them. Errors: what a cluster that cannot be used says to the first request (its version);
+// nothing else is one.
+[[nodiscard]] base::Result<ClusterFacts> collect_cluster_facts(ApiClient& api,
+                                                               const Objects& nodes);
+
+// The mode in a kube-proxy's config.conf (KubeProxyConfiguration, YAML); "iptables" where it leaves
+// that to the default; nothing where the text is no such configuration.
+[[nodiscard]] std::optional<std::string> kube_proxy_mode(std::string_view config);
+
+// A plugin known by the images of a cluster's DaemonSets.
+[[nodiscard]] std::optional<NetworkPlugin> plugin_of(const base::Json& daemon_sets);
+
+// As Target::unavailable.
+[[nodiscard]] std::optional<std::string> why_unavailable(const ClusterFacts& facts,
+                                                         const EnvironmentPlan& plan);
+
+[[nodiscard]] base::Json facts_json(const ClusterFacts& facts);
+
+}  // namespace cluster

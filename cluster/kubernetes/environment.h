@@ -1,0 +1,71 @@
+// One environment on a cluster: its objects, and what the cluster made of them.
+#pragma once
+
+#include <map>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "base/json.h"
+#include "base/result.h"
+#include "cluster/kubernetes/api_client.h"
+#include "cluster/kubernetes/manifests.h"
+#include "cluster/kubernetes/nodes.h"
+#include "cluster/kubernetes/watch.h"
+#include "cluster/target.h"
+
+namespace cluster {
+
+// Calls come from one thread.
+class ClusterEnvironment {
+ public:
+  // Nothing is created yet. `api` must outlive it.
+  static std::unique_ptr<ClusterEnvironment> make(ApiClient& api, EnvironmentPlan plan,
+                                                  Placement place);
+  // Creates everything the plan says and returns when its pods run and the EndpointSlices hold
+  // those that are ready. When kube-proxy, or what stands in its place, has programmed them no API
+  // tells: whoever dials finds out. What was created when an error came stays, for whoever removes
+  // the objects of its placement. Errors: as Target::provision().
+  base::Result<> build(const std::vector<ClusterNode>& nodes, const std::string& image);
+
+  [[nodiscard]] const EnvironmentPlan& plan() const { return plan_; }
+  [[nodiscard]] const EnvironmentHandle& handle() const { return handle_; }
+  [[nodiscard]] const Placement& place() const { return place_; }
+  // Errors: input, when there is no such pod.
+  base::Result<const PodHandle*> find_pod(std::string_view pod) const;
+  // The name of the node a pod is on.
+  [[nodiscard]] const std::string& node_of(const PodHandle& pod) const;
+
+  // As Target's.
+  base::Result<WriteStamps> set_readiness(const std::map<std::string, Readiness>& pods);
+  // What is known of it beside its handle.
+  [[nodiscard]] base::Json facts() const;
+
+ private:
+  ClusterEnvironment(ApiClient& api, EnvironmentPlan plan, Placement place);
+
+  base::Result<> create_services();
+  base::Result<> create_pods(const std::string& image);
+  base::Result<> await_pods();
+  base::Result<> write_readiness();
+  base::Result<> await_slices();
+  base::Result<> create_fillers();
+  base::Result<> read_services();
+  base::Result<> await_load_balancers(Watch& services) const;
+  base::Result<ServiceHandle> service_handle(const std::string& name,
+                                             const base::Json& object) const;
+  // Whether the slices hold exactly the pods that are ready.
+  [[nodiscard]] bool slices_agree(const Objects& slices) const;
+  [[nodiscard]] bool is_ready(const PodHandle& pod) const;
+
+  ApiClient* api_;
+  EnvironmentPlan plan_;
+  Placement place_;
+  EnvironmentHandle handle_;
+  std::vector<ClusterNode> nodes_;
+  std::map<std::string, bool, std::less<>> ready_;  // pods that are not as at first
+  Watch slices_;
+};
+
+}  // namespace cluster

@@ -1,0 +1,274 @@
+#include "cluster/kubernetes/kubernetes_target.h"
+
+#include <set>
+#include <tuple>
+#include <utility>
+
+#include <sys/random.h>
+
+#include "base/kube/endpoint_slice.h"
+#include "cluster/check_plan.h"
+#include "cluster/kubernetes/api_error.h"
+#include "cluster/kubernetes/cleanup.h"
+#include "cluster/kubernetes/owner.h"
+#include "cluster/kubernetes/pod_network.h"
+
+namespace cluster {
+namespace {
+
+using base::ErrorKind;
+using base::Json;
+using base::Result;
+
+// Somebody waits at a terminal, and a cluster that is up answers at once.
+constexpr base::Duration first_answer = std::chrono::seconds(5);
+
+// Eight letters that no other run has.
+std::string new_run() {
+  std::uint32_t number = 0;
+  if (::getrandom(&number, sizeof(number), 0) != sizeof(number)) {
+    number = static_cast<std::uint32_t>(base::monotonic_now().ns);
+  }
+  return fmt::format("{:08x}", number);
+}
+
+ApiOptions api_options(const KubernetesOptions& options, const KubectlProxy& proxy) {
+  return {
+      .socket = proxy.socket(), .timeout = options.request_timeout, .interrupt = options.interrupt};
+}
+
+std::string image_of(const KubernetesOptions& options) {
+  return options.agent_image.empty() ? fmt::format("stackbench-agent:{}", STACKBENCH_VERSION)
+                                     : options.agent_image;
+}
+
+// "networking.k8s.io/v1" of "NetworkPolicy.networking.k8s.io/v1"; what it is of a bare kind.
+std::pair<std::string, std::string> split_kind(std::string_view kind) {
+  const auto dot = kind.find('.');
+  if (dot != std::string_view::npos) {
+    return {std::string(kind.substr(dot + 1)), std::string(kind.substr(0, dot))};
+  }
+  if (kind == "EndpointSlice") return {"discovery.k8s.io/v1", std::string(kind)};
+  if (kind == "NetworkPolicy") return {"networking.k8s.io/v1", std::string(kind)};
+  return {"v1", std::string(kind)};
+}
+
+}  // namespace
+
+KubernetesTarget::KubernetesTarget(KubernetesOptions options, KubectlProxy proxy)
+    : options_(std::move(options)),
+      proxy_(std::move(proxy)),
+      run_(new_run()),
+      owner_(owner_of_ours()),
+      api_(api_options(options_, proxy_)),
+      agents_(proxy_.socket(),
+              {.kubectl = options_.kubectl,
+               .kubeconfig = options_.kubeconfig,
+               .context = options_.context},
+              options_.interrupt) {}
+
+Result<std::unique_ptr<KubernetesTarget>> KubernetesTarget::create(KubernetesOptions options) {
+  ASSIGN_OR_RETURN(auto proxy, KubectlProxy::start({.kubectl = options.kubectl,
+                                                    .kubeconfig = options.kubeconfig,
+                                                    .context = options.context},
+                                                   options.interrupt));
+  std::unique_ptr<KubernetesTarget> target(
+      new KubernetesTarget(std::move(options), std::move(proxy)));
+  RETURN_IF_ERROR(target->explained(target->get_to_know()));
+  return target;
+}
+
+KubernetesTarget::~KubernetesTarget() { std::ignore = KubernetesTarget::teardown(); }
+
+template <typename T>
+Result<T> KubernetesTarget::explained(Result<T> result) {
+  if (result) return result;
+  return std::unexpected(proxy_.explain(std::move(result).error()));
+}
+
+Result<> KubernetesTarget::get_to_know() {
+  auto hurried = api_.options();
+  hurried.timeout = std::min(hurried.timeout, first_answer);
+  ApiClient first(hurried);
+  RETURN_IF_ERROR(first.get("/version"));
+  ASSIGN_OR_RETURN(const auto list, api_.get("/api/v1/nodes"));
+  if (const auto& items = json_at(list, {"items"}); items.is_array()) {
+    for (const auto& node : items) nodes_.emplace(object_key(node), node);
+  }
+  ASSIGN_OR_RETURN(cluster_, collect_cluster_facts(api_, nodes_));
+  ASSIGN_OR_RETURN(auto observers, cluster::place(run_, "", owner_, options_.in_namespace));
+  observers_.emplace(api_, agents_, std::move(observers), image_of(options_));
+  return {};
+}
+
+Result<std::optional<std::string>> KubernetesTarget::unavailable(const EnvironmentPlan& plan) {
+  return why_unavailable(cluster_, plan);
+}
+
+Result<EnvironmentHandle> KubernetesTarget::provision(const EnvironmentPlan& plan) {
+  if (const auto up = environments_.find(plan.name); up != environments_.end()) {
+    if (up->second->plan() == plan) return up->second->handle();
+    return base::fail(ErrorKind::input, "environment {} is up with another plan", plan.name);
+  }
+  RETURN_IF_ERROR(check_plan(plan));
+  ASSIGN_OR_RETURN(auto place, cluster::place(run_, plan.name, owner_, options_.in_namespace));
+  ASSIGN_OR_RETURN(const auto nodes, choose_nodes(nodes_, plan.topology.nodes));
+  auto environment = ClusterEnvironment::make(api_, plan, place);
+  auto built = environment->build(nodes, image_of(options_));
+  if (!built) {
+    auto undo = api_.options();
+    undo.interrupt = nullptr;
+    std::ignore = remove_objects(undo, place);
+    return base::in_context(proxy_.explain(std::move(built).error()), "environment {}", plan.name);
+  }
+  const auto& first = environment->handle().pods.front();
+  if (const auto network = read_pod_network(agents_, place.in_namespace, place.name(first.name))) {
+    networks_[plan.name] = base::to_json(*network);
+  }
+  const auto handle = environment->handle();
+  environments_.emplace(plan.name, std::move(environment));
+  return handle;
+}
+
+Result<> KubernetesTarget::teardown() {
+  auto options = api_.options();
+  options.interrupt = nullptr;
+  std::vector<Placement> places;
+  for (const auto& [name, environment] : environments_) places.push_back(environment->place());
+  if (observers_ && observers_->any()) places.push_back(observers_->place());
+  Result<> outcome;
+  const auto note = [&](Result<> done) {
+    if (outcome) outcome = std::move(done);
+  };
+  // All are told before any is waited for.
+  ApiClient api(options);
+  for (const auto& place : places) note(delete_objects(api, place));
+  for (const auto& place : places) note(await_removal(options, place));
+  environments_.clear();
+  networks_.clear();
+  if (observers_) {
+    auto place = observers_->place();
+    observers_.emplace(api_, agents_, std::move(place), image_of(options_));
+  }
+  return explained(std::move(outcome));
+}
+
+Result<ClusterEnvironment*> KubernetesTarget::find(std::string_view environment) {
+  const auto found = environments_.find(environment);
+  if (found != environments_.end()) return found->second.get();
+  return base::fail(ErrorKind::input, "there is no environment \"{}\"", environment);
+}
+
+Result<std::string> KubernetesTarget::path_of(const ClusterEnvironment& environment,
+                                              const std::string& api_version,
+                                              const std::string& kind) {
+  const auto base_path = fmt::format(
+      "{}/{}", api_version.find('/') == std::string::npos ? "/api" : "/apis", api_version);
+  auto& resource = paths_[api_version + " " + kind];
+  if (resource.empty()) {
+    ASSIGN_OR_RETURN(const auto found, api_.find(base_path));
+    const Json listing = found ? *found : Json();
+    for (const auto& one : json_at(listing, {"resources"})) {
+      const auto name = text_at(one, {"name"});
+      // Not "services/status".
+      if (text_at(one, {"kind"}) != kind || name.find('/') != std::string::npos) continue;
+      const auto& namespaced = json_at(one, {"namespaced"});
+      if (namespaced.is_boolean() && namespaced.get<bool>()) resource = name;
+    }
+  }
+  if (resource.empty()) {
+    return base::fail(ErrorKind::missing, "the cluster knows no {} of {} in a namespace", kind,
+                      api_version);
+  }
+  return fmt::format("{}/namespaces/{}/{}", base_path, environment.place().in_namespace, resource);
+}
+
+Result<WriteStamps> KubernetesTarget::apply(std::string_view environment, const Json& object) {
+  ASSIGN_OR_RETURN(ClusterEnvironment * found, find(environment));
+  ASSIGN_OR_RETURN(const auto type, base::from_json<base::kube::TypeMeta>(object, "object"));
+  const auto& place = found->place();
+  const auto name = text_at(object, {"metadata", "name"});
+  if (name.empty()) return base::fail(ErrorKind::input, "{}: metadata.name: missing", type.kind);
+  const auto service = text_at(object, {"metadata", "labels", base::kube::service_name_label});
+  if (type.kind == "EndpointSlice" && found->handle().services.contains(service)) {
+    return base::fail(ErrorKind::missing,
+                      "the EndpointSlices of Service {} are written by their controller", service);
+  }
+  ASSIGN_OR_RETURN(const auto path, path_of(*found, type.api_version, type.kind));
+  Json own = object;
+  auto& metadata = own["metadata"];
+  for (const auto* field : {"resourceVersion", "uid", "managedFields"}) metadata.erase(field);
+  metadata["name"] = place.name(name);
+  metadata["namespace"] = place.in_namespace;
+  metadata["labels"][std::string(managed_by_label)] = "stackbench";
+  metadata["labels"][std::string(run_label)] = place.run;
+  metadata["labels"][std::string(environment_label)] = place.environment;
+  metadata["annotations"][std::string(owner_annotation)] = place.owner;
+  ASSIGN_OR_RETURN(const auto answer, explained(api_.apply(path + "/" + place.name(name), own)));
+  return WriteStamps{.sent_ns = answer.sent_ns,
+                     .acked_ns = answer.acked_ns,
+                     .resource_version = answer.resource_version()};
+}
+
+Result<WriteStamps> KubernetesTarget::remove(std::string_view environment, std::string_view kind,
+                                             std::string_view name) {
+  ASSIGN_OR_RETURN(ClusterEnvironment * found, find(environment));
+  const auto [api_version, bare] = split_kind(kind);
+  ASSIGN_OR_RETURN(const auto path, path_of(*found, api_version, bare));
+  ASSIGN_OR_RETURN(const auto answer,
+                   explained(api_.remove(path + "/" + found->place().name(name))));
+  return WriteStamps{.sent_ns = answer.sent_ns,
+                     .acked_ns = answer.acked_ns,
+                     .resource_version = answer.resource_version()};
+}
+
+Result<WriteStamps> KubernetesTarget::set_readiness(std::string_view environment,
+                                                    [[maybe_unused]] base::AddressFamily family,
+                                                    const std::map<std::string, Readiness>& pods) {
+  ASSIGN_OR_RETURN(ClusterEnvironment * found, find(environment));
+  return explained(found->set_readiness(pods));
+}
+
+Result<AgentStreams> KubernetesTarget::agent(std::string_view environment, std::string_view pod) {
+  ASSIGN_OR_RETURN(ClusterEnvironment * found, find(environment));
+  RETURN_IF_ERROR(found->find_pod(pod));
+  const auto& place = found->place();
+  return explained(agents_.attach(place.in_namespace, place.name(pod)));
+}
+
+Result<Observer> KubernetesTarget::observe(std::string_view environment, std::string_view pod) {
+  ASSIGN_OR_RETURN(ClusterEnvironment * found, find(environment));
+  ASSIGN_OR_RETURN(const PodHandle* handle, found->find_pod(pod));
+  const auto& place = found->place();
+  return explained(observers_->observe({.in_namespace = place.in_namespace,
+                                        .pod = place.name(pod),
+                                        .node = found->node_of(*handle)}));
+}
+
+Json KubernetesTarget::facts() const {
+  Json facts = {{"target", "kubernetes"}};
+  facts.update(facts_json(cluster_));
+  facts["agent_image"] = image_of(options_);
+  facts["agents_reached_by"] = agents_.way();
+  std::set<std::string> used;
+  for (const auto& [name, environment] : environments_) {
+    Json one = environment->facts();
+    for (const auto& node : one["nodes"]) used.insert(node.get<std::string>());
+    if (const auto network = networks_.find(name); network != networks_.end()) {
+      one["pod_network"] = network->second;
+    }
+    facts["environments"][name] = std::move(one);
+  }
+  Json nodes = Json::object();
+  for (const auto& name : used) {
+    const auto& info = json_at(nodes_.at(name), {"status", "nodeInfo"});
+    nodes[name] = {{"kernel", text_at(info, {"kernelVersion"})},
+                   {"os", text_at(info, {"osImage"})},
+                   {"runtime", text_at(info, {"containerRuntimeVersion"})},
+                   {"kubelet", text_at(info, {"kubeletVersion"})}};
+  }
+  facts["nodes"] = std::move(nodes);
+  return facts;
+}
+
+}  // namespace cluster

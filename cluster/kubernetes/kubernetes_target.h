@@ -1,0 +1,94 @@
+// The target `kubernetes`: environments on any cluster that a kubeconfig reaches, each in a
+// namespace of its own, with the agents as pods. Whatever is created carries the run's id as a
+// label, and what a crashed run leaves is found by it (cluster/kubernetes/clean.h).
+#pragma once
+
+#include <map>
+#include <memory>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "base/interrupt.h"
+#include "cluster/kubernetes/agents.h"
+#include "cluster/kubernetes/api_client.h"
+#include "cluster/kubernetes/cluster_facts.h"
+#include "cluster/kubernetes/environment.h"
+#include "cluster/kubernetes/kubectl_proxy.h"
+#include "cluster/kubernetes/observers.h"
+#include "cluster/target.h"
+
+namespace cluster {
+
+struct KubernetesOptions {
+  std::string kubectl = {};       // a path; empty: kubectl in PATH
+  std::string kubeconfig = {};    // empty: as kubectl finds it
+  std::string context = {};       // empty: the current one
+  std::string in_namespace = {};  // empty: one of its own for each environment
+  base::Duration request_timeout = std::chrono::seconds(30);  // of one request, with its tries
+  std::string agent_image = {};                               // empty: stackbench-agent:VERSION
+  const base::Interrupt* interrupt = nullptr;                 // must outlive the target
+};
+
+class KubernetesTarget : public Target {
+ public:
+  // Returns once the cluster has answered and said what it is. Errors: as KubectlProxy::start();
+  // system or not_permitted (it cannot be reached, or does not let us in); interrupted.
+  static base::Result<std::unique_ptr<KubernetesTarget>> create(KubernetesOptions options);
+
+  KubernetesTarget(const KubernetesTarget&) = delete;
+  KubernetesTarget& operator=(const KubernetesTarget&) = delete;
+  // As teardown(); an error then has nobody to go to.
+  ~KubernetesTarget() override;
+
+  [[nodiscard]] std::string_view name() const override { return "kubernetes"; }
+  base::Result<std::optional<std::string>> unavailable(const EnvironmentPlan& plan) override;
+  // Places a topology's nodes 1 to N on the first N nodes by name that take pods. There is no
+  // client outside the cluster. Errors: as Target's; missing (too few nodes, no image), timed_out.
+  base::Result<EnvironmentHandle> provision(const EnvironmentPlan& plan) override;
+  // Not interrupted: it has its own deadlines.
+  base::Result<> teardown() override;
+  // Any kind the cluster knows. Stamped when stored; what follows from it no API tells. A slice of
+  // one of the environment's own Services is missing: its controller would overwrite it.
+  base::Result<WriteStamps> apply(std::string_view environment, const base::Json& object) override;
+  // `kind`: "Service", or with its group "NetworkPolicy.networking.k8s.io/v1".
+  base::Result<WriteStamps> remove(std::string_view environment, std::string_view kind,
+                                   std::string_view name) override;
+  base::Result<WriteStamps> set_readiness(std::string_view environment, base::AddressFamily family,
+                                          const std::map<std::string, Readiness>& pods) override;
+  base::Result<AgentStreams> agent(std::string_view environment, std::string_view pod) override;
+  base::Result<Observer> observe(std::string_view environment, std::string_view pod) override;
+  [[nodiscard]] base::Json facts() const override;
+
+  // The run's id, which is in every label.
+  [[nodiscard]] const std::string& run() const { return run_; }
+  [[nodiscard]] const ClusterFacts& cluster() const { return cluster_; }
+
+ private:
+  KubernetesTarget(KubernetesOptions options, KubectlProxy proxy);
+
+  base::Result<> get_to_know();
+  base::Result<ClusterEnvironment*> find(std::string_view environment);
+  // Where objects of this kind are in an environment.
+  base::Result<std::string> path_of(const ClusterEnvironment& environment,
+                                    const std::string& api_version, const std::string& kind);
+  // With what the proxy says, where that is why.
+  template <typename T>
+  base::Result<T> explained(base::Result<T> result);
+
+  KubernetesOptions options_;
+  KubectlProxy proxy_;
+  std::string run_;
+  std::string owner_;
+  ApiClient api_;
+  Agents agents_;
+  std::optional<Observers> observers_;
+  ClusterFacts cluster_;
+  Objects nodes_;  // as they were when we came
+  std::map<std::string, std::unique_ptr<ClusterEnvironment>, std::less<>> environments_;
+  std::map<std::string, base::Json> networks_;  // of an environment's first pod
+  std::map<std::string, std::string> paths_;    // of kinds: "v1 Service" -> "/api/v1 services"
+};
+
+}  // namespace cluster

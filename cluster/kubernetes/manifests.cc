@@ -1,0 +1,237 @@
+#include "cluster/kubernetes/manifests.h"
+
+#include <algorithm>
+
+#include "base/kube/endpoint_slice.h"
+#include "cluster/check_plan.h"
+
+namespace cluster {
+namespace {
+
+using base::Json;
+using base::Result;
+
+// The image's user, which has no name on any machine.
+constexpr int agent_user = 65532;
+// Enough for an agent at rest; no limit, which would be measured.
+constexpr std::string_view cpu_request = "10m";
+constexpr std::string_view memory_request = "32Mi";
+
+Json labels_of(const Placement& place) {
+  Json labels = {{managed_by_label, "stackbench"}, {run_label, place.run}};
+  if (!place.environment.empty()) labels[std::string(environment_label)] = place.environment;
+  return labels;
+}
+
+Json metadata_of(const Placement& place, const std::string& name) {
+  Json annotations = Json::object();
+  annotations[std::string(owner_annotation)] = place.owner;
+  return {{"name", name},
+          {"namespace", place.in_namespace},
+          {"labels", labels_of(place)},
+          {"annotations", std::move(annotations)}};
+}
+
+// By the node's name, which every cluster's nodes have; through the scheduler, so that what stands
+// against it (taints, no room) is said.
+Json pinned_to(const std::string& node) {
+  const Json by_name = {
+      {"matchFields",
+       Json::array({{{"key", "metadata.name"}, {"operator", "In"}, {"values", {node}}}})}};
+  return {{"nodeAffinity",
+           {{"requiredDuringSchedulingIgnoredDuringExecution",
+             {{"nodeSelectorTerms", Json::array({by_name})}}}}}};
+}
+
+Json agent_pod(const Placement& place, const std::string& name, const std::string& node,
+               const std::string& image) {
+  Json metadata = metadata_of(place, name);
+  // A sidecar is a scenario's to ask for.
+  metadata["labels"]["sidecar.istio.io/inject"] = "false";
+  const Json container = {
+      {"name", agent_container},
+      {"image", image},
+      {"imagePullPolicy", "IfNotPresent"},
+      {"command", {agent_path, "listen"}},
+      {"resources", {{"requests", {{"cpu", cpu_request}, {"memory", memory_request}}}}},
+      {"volumeMounts", Json::array({{{"name", "run"}, {"mountPath", "/run/stackbench"}}})}};
+  return {
+      {"apiVersion", "v1"},
+      {"kind", "Pod"},
+      {"metadata", std::move(metadata)},
+      {"spec",
+       {{"affinity", pinned_to(node)},
+        {"automountServiceAccountToken", false},
+        // With thousands of Services they would fill the environment.
+        {"enableServiceLinks", false},
+        // An agent that died has lost its jobs: its run is told, and no new one takes its place.
+        {"restartPolicy", "Never"},
+        {"terminationGracePeriodSeconds", 1},
+        {"containers", Json::array({container})},
+        {"volumes", Json::array({{{"name", "run"}, {"emptyDir", Json::object()}}})}}}};
+}
+
+Json ports_of(const std::vector<ServicePort>& ports) {
+  Json all = Json::array();
+  for (const auto& port : ports) {
+    all.push_back({{"name", port.name},
+                   {"protocol", base::enum_name(port.protocol)},
+                   {"port", port.port},
+                   {"targetPort", port.target_port}});
+  }
+  return all;
+}
+
+Json slice_ports_of(const std::vector<ServicePort>& ports) {
+  Json all = Json::array();
+  for (const auto& port : ports) {
+    all.push_back({{"name", port.name},
+                   {"protocol", base::enum_name(port.protocol)},
+                   {"port", port.target_port}});
+  }
+  return all;
+}
+
+std::string_view family_name(base::AddressFamily family) {
+  return family == base::AddressFamily::ipv4 ? "IPv4" : "IPv6";
+}
+
+std::string path_of(std::string_view group, const Placement& place, std::string_view resource) {
+  return fmt::format("{}/namespaces/{}/{}", group, place.in_namespace, resource);
+}
+
+}  // namespace
+
+Result<Placement> place(const std::string& run, const std::string& environment,
+                        const std::string& owner, const std::string& in_namespace) {
+  std::string name =
+      fmt::format("stackbench-{}{}{}", run, environment.empty() ? "" : "-", environment);
+  std::ranges::replace(name, '_', '-');
+  if (!base::kube::is_dns_label(name)) {
+    return base::fail_with_mend(
+        base::ErrorKind::input,
+        fmt::format("environment {}: \"{}\" cannot be the name of a namespace", environment, name),
+        "Choose a name for it of at most 40 letters and digits that ends with one.");
+  }
+  Placement placement{.run = run, .environment = environment, .owner = owner, .in_namespace = {}};
+  if (in_namespace.empty()) {
+    placement.in_namespace = std::move(name);
+  } else {
+    placement.in_namespace = in_namespace;
+    placement.own_namespace = false;
+    placement.prefix = name + "-";
+  }
+  return placement;
+}
+
+std::string environment_selector(const Placement& place) {
+  if (place.environment.empty()) {
+    return fmt::format("{}={},!{}", run_label, place.run, environment_label);
+  }
+  return fmt::format("{}={},{}={}", run_label, place.run, environment_label, place.environment);
+}
+
+std::string pods_path(const Placement& place) { return path_of("/api/v1", place, "pods"); }
+std::string services_path(const Placement& place) { return path_of("/api/v1", place, "services"); }
+std::string slices_path(const Placement& place) {
+  return path_of("/apis/discovery.k8s.io/v1", place, "endpointslices");
+}
+
+Json namespace_manifest(const Placement& place, std::string_view pod_security) {
+  Json metadata = metadata_of(place, place.in_namespace);
+  metadata.erase("namespace");
+  metadata["labels"]["pod-security.kubernetes.io/enforce"] = pod_security;
+  metadata["labels"]["istio-injection"] = "disabled";
+  return {{"apiVersion", "v1"}, {"kind", "Namespace"}, {"metadata", std::move(metadata)}};
+}
+
+Json pod_manifest(const Placement& place, const PodHandle& pod, const std::string& node,
+                  const std::string& image) {
+  Json manifest = agent_pod(place, place.name(pod.name), node, image);
+  manifest["metadata"]["labels"][std::string(group_label)] = pod.group;
+  auto& spec = manifest["spec"];
+  spec["readinessGates"] = Json::array({{{"conditionType", readiness_gate}}});
+  spec["securityContext"] = {{"runAsNonRoot", true},
+                             {"runAsUser", agent_user},
+                             {"runAsGroup", agent_user},
+                             {"seccompProfile", {{"type", "RuntimeDefault"}}}};
+  spec["containers"][0]["securityContext"] = {{"allowPrivilegeEscalation", false},
+                                              {"readOnlyRootFilesystem", true},
+                                              {"capabilities", {{"drop", {"ALL"}}}}};
+  return manifest;
+}
+
+Json observer_manifest(const Placement& place, const std::string& name, const std::string& node,
+                       const std::string& image) {
+  Json manifest = agent_pod(place, name, node, image);
+  auto& spec = manifest["spec"];
+  spec["hostNetwork"] = true;
+  // It must run where a pod it looks at does.
+  spec["tolerations"] = Json::array({{{"operator", "Exists"}}});
+  // Capabilities reach only root's processes.
+  spec["securityContext"] = {{"runAsUser", 0}};
+  spec["containers"][0]["securityContext"] = {
+      {"allowPrivilegeEscalation", false},
+      {"readOnlyRootFilesystem", true},
+      {"capabilities", {{"drop", {"ALL"}}, {"add", {"BPF", "PERFMON", "NET_ADMIN", "NET_RAW"}}}},
+      // bpf(2) is not in the runtime's default profile.
+      {"seccompProfile", {{"type", "Unconfined"}}}};
+  return manifest;
+}
+
+Json service_manifest(const Placement& place, const std::string& name, const ServiceSpec& spec,
+                      const std::vector<ServicePort>& ports) {
+  Json selector = Json::object();
+  selector[std::string(run_label)] = place.run;
+  selector[std::string(environment_label)] = place.environment;
+  selector[std::string(group_label)] = spec.target;
+  Json service = {{"type", base::enum_name(spec.type)},
+                  {"selector", std::move(selector)},
+                  {"ports", ports_of(ports)},
+                  {"sessionAffinity", base::enum_name(spec.session_affinity)},
+                  {"ipFamilyPolicy", "PreferDualStack"}};
+  if (spec.type != ServiceType::ClusterIP) {
+    service["externalTrafficPolicy"] = base::enum_name(spec.external_traffic_policy);
+  }
+  Json metadata = metadata_of(place, place.name(name));
+  metadata["labels"][std::string(group_label)] = spec.target;
+  return {{"apiVersion", "v1"},
+          {"kind", "Service"},
+          {"metadata", std::move(metadata)},
+          {"spec", std::move(service)}};
+}
+
+Json filler_service_manifest(const Placement& place, const EnvironmentPlan& plan, int number) {
+  return {{"apiVersion", "v1"},
+          {"kind", "Service"},
+          {"metadata", metadata_of(place, place.name(filler_name(plan.filler, number)))},
+          {"spec",
+           {{"type", "ClusterIP"},
+            {"ports", ports_of(plan.ports)},
+            {"ipFamilyPolicy", "SingleStack"},
+            {"ipFamilies", {family_name(plan.filler.family)}}}}};
+}
+
+Json filler_slice_manifest(const Placement& place, const EnvironmentPlan& plan, int number,
+                           const base::IpAddress& pod, const std::string& node) {
+  const auto name = place.name(filler_name(plan.filler, number));
+  Json metadata = metadata_of(place, name);
+  metadata["labels"][std::string(base::kube::service_name_label)] = name;
+  metadata["labels"]["endpointslice.kubernetes.io/managed-by"] = "stackbench";
+  return {{"apiVersion", "discovery.k8s.io/v1"},
+          {"kind", "EndpointSlice"},
+          {"metadata", std::move(metadata)},
+          {"addressType", family_name(pod.family)},
+          {"endpoints", Json::array({{{"addresses", {pod.to_string()}},
+                                      {"conditions", {{"ready", true}}},
+                                      {"nodeName", node}}})},
+          {"ports", slice_ports_of(plan.ports)}};
+}
+
+Json readiness_patch(bool in_service) {
+  return {{"status",
+           {{"conditions", Json::array({{{"type", readiness_gate},
+                                         {"status", in_service ? "True" : "False"}}})}}}};
+}
+
+}  // namespace cluster

@@ -1,0 +1,80 @@
+// The Kubernetes objects an environment is made of, from its plan alone: pure functions.
+#pragma once
+
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "base/address.h"
+#include "base/json.h"
+#include "base/result.h"
+#include "cluster/target.h"
+#include "cluster/topology.h"
+
+namespace cluster {
+
+inline constexpr std::string_view managed_by_label = "app.kubernetes.io/managed-by";
+inline constexpr std::string_view run_label = "stackbench.io/run";
+inline constexpr std::string_view environment_label = "stackbench.io/environment";
+inline constexpr std::string_view group_label = "stackbench.io/group";
+// Who made an object, for telling whether that is still alive (cluster/kubernetes/owner.h).
+inline constexpr std::string_view owner_annotation = "stackbench.io/owner";
+// The condition the controller writes into a pod's status: with it true, its endpoint is ready.
+inline constexpr std::string_view readiness_gate = "stackbench.io/in-service";
+inline constexpr std::string_view agent_container = "agent";
+inline constexpr std::string_view agent_path = "/usr/bin/stackbench-agent";
+
+// Where an environment's objects are, and what they are called.
+struct Placement {
+  std::string run;          // the run's id
+  std::string environment;  // the plan's name
+  std::string owner;        // the annotation's value
+  std::string in_namespace;
+  bool own_namespace = true;  // made for it, and deleted with all that is in it
+  std::string prefix = {};    // before every name, where others share the namespace
+
+  [[nodiscard]] std::string name(std::string_view in_plan) const {
+    return prefix + std::string(in_plan);
+  }
+};
+
+// A namespace of its own, stackbench-RUN-ENVIRONMENT, unless `in_namespace` names one to share. An
+// empty `environment` is what all of a run's have in common: its observers.
+// Errors: input (the name would be none that Kubernetes takes).
+[[nodiscard]] base::Result<Placement> place(const std::string& run, const std::string& environment,
+                                            const std::string& owner,
+                                            const std::string& in_namespace);
+
+// Selects all objects of an environment: for a list or a watch.
+[[nodiscard]] std::string environment_selector(const Placement& place);
+
+// "/api/v1/namespaces/it/pods", and an object in it.
+[[nodiscard]] std::string pods_path(const Placement& place);
+[[nodiscard]] std::string services_path(const Placement& place);
+[[nodiscard]] std::string slices_path(const Placement& place);
+
+[[nodiscard]] base::Json namespace_manifest(const Placement& place, std::string_view pod_security);
+
+// A pod of the agent alone, on the named node: without privilege of any kind, and with no service
+// account. Its Service sends it nothing until the readiness gate's condition is written.
+[[nodiscard]] base::Json pod_manifest(const Placement& place, const PodHandle& pod,
+                                      const std::string& node, const std::string& image);
+// An agent in a node's own network namespace, with the capabilities to load probes and to capture.
+[[nodiscard]] base::Json observer_manifest(const Placement& place, const std::string& name,
+                                           const std::string& node, const std::string& image);
+
+[[nodiscard]] base::Json service_manifest(const Placement& place, const std::string& name,
+                                          const ServiceSpec& spec,
+                                          const std::vector<ServicePort>& ports);
+
+// Fillers have no selector: their only endpoint is written by us, `pod` on `node`.
+[[nodiscard]] base::Json filler_service_manifest(const Placement& place,
+                                                 const EnvironmentPlan& plan, int number);
+[[nodiscard]] base::Json filler_slice_manifest(const Placement& place, const EnvironmentPlan& plan,
+                                               int number, const base::IpAddress& pod,
+                                               const std::string& node);
+
+// What is patched into a pod's status.
+[[nodiscard]] base::Json readiness_patch(bool in_service);
+
+}  // namespace cluster

@@ -1,0 +1,31 @@
+// The cluster's nodes, and which of them an environment gets.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "base/json.h"
+#include "base/result.h"
+#include "cluster/kubernetes/watch.h"
+#include "cluster/target.h"
+
+namespace cluster {
+
+struct ClusterNode {
+  std::string name;
+  NodeHandle handle;  // its number, and its InternalIPs
+  std::string kernel = {};
+  std::string os = {};
+  std::string runtime = {};
+  std::string kubelet = {};
+};
+
+// Why pods without tolerations cannot go there: "not Ready", "tainted node-role...:NoSchedule";
+// empty where they can.
+[[nodiscard]] std::string unusable_because(const base::Json& node);
+
+// The first `wanted` usable ones by name, numbered from 1. Errors: missing (too few; every other
+// node is named with the reason).
+[[nodiscard]] base::Result<std::vector<ClusterNode>> choose_nodes(const Objects& nodes, int wanted);
+
+}  // namespace cluster
