@@ -58,6 +58,14 @@ function(stackbench_lab_test name)
   set_tests_properties(${name} PROPERTIES LABELS lab RESOURCE_LOCK machine TIMEOUT 300)
 endfunction()
 
+# stackbench_cluster_test(name SOURCES ... USES ...): tests on a Kubernetes of this machine's own;
+# need root and what `./bootstrap up` makes, labelled `cluster`, one at a time.
+function(stackbench_cluster_test name)
+  stackbench_test_executable(${name} ${ARGN})
+  target_compile_definitions(${name} PRIVATE STACKBENCH_BINARY_DIR="${CMAKE_BINARY_DIR}/bin")
+  set_tests_properties(${name} PROPERTIES LABELS cluster RESOURCE_LOCK machine TIMEOUT 900)
+endfunction()
+
 # stackbench_fuzzer(name SOURCES x_fuzzer.cc and every source it needs, from the root of the tree
 # LIBRARIES -lfmt ...): a libFuzzer target built by clang-19 whatever compiles the rest, run briefly
 # as a unit test on its committed corpus (tests/corpus/<name>). What it finds lands in the build tree.
