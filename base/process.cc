@@ -377,6 +377,11 @@ Result<> Process::signal(int number) {
   return {};
 }
 
+void Process::detach() {
+  pid_ = -1;
+  pidfd_.reset();
+}
+
 Result<ExitStatus> Process::kill() {
   if (ended_) return *ended_;
   // Until it is reaped its pid, and so the number of its group, belongs to it.

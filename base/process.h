@@ -93,6 +93,8 @@ class Process {
   Result<ExitStatus> wait(Duration timeout);
   // Sends a signal to the child alone. No error when it has ended already. Errors: system.
   Result<> signal(int number);
+  // Lets it go on without us: it is neither killed nor waited for any more. Its pipes stay ours.
+  void detach();
   // SIGKILL to its whole process group, then reaps. Errors: timed_out when the kernel does not let
   // go of it within 5 s, system.
   Result<ExitStatus> kill();

@@ -42,6 +42,11 @@ class SmallCluster : public cluster::Target {
                                             std::string_view) override {
     return cluster::WriteStamps{};
   }
+  base::Result<cluster::WriteStamps> set_readiness(
+      std::string_view, base::AddressFamily,
+      const std::map<std::string, cluster::Readiness>&) override {
+    return cluster::WriteStamps{};
+  }
   base::Result<cluster::AgentStreams> agent(std::string_view, std::string_view) override {
     return cluster::AgentStreams{};
   }
@@ -66,9 +71,9 @@ class SmallCluster : public cluster::Target {
 // Three environments and an arm or more in each; the third takes what is installed.
 Plan plan_of_three() {
   Plan plan;
-  for (const auto& [name, datapath] : {std::pair("iptables", DatapathKind::iptables),
-                                       std::pair("nftables", DatapathKind::nftables),
-                                       std::pair("any", DatapathKind::installed)}) {
+  for (const auto& [name, datapath] :
+       {std::pair("iptables", DatapathKind::iptables),
+        std::pair("nftables", DatapathKind::nftables), std::pair("any", DatapathKind::installed)}) {
     auto& environment = plan.environments.emplace_back();
     environment.name = name;
     environment.datapath = datapath;

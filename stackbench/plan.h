@@ -18,7 +18,7 @@ struct PlannedArm {
   std::string name;
   std::size_t environment = 0;  // index into Plan::environments
   DialTarget dial;
-  std::string from;                  // the client's pod: the first of its group
+  std::string from;  // the client's pod: the first of its group
   // All of its group: the generators of a workload are the first ones.
   std::vector<std::string> clients = {};
   base::AddressFamily family = base::AddressFamily::ipv4;

@@ -65,10 +65,11 @@ std::string scratch_file(std::string_view name, std::string_view content) {
 TEST(Command, AnUnknownCommandIsNamedWithTheNearestOne) {
   const auto outcome = stackbench({"rnu", "x.yaml"});
   EXPECT_EQ(outcome.code, 2);
-  EXPECT_EQ(outcome.err,
-            "stackbench: unknown command \"rnu\", did you mean run?\n"
-            "  The commands are: run, plan, list, validate, schema, report, doctor, clean, "
-            "completion\n");
+  EXPECT_EQ(
+      outcome.err,
+      "stackbench: unknown command \"rnu\", did you mean run?\n"
+      "  The commands are: run, plan, list, validate, schema, report, up, down, status, doctor, "
+      "clean, completion\n");
   EXPECT_EQ(outcome.out, "");
 }
 
@@ -112,6 +113,27 @@ TEST(Command, ARunWithoutRootSaysSoBeforeAnythingElse) {
       outcome.err,
       "stackbench: the lab needs root: it makes network namespaces, cgroups and eBPF programs\n"
       "  Run the same command as root, for example with sudo.\n");
+}
+
+TEST(Command, AClusterAskedForWronglyIsRefusedBeforeAnythingElse) {
+  const std::vector<std::pair<std::vector<std::string>, std::string>> wrong{
+      {{"up", "--nodes", "0"}, "--nodes: expected 1 to 16, got 0"},
+      {{"up", "--proxy", "ipvs"}, "--proxy: expected one of iptables, nftables, got \"ipvs\""},
+      {{"up", "--cni", "calico"}, "--cni: expected one of bridge, got \"calico\""},
+      {{"up", "--name", "a/b"},
+       "--name: expected up to 40 small letters, digits and inner dashes, got \"a/b\""},
+      {{"down", "--name", ".."},
+       "--name: expected up to 40 small letters, digits and inner dashes, got \"..\""}};
+  for (const auto& [words, message] : wrong) {
+    const auto outcome = stackbench(words);
+    EXPECT_EQ(outcome.code, 2);
+    EXPECT_EQ(outcome.err, "stackbench: " + message + "\n");
+  }
+  const auto outcome = stackbench({"up"}, true);
+  EXPECT_EQ(outcome.code, 2);
+  EXPECT_EQ(outcome.err,
+            "stackbench: a cluster of processes needs root: it makes namespaces and cgroups\n"
+            "  Run the same command as root, for example with sudo.\n");
 }
 
 TEST(Command, WhatNeedsNoRootWorksWithoutIt) {

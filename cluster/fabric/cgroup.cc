@@ -116,7 +116,23 @@ bool is_locked(const std::string& path) {
   return directory && ::flock(directory.get(), LOCK_EX | LOCK_NB) < 0 && errno == EWOULDBLOCK;
 }
 
+// Of a directory just made for a tree: open, and locked for its owner.
+Result<UniqueFd> lock_directory(const std::string& path) {
+  UniqueFd directory(::open(path.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+  if (!directory || ::flock(directory.get(), LOCK_EX | LOCK_NB) < 0) {
+    return base::system_error(errno, "locking {}", path);
+  }
+  return directory;
+}
+
 }  // namespace
+
+Result<RunId> RunId::next() {
+  static std::atomic<unsigned> serial{0};
+  const auto ticks = start_ticks_of(::getpid());
+  if (!ticks) return base::fail(ErrorKind::system, "/proc/self/stat: no start time");
+  return RunId{.pid = ::getpid(), .start_ticks = *ticks, .serial = serial++};
+}
 
 std::string RunId::to_string() const {
   return fmt::format("{}{}-{}-{}", prefix, pid, start_ticks, serial);
@@ -169,19 +185,57 @@ Result<std::string> find_cgroup2() {
   return find_cgroup2(mountinfo);
 }
 
-Result<CgroupTree> CgroupTree::create() {
-  static std::atomic<unsigned> serial{0};
-  ASSIGN_OR_RETURN(const std::string root, find_cgroup2());
-  const auto ticks = start_ticks_of(::getpid());
-  if (!ticks) return base::fail(ErrorKind::system, "/proc/self/stat: no start time");
-  const RunId id{.pid = ::getpid(), .start_ticks = *ticks, .serial = serial++};
-  std::string path = root + "/" + id.to_string();
-  if (::mkdir(path.c_str(), 0755) < 0) return base::system_error(errno, "mkdir {}", path);
-  UniqueFd directory(::open(path.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
-  CgroupTree tree(std::move(path), std::move(directory));
-  if (::flock(tree.lock_.get(), LOCK_EX | LOCK_NB) < 0) {
-    return base::system_error(errno, "locking {}", tree.path_);
+Result<std::vector<CgroupHierarchy>> find_hierarchies() {
+  ASSIGN_OR_RETURN(const std::string mountinfo, base::read_file("/proc/self/mountinfo"));
+  return find_hierarchies(mountinfo);
+}
+
+std::vector<CgroupHierarchy> find_hierarchies(std::string_view mountinfo) {
+  struct Found {
+    CgroupHierarchy hierarchy;
+    std::string_view device;
+    bool whole = false;
+  };
+  std::vector<Found> all;
+  for (const auto line : split(mountinfo, '\n')) {
+    const auto separator = line.find(" - ");
+    if (separator == std::string_view::npos) continue;
+    const auto fields = split(line, ' ');
+    const auto kind = split(line.substr(separator + 3), ' ');
+    if (fields.size() < 5 || (kind.front() != "cgroup" && kind.front() != "cgroup2")) continue;
+    Found found{
+        .hierarchy = {.path = unescape(fields[4]), .version = kind.front() == "cgroup" ? 1 : 2},
+        .device = fields[2],
+        .whole = fields[3] == "/"};
+    // One hierarchy may be mounted in several places; one that shows its root comes first.
+    const auto before = std::ranges::find(all, found.device, &Found::device);
+    if (before == all.end()) {
+      all.push_back(std::move(found));
+    } else if (found.whole && !before->whole) {
+      *before = std::move(found);
+    }
   }
+  std::vector<CgroupHierarchy> hierarchies;
+  for (auto& found : all) hierarchies.push_back(std::move(found.hierarchy));
+  return hierarchies;
+}
+
+Result<CgroupTree> CgroupTree::create() {
+  ASSIGN_OR_RETURN(const std::string root, find_cgroup2());
+  ASSIGN_OR_RETURN(const RunId id, RunId::next());
+  return create_in(root, id);
+}
+
+Result<CgroupTree> CgroupTree::create_in(const std::string& hierarchy, const RunId& id) {
+  std::string path = hierarchy + "/" + id.to_string();
+  if (::mkdir(path.c_str(), 0755) < 0) return base::system_error(errno, "mkdir {}", path);
+  CgroupTree tree(std::move(path), {});
+  auto lock = lock_directory(tree.path_);
+  if (!lock) {
+    ::rmdir(tree.path_.c_str());
+    return std::unexpected(std::move(lock).error());
+  }
+  tree.lock_ = std::move(*lock);
   return tree;
 }
 
@@ -215,7 +269,14 @@ Result<> remove_cgroup_tree(const std::string& path) {
     }
     RETURN_IF_ERROR(wait_until_empty(path));
   }
-  return remove_directories(path);
+  // A v1 hierarchy has no cgroup.events to wait on: asked again until its last process is gone.
+  const auto deadline = std::chrono::steady_clock::now() + end_patience;
+  auto removed = remove_directories(path);
+  while (!removed && removed.error().code == EBUSY && std::chrono::steady_clock::now() < deadline) {
+    ::poll(nullptr, 0, 10);
+    removed = remove_directories(path);
+  }
+  return removed;
 }
 
 bool is_abandoned(const RunId& owner, std::optional<std::uint64_t> start_ticks_of_pid,

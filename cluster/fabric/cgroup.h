@@ -23,6 +23,8 @@ struct RunId {
   unsigned serial = 0;            // of this process's trees, from 0
 
   bool operator==(const RunId&) const = default;
+  // This process's, with the next serial. Any thread. Errors: system.
+  static base::Result<RunId> next();
   // "stackbench-4711-123456-0": the name of its directory.
   [[nodiscard]] std::string to_string() const;
   // The inverse; nothing for any other name.
@@ -42,11 +44,26 @@ struct RunId {
 // The same from this process's mountinfo. Errors: missing, system.
 [[nodiscard]] base::Result<std::string> find_cgroup2();
 
+// A mounted cgroup hierarchy, of version 1 (a controller or more each) or 2.
+struct CgroupHierarchy {
+  std::string path;  // where it is mounted
+  int version = 1;
+
+  bool operator==(const CgroupHierarchy&) const = default;
+};
+
+// Every one of them, by /proc/self/mountinfo (text in the form of proc(5)).
+[[nodiscard]] std::vector<CgroupHierarchy> find_hierarchies(std::string_view mountinfo);
+// The same from this process's mountinfo. Errors: system.
+[[nodiscard]] base::Result<std::vector<CgroupHierarchy>> find_hierarchies();
+
 // The tree of one run.
 class CgroupTree {
  public:
   // Makes <cgroup2>/<RunId>. Errors: missing (no cgroup2), not_permitted, system.
   static base::Result<CgroupTree> create();
+  // The same in another hierarchy, of either version. Errors: not_permitted, system.
+  static base::Result<CgroupTree> create_in(const std::string& hierarchy, const RunId& id);
 
   CgroupTree(CgroupTree&&) noexcept = default;
   CgroupTree& operator=(CgroupTree&&) = delete;
@@ -72,8 +89,9 @@ class CgroupTree {
 };
 
 // Kills every process in the tree (cgroup.kill, Linux 5.14), then removes its directories from the
-// leaves up. A tree that is not there is no error. Errors: timed_out, when processes are still
-// there after 5 s; not_permitted, system.
+// leaves up. In a hierarchy of version 1 it kills nothing and waits for what is ending there. A
+// tree that is not there is no error. Errors: timed_out or system, when processes are still there
+// after 5 s; not_permitted, system.
 [[nodiscard]] base::Result<> remove_cgroup_tree(const std::string& path);
 
 // Whether a tree's owner is gone: no process of that pid and start time, and nobody holds its lock

@@ -21,8 +21,8 @@
 namespace cluster {
 namespace {
 
-[[noreturn]] void report_and_exit(int report_fd, InitStep step, int code) {
-  const InitReport report{.step = step, .code = code};
+[[noreturn]] void report_and_exit(int report_fd, InitStep step, int code, std::uint32_t index) {
+  const InitReport report{.step = step, .code = code, .index = index};
   std::ignore = ::write(report_fd, &report, sizeof(report));
   ::_exit(1);
 }
@@ -73,6 +73,21 @@ int mount_sys() {
   return ::rmdir("/run/host-sys") < 0 ? errno : 0;
 }
 
+const char* text_or_null(const std::string& text) { return text.empty() ? nullptr : text.c_str(); }
+
+int mount_one(const InitMount& mount) {
+  return ::mount(text_or_null(mount.source), mount.target.c_str(), text_or_null(mount.type),
+                 mount.flags, text_or_null(mount.data)) < 0
+             ? errno
+             : 0;
+}
+
+// Takes hold of a directory with all that is mounted below it, before a mount covers it.
+int take_hold(const std::string& directory) {
+  return ::open_tree(AT_FDCWD, directory.c_str(),
+                     OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | static_cast<unsigned>(AT_RECURSIVE));
+}
+
 int raise_loopback() {
   const int control = ::socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
   if (control < 0) return errno;
@@ -102,13 +117,19 @@ std::string_view init_step_name(InitStep step) {
       return "mounting /sys";
     case InitStep::loopback:
       return "raising lo";
+    case InitStep::hostname:
+      return "setting the host name";
+    case InitStep::kept_directories:
+      return "keeping a directory visible";
+    case InitStep::mounts:
+      return "mounting";
   }
   return "an unknown step";
 }
 
-void run_init(int alive_fd, int report_fd) {
-  const auto must = [report_fd](InitStep step, int code) {
-    if (code != 0) report_and_exit(report_fd, step, code);
+void run_init(int alive_fd, int report_fd, const InitPlan& plan) {
+  const auto must = [report_fd](InitStep step, int code, std::size_t index = 0) {
+    if (code != 0) report_and_exit(report_fd, step, code, static_cast<std::uint32_t>(index));
   };
   const auto mount_code = [](int outcome) { return outcome < 0 ? errno : 0; };
 
@@ -128,6 +149,24 @@ void run_init(int alive_fd, int report_fd) {
        mount_code(::mount("proc", "/proc", "proc", MS_NOSUID | MS_NODEV | MS_NOEXEC, nullptr)));
   must(InitStep::sysfs, mount_sys());
   must(InitStep::loopback, raise_loopback());
+  if (!plan.hostname.empty()) {
+    must(InitStep::hostname, mount_code(::sethostname(plan.hostname.data(), plan.hostname.size())));
+  }
+  std::array<int, most_kept> held{};
+  for (std::size_t i = 0; i < plan.kept.size(); ++i) {
+    held[i] = take_hold(plan.kept[i]);
+    must(InitStep::kept_directories, mount_code(held[i]), i);
+  }
+  for (std::size_t i = 0; i < plan.mounts.size(); ++i) {
+    must(InitStep::mounts, mount_one(plan.mounts[i]), i);
+  }
+  for (std::size_t i = 0; i < plan.kept.size(); ++i) {
+    must(InitStep::kept_directories,
+         mount_code(
+             ::move_mount(held[i], "", AT_FDCWD, plan.kept[i].c_str(), MOVE_MOUNT_F_EMPTY_PATH)),
+         i);
+    ::close(held[i]);
+  }
 
   const InitReport ready{};
   std::ignore = ::write(report_fd, &ready, sizeof(ready));

@@ -3,7 +3,9 @@
 #pragma once
 
 #include <cstdint>
+#include <string>
 #include <string_view>
+#include <vector>
 
 namespace cluster {
 
@@ -15,12 +17,37 @@ enum class InitStep : std::int32_t {
   proc,
   sysfs,
   loopback,
+  hostname,
+  kept_directories,
+  mounts,
+};
+
+// One mount(2), as it is called; an empty text is a null pointer.
+struct InitMount {
+  std::string source;
+  std::string target;
+  std::string type = {};
+  unsigned long flags = 0;
+  std::string data = {};
+};
+
+// How many directories a plan can keep: there is no heap where they are held.
+inline constexpr std::size_t most_kept = 8;
+
+// What init sets up beside what every sandbox has. It is made before the fork and only read there.
+struct InitPlan {
+  std::string hostname = {};           // empty: the one it finds
+  std::vector<InitMount> mounts = {};  // in their order, after its own
+  // Directories that stay where they are though one of `mounts` covers them. What covers them holds
+  // a directory of that path to put each on.
+  std::vector<std::string> kept = {};
 };
 
 // What init writes once: that it is ready, or the step that failed and its errno.
 struct InitReport {
   InitStep step = InitStep::ready;
   std::int32_t code = 0;
+  std::uint32_t index = 0;  // of the mount or directory that failed
 };
 
 // "mounting /proc", for messages.
@@ -33,6 +60,6 @@ inline constexpr std::string_view root_is_no_mount =
 
 // Sets the namespaces up, reports on `report_fd` and then reaps children until `alive_fd` reads
 // end of file.
-[[noreturn]] void run_init(int alive_fd, int report_fd);
+[[noreturn]] void run_init(int alive_fd, int report_fd, const InitPlan& plan);
 
 }  // namespace cluster

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <array>
 #include <chrono>
+#include <cstdlib>
 #include <memory>
 #include <optional>
 #include <system_error>
@@ -29,6 +30,7 @@ using base::Result;
 using base::UniqueFd;
 
 constexpr int end_patience_ms = 10'000;
+constexpr int every_namespace = CLONE_NEWPID | CLONE_NEWNS | CLONE_NEWNET | CLONE_NEWUTS;
 
 struct PipeEnds {
   UniqueFd read;
@@ -95,8 +97,7 @@ class Entrance {
       return base::system_error(errno, "joining a cgroup");
     }
     // All at once by init's pidfd (Linux 5.8), then the place's own network namespace.
-    RETURN_IF_ERROR(
-        enter_sandbox(init_pidfd_, init_root_, CLONE_NEWPID | CLONE_NEWNS | CLONE_NEWNET));
+    RETURN_IF_ERROR(enter_sandbox(init_pidfd_, init_root_, every_namespace));
     if (netns_ >= 0 && ::setns(netns_, CLONE_NEWNET) < 0) {
       return base::system_error(errno, "entering a network namespace");
     }
@@ -109,6 +110,31 @@ class Entrance {
   int netns_ = -1;
   UniqueFd cgroup_;
 };
+
+// clone(2) with the child's pidfd. The raw call, because glibc's fork cannot say CLONE_NEW*: the
+// child makes system calls only.
+long clone_with_pidfd(unsigned long flags, int* pidfd) {
+  return ::syscall(SYS_clone, flags | CLONE_PIDFD | SIGCHLD, 0, pidfd, 0, 0);
+}
+
+// As our PID namespace numbers it; -1 when it is gone.
+pid_t pid_behind(int pidfd) {
+  const auto info = base::read_file(fmt::format("/proc/self/fdinfo/{}", pidfd), 4096);
+  const auto at = info ? info->find("Pid:") : std::string::npos;
+  return at == std::string::npos ? -1 : static_cast<pid_t>(std::atoi(info->c_str() + at + 4));
+}
+
+// "mounting /var/lib", "raising lo".
+std::string step_that_failed(const InitReport& report, const InitPlan& plan) {
+  const std::string step(init_step_name(report.step));
+  if (report.step == InitStep::mounts && report.index < plan.mounts.size()) {
+    return fmt::format("{} {}", step, plan.mounts[report.index].target);
+  }
+  if (report.step == InitStep::kept_directories && report.index < plan.kept.size()) {
+    return fmt::format("{}: {}", step, plan.kept[report.index]);
+  }
+  return step;
+}
 
 std::string netns_batch(std::string_view verb, const std::vector<std::string>& names) {
   std::string batch;
@@ -123,22 +149,55 @@ std::string sysctl_path(std::string name) {
 
 }  // namespace
 
-Result<Sandbox> Sandbox::create() {
+Result<UniqueFd> Sandbox::clone_init(const SandboxOptions& options, int alive_fd, int report_fd) {
+  unsigned long flags = CLONE_NEWPID | CLONE_NEWNS;
+  if (options.netns < 0) flags |= CLONE_NEWNET;
+  if (!options.init.hostname.empty()) flags |= CLONE_NEWUTS;
+  int pidfd = -1;
+  if (options.within == nullptr) {
+    const long pid = clone_with_pidfd(flags, &pidfd);
+    if (pid == 0) run_init(alive_fd, report_fd, options.init);
+    if (pid < 0) return refused(errno, "clone");
+    return UniqueFd(pidfd);
+  }
+  ASSIGN_OR_RETURN(const PipeEnds answer, make_pipe());
+  const auto clone_twice = [&]() -> Result<> {
+    // A PID namespace is made below another by a member of that one alone, and setns(2) makes
+    // members of the children only. The first child shares our descriptors, so that the pidfd it is
+    // given is ours; the second one is our child by CLONE_PARENT.
+    const long helper = ::syscall(SYS_clone, CLONE_FILES | SIGCHLD, 0, 0, 0, 0);
+    if (helper < 0) return refused(errno, "clone");
+    if (helper == 0) {
+      const long pid = clone_with_pidfd(flags | CLONE_PARENT, &pidfd);
+      if (pid == 0) run_init(alive_fd, report_fd, options.init);
+      const int outcome = pid < 0 ? -errno : pidfd;
+      std::ignore = ::write(answer.write.get(), &outcome, sizeof(outcome));
+      ::_exit(0);
+    }
+    while (::waitpid(static_cast<pid_t>(helper), nullptr, 0) < 0 && errno == EINTR) {
+    }
+    int outcome = -EIO;
+    if (::fcntl(answer.read.get(), F_SETFL, O_NONBLOCK) == 0) {
+      std::ignore = ::read(answer.read.get(), &outcome, sizeof(outcome));
+    }
+    if (outcome < 0) return refused(-outcome, "clone");
+    pidfd = outcome;
+    return {};
+  };
+  RETURN_IF_ERROR(options.within->on_a_thread_inside(
+      options.netns, CLONE_NEWPID | CLONE_NEWNS | CLONE_NEWNET, clone_twice));
+  return UniqueFd(pidfd);
+}
+
+Result<Sandbox> Sandbox::create(const SandboxOptions& options) {
+  if (options.init.kept.size() > most_kept) {
+    return base::fail(ErrorKind::input, "making the sandbox: it can keep {} directories",
+                      most_kept);
+  }
   ASSIGN_OR_RETURN(PipeEnds alive, make_pipe());
   ASSIGN_OR_RETURN(PipeEnds report, make_pipe());
-  // The raw call, because glibc's fork cannot say CLONE_NEW*; the child makes system calls only.
-  const long pid =
-      ::syscall(SYS_clone, CLONE_NEWPID | CLONE_NEWNS | CLONE_NEWNET | SIGCHLD, 0, 0, 0, 0);
-  if (pid < 0) return refused(errno, "clone");
-  if (pid == 0) run_init(alive.read.get(), report.write.get());
-  const auto init = static_cast<pid_t>(pid);
-  UniqueFd pidfd(::pidfd_open(init, 0));
-  if (!pidfd) {
-    const int code = errno;
-    ::kill(init, SIGKILL);
-    ::waitpid(init, nullptr, 0);
-    return refused(code, "pidfd_open");
-  }
+  ASSIGN_OR_RETURN(UniqueFd pidfd, clone_init(options, alive.read.get(), report.write.get()));
+  const pid_t init = pid_behind(pidfd.get());
   Sandbox sandbox(init, std::move(pidfd), std::move(alive.write));
   alive.read.reset();
   report.write.reset();
@@ -152,7 +211,7 @@ Result<Sandbox> Sandbox::create() {
     return base::fail(ErrorKind::system, "making the sandbox: its init ended early");
   }
   if (ready.code != 0) {
-    auto error = refused(ready.code, init_step_name(ready.step));
+    auto error = refused(ready.code, step_that_failed(ready, options.init));
     if (ready.step == InitStep::private_mounts && ready.code == EINVAL) {
       error.error().mend = root_is_no_mount;
     }
@@ -177,7 +236,8 @@ Result<> Sandbox::end() {
                       "waited for",
                       init_);
   }
-  while (::waitpid(init_, nullptr, 0) < 0 && errno == EINTR) {
+  siginfo_t info{};
+  while (::waitid(P_PIDFD, static_cast<id_t>(pidfd_.get()), &info, WEXITED) < 0 && errno == EINTR) {
   }
   pidfd_.reset();
   return {};
@@ -229,12 +289,17 @@ Result<> Sandbox::ip(const Place& place, std::string_view batch) const {
 }
 
 Result<> Sandbox::inside(int netns, const std::function<Result<>()>& work) const {
+  return on_a_thread_inside(netns, CLONE_NEWNS | CLONE_NEWNET, work);
+}
+
+Result<> Sandbox::on_a_thread_inside(int netns, int namespaces,
+                                     const std::function<Result<>()>& work) const {
   Result<> outcome;
   const auto enter_and_work = [&]() -> Result<> {
     // setns(2) into a mount namespace asks for a root and working directory shared with nobody.
     if (::unshare(CLONE_FS) < 0) return base::system_error(errno, "unshare");
-    RETURN_IF_ERROR(enter_sandbox(pidfd_.get(), root_.get(), CLONE_NEWNS));
-    if (::setns(netns, CLONE_NEWNET) < 0) {
+    RETURN_IF_ERROR(enter_sandbox(pidfd_.get(), root_.get(), namespaces));
+    if (netns >= 0 && ::setns(netns, CLONE_NEWNET) < 0) {
       return base::system_error(errno, "entering a network namespace");
     }
     return work();

@@ -20,6 +20,7 @@
 #include "base/fd.h"
 #include "base/process.h"
 #include "base/result.h"
+#include "cluster/fabric/init.h"
 
 namespace cluster {
 
@@ -44,12 +45,23 @@ struct Place {
   std::string cgroup = {};  // a cgroup2 directory; empty: our own cgroup
 };
 
+class Sandbox;
+
+// What a sandbox has beside what every one has.
+struct SandboxOptions {
+  // A sandbox to make it in: its mounts start as that one's, and it ends with that one at the
+  // latest. Must outlive it. Null: it is made where we are.
+  const Sandbox* within = nullptr;
+  int netns = -1;      // a Netns's descriptor, of `within`; -1: a new, empty one
+  InitPlan init = {};  // a host name makes a UTS namespace of its own
+};
+
 // Calls come from one thread at a time. Every Process started in it should be gone before it: the
 // kernel lets a PID namespace's init end only after each of its processes has been waited for.
 class Sandbox {
  public:
-  // Errors: not_permitted (with what is needed), system.
-  static base::Result<Sandbox> create();
+  // Errors: not_permitted (with what is needed), system; each names the step.
+  static base::Result<Sandbox> create(const SandboxOptions& options = {});
 
   Sandbox(Sandbox&&) noexcept = default;
   Sandbox& operator=(Sandbox&&) = delete;
@@ -83,12 +95,20 @@ class Sandbox {
   // One `ip -batch` for all the lines. Errors: as run(), with ip's own words and line number.
   base::Result<> ip(const Place& place, std::string_view batch) const;
 
-  // Runs `work` on a thread of its own that has entered the sandbox's mount namespace and `netns`;
+  // Runs `work` on a thread of its own that has entered the sandbox's mount namespace and `netns`
+  // (-1: the sandbox's own);
   // sockets opened there stay there, and /proc/sys/net is that namespace's. Returns what `work`
   // returned. Errors: not_permitted, system.
   base::Result<> inside(int netns, const std::function<base::Result<>()>& work) const;
 
  private:
+  // Makes the process that runs as init, our child, and returns its pidfd.
+  static base::Result<base::UniqueFd> clone_init(const SandboxOptions& options, int alive_fd,
+                                                 int report_fd);
+  // inside(), having entered these namespaces (CLONE_NEW*) of the sandbox.
+  base::Result<> on_a_thread_inside(int netns, int namespaces,
+                                    const std::function<base::Result<>()>& work) const;
+
   Sandbox(pid_t init, base::UniqueFd pidfd, base::UniqueFd alive)
       : init_(init), pidfd_(std::move(pidfd)), alive_(std::move(alive)) {}
 

@@ -2,16 +2,19 @@
 #include "cluster/fabric/sandbox.h"
 
 #include <fstream>
+#include <thread>
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <netinet/in.h>
+#include <sys/mount.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 
 #include "base/file.h"
 #include "cluster/fabric/cgroup.h"
+#include "cluster/fabric/controller_trees.h"
 
 namespace cluster {
 namespace {
@@ -184,6 +187,93 @@ TEST(Sandbox, EndsWithItsMakerEvenByAKill) {
     EXPECT_FALSE(runs()) << pid;
   }
   ::close(pipes[0]);
+}
+
+TEST(SandboxWithinAnother, HasItsOwnMountsNamesAndProcessesInANamespaceOfTheOuter) {
+  const Sandbox outer = make_sandbox();
+  const auto netns = must(outer.make_netns({"node1"}));
+  const std::string own = ::testing::TempDir() + "/sandbox-test-own";
+  ASSERT_TRUE(::mkdir(own.c_str(), 0755) == 0 || errno == EEXIST);
+  Sandbox inner = must(Sandbox::create(
+      {.within = &outer,
+       .netns = netns[0].fd(),
+       .init = {.hostname = "node1",
+                .mounts = {{.source = own, .target = "/var/lib", .flags = MS_BIND}}}}));
+  EXPECT_EQ(must(inner.run({}, {"hostname"})), "node1\n");
+  EXPECT_NE(must(outer.run({}, {"hostname"})), "node1\n");
+  EXPECT_EQ(must(inner.run({}, {"cat", "/proc/1/comm"})), "stackbench-init\n");
+  EXPECT_EQ(must(inner.run({}, {"ls", "/var/lib"})), "");
+  EXPECT_NE(must(outer.run({}, {"ls", "/var/lib"})), "");
+  // It is in the outer one's namespace, which holds its processes, too.
+  ASSERT_TRUE(outer.ip({.netns = netns[0].fd()}, "link add veth7 type veth peer name veth8\n"));
+  EXPECT_THAT(must(inner.run({}, {"ls", "/sys/class/net"})), HasSubstr("veth7"));
+  auto process = must(inner.spawn({.argv = {"sleep", "1000"}}, {}));
+  EXPECT_THAT(must(outer.run({}, {"ps", "-A", "-o", "comm"})), HasSubstr("sleep"));
+  ASSERT_TRUE(process.kill());
+  const pid_t init = inner.init();
+  const auto ended = inner.end();
+  EXPECT_TRUE(ended) << base::describe_error(ended.error());
+  EXPECT_FALSE(exists(init));
+  EXPECT_TRUE(exists(outer.init()));
+  ::rmdir(own.c_str());
+}
+
+TEST(SandboxWithinAnother, KeepsADirectoryThatAMountCovers) {
+  const Sandbox outer = make_sandbox();
+  const std::string top = ::testing::TempDir() + "/sandbox-test-kept";
+  must(base::run_for_output({"mkdir", "-p", top + "/own/kept", top + "/place/kept"}));
+  std::ofstream(top + "/place/kept/file") << "here";
+  std::ofstream(top + "/place/hidden") << "";
+  const Sandbox inner = must(Sandbox::create(
+      {.within = &outer,
+       .init = {.mounts = {{.source = top + "/own", .target = top + "/place", .flags = MS_BIND}},
+                .kept = {top + "/place/kept"}}}));
+  EXPECT_EQ(must(inner.run({}, {"ls", top + "/place"})), "kept\n");
+  EXPECT_EQ(must(inner.run({}, {"cat", top + "/place/kept/file"})), "here");
+  must(base::run_for_output({"rm", "-r", top}));
+}
+
+TEST(SandboxWithinAnother, SaysWhichMountFailed) {
+  const Sandbox outer = make_sandbox();
+  const auto inner = Sandbox::create(
+      {.within = &outer,
+       .init = {.mounts = {{.source = "none", .target = "/run", .flags = MS_SHARED},
+                           {.source = "/no/such", .target = "/mnt", .flags = MS_BIND}}}});
+  ASSERT_FALSE(inner);
+  EXPECT_EQ(inner.error().message, "making the sandbox: mounting /mnt: No such file or directory");
+}
+
+TEST(SandboxWithinAnother, EndsWithTheOuter) {
+  Sandbox outer = make_sandbox();
+  Sandbox inner = must(Sandbox::create({.within = &outer}));
+  const pid_t init = inner.init();
+  // The kernel lets the outer init go once our children in there have been waited for.
+  std::thread reaper([&] { ::waitpid(init, nullptr, 0); });
+  EXPECT_TRUE(outer.end());
+  reaper.join();
+  EXPECT_FALSE(exists(init));
+}
+
+TEST(ControllerTrees, AreInEveryHierarchyAndGoTogether) {
+  const auto hierarchies = must(find_hierarchies());
+  auto trees = must(ControllerTrees::create());
+  EXPECT_EQ(must(trees.make("node1")), "/" + trees.name() + "/node1");
+  for (const auto& hierarchy : hierarchies) {
+    const auto path = hierarchy.path + "/" + trees.name() + "/node1";
+    EXPECT_EQ(::access(path.c_str(), F_OK), 0) << path;
+    EXPECT_THAT(must(abandoned_trees(hierarchy.path)),
+                Not(testing::Contains(HasSubstr(trees.name()))));
+    // A cpuset takes a process only once it has processors and memory.
+    const auto cpus = base::read_file(path + "/cpuset.cpus");
+    if (hierarchy.version == 1 && cpus) {
+      EXPECT_NE(*cpus, "\n");
+    }
+  }
+  const auto removed = trees.remove();
+  EXPECT_TRUE(removed) << base::describe_error(removed.error());
+  for (const auto& hierarchy : hierarchies) {
+    EXPECT_NE(::access((hierarchy.path + "/" + trees.name()).c_str(), F_OK), 0);
+  }
 }
 
 TEST(CgroupTree, IsSparedWhileItsOwnerLivesAndGoesWithIt) {

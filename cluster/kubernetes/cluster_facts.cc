@@ -130,6 +130,8 @@ std::vector<std::string> families_of(const Objects& nodes) {
 std::optional<std::string> why_not_datapath(const ServiceProxy& proxy, DatapathKind datapath) {
   const auto wanted = base::enum_name(datapath);
   switch (datapath) {
+    case DatapathKind::installed:
+      return std::nullopt;
     case DatapathKind::direct:
       return "a cluster always has something that translates Services; direct is the lab's";
     case DatapathKind::iptables:
@@ -171,6 +173,15 @@ std::optional<std::string> kube_proxy_mode(std::string_view config) {
     if (line.starts_with(key)) mode = std::string(trim(line.substr(key.size())));
   }
   return mode.empty() ? "iptables" : mode;
+}
+
+DatapathKind installed_datapath(const ServiceProxy& proxy) {
+  if (proxy.mode == "iptables") return DatapathKind::iptables;
+  if (proxy.mode == "nftables") return DatapathKind::nftables;
+  if (proxy.mode == "cilium") {
+    return proxy.socket_lb ? DatapathKind::ebpf_socket : DatapathKind::ebpf_tc;
+  }
+  return DatapathKind::installed;
 }
 
 std::optional<NetworkPlugin> plugin_of(const Json& daemon_sets) {

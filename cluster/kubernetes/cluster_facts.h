@@ -45,6 +45,10 @@ struct ClusterFacts {
 // that to the default; nothing where the text is no such configuration.
 [[nodiscard]] std::optional<std::string> kube_proxy_mode(std::string_view config);
 
+// The datapath that is there: of Cilium the one that translates as it does; `installed` itself
+// where nothing is known, or nothing a lab has (ipvs).
+[[nodiscard]] DatapathKind installed_datapath(const ServiceProxy& proxy);
+
 // A plugin known by the images of a cluster's DaemonSets.
 [[nodiscard]] std::optional<NetworkPlugin> plugin_of(const base::Json& daemon_sets);
 

@@ -170,6 +170,18 @@ TEST(Unavailable, IsADatapathTheClusterHasNot) {
               HasSubstr("could not be found out: it is not there"));
 }
 
+TEST(InstalledDatapath, IsWhatTheClusterTranslatesBy) {
+  const auto of = [](const char* mode, bool socket_lb = false) {
+    return installed_datapath({.mode = mode, .socket_lb = socket_lb, .source = "it"});
+  };
+  EXPECT_EQ(of("iptables"), DatapathKind::iptables);
+  EXPECT_EQ(of("nftables"), DatapathKind::nftables);
+  EXPECT_EQ(of("cilium", true), DatapathKind::ebpf_socket);
+  EXPECT_EQ(of("cilium"), DatapathKind::ebpf_tc);
+  EXPECT_EQ(of("ipvs"), DatapathKind::installed);
+  EXPECT_EQ(of(""), DatapathKind::installed);
+}
+
 TEST(Unavailable, AreFaultsOfALabAndFamiliesThatPodsLack) {
   const ClusterFacts facts{.version = "v1",
                            .proxy = {.mode = "iptables", .source = "it"},

@@ -53,6 +53,13 @@ Result<WriteStamps> ContextsTarget::remove(std::string_view environment, std::st
   return target->remove(environment, kind, name);
 }
 
+Result<WriteStamps> ContextsTarget::set_readiness(std::string_view environment,
+                                                  base::AddressFamily family,
+                                                  const std::map<std::string, Readiness>& pods) {
+  ASSIGN_OR_RETURN(auto* const target, of(environment));
+  return target->set_readiness(environment, family, pods);
+}
+
 Result<AgentStreams> ContextsTarget::agent(std::string_view environment, std::string_view pod) {
   ASSIGN_OR_RETURN(auto* const target, of(environment));
   return target->agent(environment, pod);

@@ -107,10 +107,11 @@ Result<std::optional<std::string>> KubernetesTarget::unavailable(const Environme
 
 Result<EnvironmentHandle> KubernetesTarget::provision(const EnvironmentPlan& plan) {
   if (const auto up = environments_.find(plan.name); up != environments_.end()) {
-    if (up->second->plan() == plan) return up->second->handle();
+    if (up->second->plan() == plan) return handle_of(*up->second);
     return base::fail(ErrorKind::input, "environment {} is up with another plan", plan.name);
   }
   RETURN_IF_ERROR(check_plan(plan));
+  RETURN_IF_ERROR(check_fillers(plan));
   ASSIGN_OR_RETURN(auto place, cluster::place(run_, plan.name, owner_, options_.in_namespace));
   ASSIGN_OR_RETURN(const auto nodes, choose_nodes(nodes_, plan.topology.nodes));
   auto environment = ClusterEnvironment::make(api_, plan, place);
@@ -125,9 +126,34 @@ Result<EnvironmentHandle> KubernetesTarget::provision(const EnvironmentPlan& pla
   if (const auto network = read_pod_network(agents_, place.in_namespace, place.name(first.name))) {
     networks_[plan.name] = base::to_json(*network);
   }
-  const auto handle = environment->handle();
+  auto handle = handle_of(*environment);
   environments_.emplace(plan.name, std::move(environment));
   return handle;
+}
+
+// Beside what was created: the datapath that is there, and that nobody says when it has a Service.
+EnvironmentHandle KubernetesTarget::handle_of(const ClusterEnvironment& environment) const {
+  auto handle = environment.handle();
+  if (handle.datapath == DatapathKind::installed) {
+    handle.datapath = installed_datapath(cluster_.proxy);
+  }
+  handle.programmed = false;
+  return handle;
+}
+
+// All environments share the cluster's datapath, and so each other's fillers.
+Result<> KubernetesTarget::check_fillers(const EnvironmentPlan& plan) const {
+  for (const auto& [name, other] : environments_) {
+    const int loaded = other->plan().filler.services;
+    if (loaded == plan.filler.services) continue;
+    return base::fail_with_mend(
+        ErrorKind::input,
+        fmt::format("environments {} and {} would share one cluster's rules, and their numbers of "
+                    "other Services, {} and {}, would add up",
+                    name, plan.name, loaded, plan.filler.services),
+        "Give each a cluster of its own (`context:` in its environment).");
+  }
+  return {};
 }
 
 Result<> KubernetesTarget::teardown() {

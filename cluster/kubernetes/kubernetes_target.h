@@ -69,6 +69,9 @@ class KubernetesTarget : public Target {
   KubernetesTarget(KubernetesOptions options, KubectlProxy proxy);
 
   base::Result<> get_to_know();
+  // Errors: input, where another environment loads another number of Services into this cluster.
+  [[nodiscard]] base::Result<> check_fillers(const EnvironmentPlan& plan) const;
+  [[nodiscard]] EnvironmentHandle handle_of(const ClusterEnvironment& environment) const;
   base::Result<ClusterEnvironment*> find(std::string_view environment);
   // Where objects of this kind are in an environment.
   base::Result<std::string> path_of(const ClusterEnvironment& environment,

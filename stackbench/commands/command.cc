@@ -4,6 +4,7 @@
 #include <memory>
 
 #include "base/scalar.h"
+#include "cluster/processes/provider.h"
 #include "stackbench/exit_code.h"
 
 namespace stackbench {
@@ -62,9 +63,14 @@ const std::vector<Command>& commands() {
       {"validate", "Check scenario files without running them", declare_validate},
       {"schema", "Print the JSON Schema of a scenario or a report", declare_schema},
       {"report", "Print a report file as a table again", declare_report},
+      {"up", "Bring up a Kubernetes on this machine, without Docker", declare_up},
+      {"down", "End that Kubernetes, and remove all of it", declare_down},
+      {"status", "Say how it is", declare_status},
       {"doctor", "Say what this machine can do, and what to install", declare_doctor},
       {"clean", "Remove what interrupted runs left behind", declare_clean},
       {"completion", "Print a completion script for bash, zsh or fish", declare_completion},
+      {cluster::processes::supervise_command, "Keep a cluster that `up` started", declare_supervise,
+       true},
   };
   return table;
 }
@@ -79,6 +85,7 @@ std::unique_ptr<CLI::App> make_app(std::vector<Action>& actions) {
   for (const auto& command : commands()) {
     auto* sub = app->add_subcommand(std::string(command.name), std::string(command.summary));
     actions.push_back(command.declare(*sub));
+    if (command.hidden) sub->group("");
   }
   return app;
 }
@@ -102,8 +109,12 @@ int run_command_line(int argc, const char* const* argv, const base::Interrupt& i
   const std::vector<std::string> words(argv + 1, argv + argc);
   if (!words.empty() && !words.front().starts_with("-")) {
     std::vector<std::string_view> known;
-    for (const auto& command : commands()) known.push_back(command.name);
-    if (std::ranges::find(known, words.front()) == known.end()) {
+    bool is_known = false;
+    for (const auto& command : commands()) {
+      is_known = is_known || command.name == words.front();
+      if (!command.hidden) known.push_back(command.name);
+    }
+    if (!is_known) {
       complain(unknown_word("command", words.front(), known));
       fmt::print(stderr, "  The commands are: {}\n", fmt::join(known, ", "));
       return exit_usage;

@@ -29,6 +29,7 @@ struct Command {
   // Declares the command's options on `app` and returns what it does once they are parsed. The
   // action owns the variables the options write to.
   Action (*declare)(CLI::App& app);
+  bool hidden = false;  // ours to call: not in --help, nor in completions
 };
 
 // Every command, in the order of the overview.
@@ -43,6 +44,10 @@ Action declare_report(CLI::App& app);
 Action declare_doctor(CLI::App& app);
 Action declare_clean(CLI::App& app);
 Action declare_completion(CLI::App& app);
+Action declare_up(CLI::App& app);
+Action declare_down(CLI::App& app);
+Action declare_status(CLI::App& app);
+Action declare_supervise(CLI::App& app);
 
 // Makes the root command with every subcommand declared; `actions[i]` belongs to `commands()[i]`.
 [[nodiscard]] std::unique_ptr<CLI::App> make_app(std::vector<Action>& actions);

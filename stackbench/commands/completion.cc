@@ -18,6 +18,7 @@ std::string bash_script(const CLI::App& app) {
   std::vector<std::string> names;
   std::string cases;
   for (const auto* sub : app.get_subcommands({})) {
+    if (sub->get_group().empty()) continue;  // hidden
     names.push_back(sub->get_name());
     cases += fmt::format("    {}) words=\"{}\" ;;\n", sub->get_name(),
                          fmt::join(option_names(*sub), " "));
@@ -62,6 +63,7 @@ std::string fish_quoted(std::string_view text) {
 std::string fish_script(const CLI::App& app) {
   std::string script = "# stackbench completion for fish; put it in fish's completions folder.\n";
   for (const auto* sub : app.get_subcommands({})) {
+    if (sub->get_group().empty()) continue;  // hidden
     script += fmt::format("complete -c stackbench -n __fish_use_subcommand -f -a {} -d {}\n",
                           sub->get_name(), fish_quoted(sub->get_description()));
     for (const auto* option : sub->get_options()) {

@@ -7,6 +7,7 @@
 
 #include "base/json.h"
 #include "base/terminal.h"
+#include "cluster/processes/doctor.h"
 #include "stackbench/commands/command.h"
 #include "stackbench/exit_code.h"
 
@@ -43,7 +44,8 @@ Action declare_doctor(CLI::App& app) {
   auto json = std::make_shared<bool>(false);
   app.add_flag("--json", *json, "Print it as JSON");
   return [json](const Context&) -> base::Result<int> {
-    const auto features = cluster::probe_machine();
+    auto features = cluster::probe_machine();
+    features.push_back(cluster::processes::probe_processes());
     const auto lacking = std::ranges::count_if(features, [](const cluster::Feature& feature) {
       return feature.required && feature.available == cluster::Available::no;
     });

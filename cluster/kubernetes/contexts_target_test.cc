@@ -1,0 +1,99 @@
+#include "cluster/kubernetes/contexts_target.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+namespace cluster {
+namespace {
+
+using testing::ElementsAre;
+
+// A cluster that notes what it was asked.
+class NotingTarget : public Target {
+ public:
+  NotingTarget(std::string context, std::vector<std::string>& asked)
+      : context_(std::move(context)), asked_(asked) {}
+
+  [[nodiscard]] std::string_view name() const override { return "noting"; }
+  base::Result<EnvironmentHandle> provision(const EnvironmentPlan& plan) override {
+    asked_.push_back(context_ + " provision " + plan.name);
+    return EnvironmentHandle{};
+  }
+  base::Result<> teardown() override {
+    asked_.push_back(context_ + " teardown");
+    return {};
+  }
+  base::Result<WriteStamps> apply(std::string_view environment, const base::Json&) override {
+    asked_.push_back(fmt::format("{} apply {}", context_, environment));
+    return WriteStamps{};
+  }
+  base::Result<WriteStamps> remove(std::string_view, std::string_view, std::string_view) override {
+    return WriteStamps{};
+  }
+  base::Result<WriteStamps> set_readiness(std::string_view, base::AddressFamily,
+                                          const std::map<std::string, Readiness>&) override {
+    return WriteStamps{};
+  }
+  base::Result<AgentStreams> agent(std::string_view environment, std::string_view pod) override {
+    asked_.push_back(fmt::format("{} agent {} {}", context_, environment, pod));
+    return AgentStreams{};
+  }
+  base::Result<Observer> observe(std::string_view, std::string_view) override { return Observer{}; }
+  [[nodiscard]] base::Json facts() const override {
+    return {{"version", context_}, {"environments", {{"in_" + context_, {{"n", 1}}}}}};
+  }
+
+ private:
+  std::string context_;
+  std::vector<std::string>& asked_;
+};
+
+EnvironmentPlan plan_in(std::string context) {
+  EnvironmentPlan plan;
+  plan.name = "in_" + context;
+  plan.context = std::move(context);
+  return plan;
+}
+
+class Contexts : public ::testing::Test {
+ protected:
+  std::vector<std::string> asked_;
+  ContextsTarget target_{
+      [this](const std::string& context) -> base::Result<std::unique_ptr<Target>> {
+        asked_.push_back("reach " + context);
+        if (context == "none") return base::fail(base::ErrorKind::missing, "no such context");
+        return std::make_unique<NotingTarget>(context, asked_);
+      }};
+};
+
+TEST_F(Contexts, EachEnvironmentGoesToItsOwnCluster) {
+  ASSERT_TRUE(target_.provision(plan_in("a")));
+  ASSERT_TRUE(target_.provision(plan_in("b")));
+  ASSERT_TRUE(target_.agent("in_a", "client-0"));
+  ASSERT_TRUE(target_.apply("in_b", {}));
+  ASSERT_TRUE(target_.teardown());
+  EXPECT_THAT(asked_,
+              ElementsAre("reach a", "a provision in_a", "reach b", "b provision in_b",
+                          "a agent in_a client-0", "b apply in_b", "a teardown", "b teardown"));
+}
+
+TEST_F(Contexts, FactsOfSeveralAreKeptApartAndTheirEnvironmentsTogether) {
+  ASSERT_TRUE(target_.provision(plan_in("a")));
+  EXPECT_EQ(target_.facts()["version"], "a");
+  ASSERT_TRUE(target_.provision(plan_in("b")));
+  const auto facts = target_.facts();
+  EXPECT_EQ(facts["contexts"]["b"]["version"], "b");
+  EXPECT_EQ(facts["environments"].size(), 2);
+}
+
+TEST_F(Contexts, SaysWhichContextIsWrongAndWhichEnvironmentThereIsNot) {
+  const auto none = target_.provision(plan_in("none"));
+  ASSERT_FALSE(none);
+  EXPECT_EQ(none.error().message, "context none: no such context");
+  const auto unknown = target_.agent("in_c", "client-0");
+  ASSERT_FALSE(unknown);
+  EXPECT_EQ(unknown.error().message, "there is no environment \"in_c\"");
+}
+
+}  // namespace
+}  // namespace cluster

@@ -1,0 +1,37 @@
+#include "cluster/processes/doctor.h"
+
+#include "base/file.h"
+#include "cluster/processes/wiring.h"
+
+namespace cluster::processes {
+
+Feature processes_feature(const base::Result<Tools>& tools, std::string_view filesystems,
+                          bool filters_bridges) {
+  Feature feature{.name = "processes",
+                  .available = Available::no,
+                  .required = false,
+                  .detail = "",
+                  .needed_by = "stackbench up, a Kubernetes on this machine",
+                  .mend = ""};
+  if (!tools) {
+    feature.detail = tools.error().message;
+    feature.mend = tools.error().mend;
+  } else if (filesystems.find("\toverlay\n") == std::string_view::npos) {
+    feature.detail = "the kernel has no overlay file system";
+    feature.mend = "modprobe overlay";
+  } else if (!filters_bridges) {
+    feature.detail = "the kernel does not filter bridged packets (no br_netfilter)";
+    feature.mend = "modprobe br_netfilter";
+  } else {
+    feature.available = Available::yes;
+    feature.detail = "hyperkube, containerd, runc and CNI plugins below " + tools->root;
+  }
+  return feature;
+}
+
+Feature probe_processes() {
+  return processes_feature(find_tools(), base::read_file("/proc/filesystems").value_or(""),
+                           filters_bridged_packets());
+}
+
+}  // namespace cluster::processes

@@ -1,0 +1,21 @@
+// Whether this machine can bring up a cluster of processes, and what it lacks.
+#pragma once
+
+#include <string>
+#include <string_view>
+
+#include "base/result.h"
+#include "cluster/lab/doctor.h"
+#include "cluster/processes/layout.h"
+
+namespace cluster::processes {
+
+// One feature, "processes": everything `stackbench up` needs beside what a lab needs. Never fails.
+[[nodiscard]] Feature probe_processes();
+
+// The same of what was found: the tools, the content of /proc/filesystems, whether bridged packets
+// are filtered.
+[[nodiscard]] Feature processes_feature(const base::Result<Tools>& tools,
+                                        std::string_view filesystems, bool filters_bridges);
+
+}  // namespace cluster::processes

@@ -1,0 +1,118 @@
+#include "cluster/processes/pki.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <openssl/pem.h>
+#include <openssl/x509v3.h>
+
+namespace cluster::processes {
+namespace {
+
+template <typename T>
+T must(base::Result<T> result) {
+  if (!result) throw std::runtime_error(base::describe_error(result.error()));
+  return std::move(*result);
+}
+
+using Certificate = std::unique_ptr<X509, decltype(&::X509_free)>;
+
+Certificate parse(const std::string& pem) {
+  const std::unique_ptr<BIO, decltype(&::BIO_free)> from(
+      ::BIO_new_mem_buf(pem.data(), static_cast<int>(pem.size())), &::BIO_free);
+  Certificate certificate(::PEM_read_bio_X509(from.get(), nullptr, nullptr, nullptr), &::X509_free);
+  if (!certificate) throw std::runtime_error("no certificate in: " + pem);
+  return certificate;
+}
+
+// X509_V_OK, or why `certificate` is not trusted for `purpose` by who trusts `authority`.
+int verify(const std::string& certificate, const std::string& authority, int purpose) {
+  const auto leaf = parse(certificate);
+  const auto root = parse(authority);
+  const std::unique_ptr<X509_STORE, decltype(&::X509_STORE_free)> store(::X509_STORE_new(),
+                                                                        &::X509_STORE_free);
+  ::X509_STORE_add_cert(store.get(), root.get());
+  const std::unique_ptr<X509_STORE_CTX, decltype(&::X509_STORE_CTX_free)> context(
+      ::X509_STORE_CTX_new(), &::X509_STORE_CTX_free);
+  ::X509_STORE_CTX_init(context.get(), store.get(), leaf.get(), nullptr);
+  ::X509_STORE_CTX_set_purpose(context.get(), purpose);
+  // Strictly: the rules of RFC 5280 that Go's and OpenSSL's programs insist on, too.
+  ::X509_VERIFY_PARAM_set_flags(::X509_STORE_CTX_get0_param(context.get()),
+                                X509_V_FLAG_X509_STRICT);
+  ::X509_verify_cert(context.get());
+  return ::X509_STORE_CTX_get_error(context.get());
+}
+
+std::string subject_of(const std::string& pem) {
+  const auto certificate = parse(pem);
+  char* text = ::X509_NAME_oneline(::X509_get_subject_name(certificate.get()), nullptr, 0);
+  std::string subject = text;
+  ::OPENSSL_free(text);
+  return subject;
+}
+
+TEST(Authority, IssuesWhatIsTrustedForItsPurposeAlone) {
+  const auto authority = must(Authority::create("stackbench"));
+  const auto client = must(authority.issue({.common_name = "admin", .organisation = "masters"}));
+  EXPECT_EQ(verify(client.certificate, authority.own().certificate, X509_PURPOSE_SSL_CLIENT),
+            X509_V_OK);
+  EXPECT_EQ(verify(client.certificate, authority.own().certificate, X509_PURPOSE_SSL_SERVER),
+            X509_V_ERR_INVALID_PURPOSE);
+  EXPECT_EQ(subject_of(client.certificate), "/O=masters/CN=admin");
+
+  const auto server = must(authority.issue({.common_name = "api",
+                                            .server = true,
+                                            .dns_names = {"localhost"},
+                                            .addresses = {"127.0.0.1"}}));
+  EXPECT_EQ(verify(server.certificate, authority.own().certificate, X509_PURPOSE_SSL_SERVER),
+            X509_V_OK);
+  EXPECT_EQ(verify(server.certificate, authority.own().certificate, X509_PURPOSE_SSL_CLIENT),
+            X509_V_ERR_INVALID_PURPOSE);
+}
+
+TEST(Authority, IsNotTrustedForWhatAnotherSigned) {
+  const auto one = must(Authority::create("stackbench"));
+  const auto other = must(Authority::create("stackbench"));
+  const auto client = must(other.issue({.common_name = "admin"}));
+  EXPECT_NE(verify(client.certificate, one.own().certificate, X509_PURPOSE_SSL_CLIENT), X509_V_OK);
+}
+
+TEST(Authority, NamesAServersAddressesAndHosts) {
+  const auto authority = must(Authority::create("stackbench"));
+  const auto server = must(authority.issue({.common_name = "node1",
+                                            .server = true,
+                                            .dns_names = {"node1", "kubernetes.default.svc"},
+                                            .addresses = {"172.18.0.2", "127.0.0.1"}}));
+  const auto certificate = parse(server.certificate);
+  const auto has_host = [&](const char* name) {
+    return ::X509_check_host(certificate.get(), name, 0, 0, nullptr) == 1;
+  };
+  const auto has_address = [&](const char* address) {
+    return ::X509_check_ip_asc(certificate.get(), address, 0) == 1;
+  };
+  EXPECT_TRUE(has_host("node1"));
+  EXPECT_TRUE(has_host("kubernetes.default.svc"));
+  EXPECT_FALSE(has_host("node2"));
+  EXPECT_TRUE(has_address("172.18.0.2"));
+  EXPECT_TRUE(has_address("127.0.0.1"));
+  EXPECT_FALSE(has_address("172.18.0.3"));
+}
+
+TEST(Authority, HandsOutTheKeyOfTheCertificate) {
+  const auto authority = must(Authority::create("stackbench"));
+  const auto pair = must(authority.issue({.common_name = "admin"}));
+  const std::unique_ptr<BIO, decltype(&::BIO_free)> from(
+      ::BIO_new_mem_buf(pair.key.data(), static_cast<int>(pair.key.size())), &::BIO_free);
+  const std::unique_ptr<EVP_PKEY, decltype(&::EVP_PKEY_free)> key(
+      ::PEM_read_bio_PrivateKey(from.get(), nullptr, nullptr, nullptr), &::EVP_PKEY_free);
+  ASSERT_TRUE(key);
+  EXPECT_EQ(::X509_check_private_key(parse(pair.certificate).get(), key.get()), 1);
+}
+
+TEST(SigningKey, IsAPair) {
+  const auto pair = must(make_signing_key());
+  EXPECT_THAT(pair.private_key, testing::StartsWith("-----BEGIN PRIVATE KEY-----"));
+  EXPECT_THAT(pair.public_key, testing::StartsWith("-----BEGIN PUBLIC KEY-----"));
+}
+
+}  // namespace
+}  // namespace cluster::processes

@@ -1,0 +1,265 @@
+// The pure parts of the provider that are no configuration files.
+#include <algorithm>
+#include <filesystem>
+#include <fstream>
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <unistd.h>
+
+#include "base/file.h"
+#include "base/json.h"
+#include "cluster/processes/component_set.h"
+#include "cluster/processes/doctor.h"
+#include "cluster/processes/images.h"
+#include "cluster/processes/provider.h"
+#include "cluster/processes/readiness.h"
+#include "cluster/processes/starting.h"
+
+namespace cluster::processes {
+namespace {
+
+namespace fs = std::filesystem;
+using testing::ElementsAre;
+using testing::HasSubstr;
+using testing::IsEmpty;
+using testing::Not;
+
+// A folder that goes with the test.
+class Folder {
+ public:
+  Folder() {
+    std::string name = (fs::path(::testing::TempDir()) / "stackbench-processes-XXXXXX").string();
+    path_ = ::mkdtemp(name.data());
+  }
+  Folder(const Folder&) = delete;
+  Folder& operator=(const Folder&) = delete;
+  ~Folder() {
+    std::error_code ignored;
+    fs::remove_all(path_, ignored);
+  }
+  [[nodiscard]] std::string operator/(std::string_view name) const {
+    return (path_ / name).string();
+  }
+  [[nodiscard]] std::string path() const { return path_.string(); }
+
+ private:
+  fs::path path_;
+};
+
+TEST(ShapeName, IsSmallLettersDigitsAndInnerDashes) {
+  for (const auto* name : {"default", "a", "ci-42", "0"}) EXPECT_TRUE(check_name(name)) << name;
+  for (const auto* name : {"", "-a", "a-", "A", "a/b", "..", "a.b", "a b",
+                           "a123456789012345678901234567890123456789x"}) {
+    const auto outcome = check_name(name);
+    ASSERT_FALSE(outcome) << name;
+    EXPECT_EQ(outcome.error().kind, base::ErrorKind::usage);
+  }
+}
+
+TEST(State, ReadsBackWhatItWrites) {
+  const Folder folder;
+  const Directory directory(folder.path());
+  ClusterState state{.shape = {.name = "x", .nodes = 2, .proxy = ProxyMode::nftables},
+                     .phase = Phase::degraded,
+                     .supervisor = 4711,
+                     .start_ticks = 18446744073709551615U,
+                     .port = 40001,
+                     .cgroup = "stackbench-1-2-0",
+                     .timings = {.control_plane_ns = 3'300'000'000, .nodes_ns = 1, .total_ns = 2},
+                     .nodes = {{.name = "node1", .address = "172.18.0.2", .init = 12}},
+                     .components = {{.name = "etcd", .pid = 13},
+                                    {.name = "node1-kubelet",
+                                     .node = 1,
+                                     .pid = 14,
+                                     .ended = "exit code 1",
+                                     .last_words = "a \"word\"\nmore"}}};
+  ASSERT_TRUE(write_state(directory, state));
+  const auto read = read_state(directory);
+  ASSERT_TRUE(read) << read.error().message;
+  EXPECT_EQ(base::to_json(*read), base::to_json(state));
+  EXPECT_EQ(read->shape, state.shape);
+  EXPECT_EQ(read->start_ticks, state.start_ticks);
+}
+
+TEST(State, ThatIsNoneNamesTheFileAndThePlace) {
+  const Folder folder;
+  const Directory directory(folder.path());
+  std::ofstream(directory.state()) << R"({"shape": {"name": "x", "nodes": 99}})";
+  const auto read = read_state(directory);
+  ASSERT_FALSE(read);
+  EXPECT_THAT(read.error().message, HasSubstr(directory.state()));
+  EXPECT_THAT(read.error().message, HasSubstr("shape.nodes"));
+}
+
+TEST(State, OfAProcessThatIsGoneDoesNotLive) {
+  EXPECT_FALSE(supervisor_lives({.supervisor = 0x3fffffff, .start_ticks = 1}));
+  // Another process may have our pid by now, started at another time.
+  EXPECT_FALSE(supervisor_lives({.supervisor = ::getpid(), .start_ticks = 1}));
+}
+
+TEST(Provider, KnowsTheClustersThatHaveADirectory) {
+  const Folder folder;
+  const Provider provider(folder / "clusters");
+  EXPECT_THAT(provider.names().value(), IsEmpty());
+  fs::create_directories(folder / "clusters/b");
+  fs::create_directories(folder / "clusters/a");
+  fs::create_directories(folder / "clusters/.no-name");
+  EXPECT_THAT(provider.names().value(), ElementsAre("a", "b"));
+  EXPECT_FALSE(provider.find("a").value());
+}
+
+TEST(Tools, ThatAreMissingAreAllNamedWithTheMend) {
+  const Folder folder;
+  const auto found = find_tools(folder / "build");
+  ASSERT_FALSE(found);
+  EXPECT_EQ(found.error().kind, base::ErrorKind::missing);
+  for (const auto* name :
+       {"go/hyperkube", "containerd", "runc", "cni/bridge", "images/pause.tar"}) {
+    EXPECT_THAT(found.error().message, HasSubstr(name));
+  }
+  EXPECT_THAT(found.error().mend, HasSubstr("./bootstrap up"));
+}
+
+TEST(Tools, AreFoundWhereBootstrapLeavesThem) {
+  const Folder folder;
+  const auto root = fs::canonical(folder.path()).string();
+  const auto wanted = tools_below(root);
+  for (const auto& program :
+       {wanted.hyperkube, wanted.kubectl, wanted.containerd, wanted.ctr, wanted.runc,
+        wanted.cni_plugins + "/bridge", wanted.cni_plugins + "/portmap",
+        wanted.images + "/pause.tar", wanted.images + "/agent.tar", wanted.images + "/x.txt"}) {
+    fs::create_directories(fs::path(program).parent_path());
+    std::ofstream(program) << "";
+    fs::permissions(program, fs::perms::owner_all);
+  }
+  const auto found = find_tools(root);
+  ASSERT_TRUE(found) << found.error().message;
+  EXPECT_EQ(found->hyperkube, root + "/go/hyperkube");
+  EXPECT_THAT(image_archives(*found).value(),
+              ElementsAre(wanted.images + "/agent.tar", wanted.images + "/pause.tar"));
+}
+
+TEST(Images, AreTakenInOnceForEachStateOfTheirArchive) {
+  const Folder folder;
+  const Directory directory(folder.path());
+  Tools tools;
+  tools.ctr = "ctr";
+  tools.images = folder / "images";
+  fs::create_directories(tools.images);
+  std::ofstream(tools.images + "/pause.tar") << "one";
+  std::vector<std::string> ran;
+  const auto run = [&](int node, const std::vector<std::string>& argv) -> base::Result<> {
+    ran.push_back(fmt::format("node{} {}", node, fs::path(argv.back()).filename().string()));
+    return {};
+  };
+  EXPECT_THAT(import_images(directory, tools, 2, run).value(), ElementsAre("pause"));
+  EXPECT_THAT(ran, ElementsAre("node1 pause.tar", "node2 pause.tar"));
+  EXPECT_THAT(import_images(directory, tools, 2, run).value(), IsEmpty());
+  std::ofstream(tools.images + "/agent.tar") << "two";
+  std::ofstream(tools.images + "/pause.tar") << "three";
+  ran.clear();
+  EXPECT_THAT(import_images(directory, tools, 1, run).value(), ElementsAre("agent", "pause"));
+  const auto fail = [](int, const std::vector<std::string>&) -> base::Result<> {
+    return base::fail(base::ErrorKind::system, "ctr: no");
+  };
+  std::ofstream(tools.images + "/pause.tar") << "four!";
+  EXPECT_EQ(import_images(directory, tools, 1, fail).error().message, "image pause: ctr: no");
+  EXPECT_THAT(import_images(directory, tools, 1, run).value(), ElementsAre("pause"))
+      << "one that failed is tried again";
+}
+
+TEST(Doctor, SaysWhatAClusterOfProcessesLacks) {
+  const Folder folder;
+  const base::Result<Tools> none = find_tools(folder / "build");
+  const base::Result<Tools> all = tools_below("/tree/build");
+  const std::string overlay = "nodev\tsysfs\n\toverlay\n";
+  auto feature = processes_feature(none, overlay, true);
+  EXPECT_EQ(feature.available, Available::no);
+  EXPECT_FALSE(feature.required) << "a lab needs none of it";
+  EXPECT_THAT(feature.detail, HasSubstr("hyperkube"));
+  EXPECT_THAT(feature.mend, HasSubstr("./bootstrap up"));
+  EXPECT_EQ(processes_feature(all, "nodev\tsysfs\n", true).mend, "modprobe overlay");
+  EXPECT_EQ(processes_feature(all, overlay, false).mend, "modprobe br_netfilter");
+  feature = processes_feature(all, overlay, true);
+  EXPECT_EQ(feature.available, Available::yes);
+  EXPECT_EQ(feature.mend, "");
+  EXPECT_THAT(feature.detail, HasSubstr("/tree/build"));
+}
+
+TEST(StartReport, ReadsBackWhatItWrites) {
+  const auto progress = from_line(to_line({.text = "control plane ready\nafter 3 s"}));
+  ASSERT_TRUE(progress);
+  EXPECT_EQ(progress->kind, StartReport::Kind::progress);
+  EXPECT_EQ(progress->text, "control plane ready\nafter 3 s");
+  EXPECT_EQ(from_line(to_line({.kind = StartReport::Kind::ready}))->kind, StartReport::Kind::ready);
+  const auto failed = from_line(
+      to_line({.kind = StartReport::Kind::failed,
+               .error = {.kind = base::ErrorKind::missing, .message = "m", .mend = "d"}}));
+  ASSERT_TRUE(failed);
+  EXPECT_EQ(failed->error.kind, base::ErrorKind::missing);
+  EXPECT_EQ(failed->error.message, "m");
+  EXPECT_EQ(failed->error.mend, "d");
+  for (const auto* line : {"", "x", "{}", R"({"failed": {"kind": 99}})", "[1]"}) {
+    EXPECT_FALSE(from_line(line)) << line;
+  }
+}
+
+TEST(SuperviseWords, SayTheWholeShape) {
+  const auto words = supervise_words({.name = "x", .nodes = 2, .proxy = ProxyMode::nftables},
+                                     Directory("/state/x"), "/tree/build");
+  EXPECT_THAT(
+      words, ElementsAre("supervise", "--directory", "/state/x", "--tools", "/tree/build", "--name",
+                         "x", "--nodes", "2", "--proxy", "nftables", "--cni", "bridge"));
+}
+
+base::Json node(const std::string& name, const std::string& ready, const std::string& taint = "") {
+  base::Json json = {
+      {"metadata", {{"name", name}}},
+      {"status",
+       {{"conditions",
+         base::Json::array(
+             {base::Json{{"type", "MemoryPressure"}, {"status", "False"}},
+              base::Json{{"type", "Ready"}, {"status", ready}, {"message", "why"}}})}}}};
+  if (!taint.empty()) json["spec"]["taints"] = base::Json::array({base::Json{{"key", taint}}});
+  return json;
+}
+
+TEST(Readiness, OfNodesSaysWhatTheFirstOfThemLacks) {
+  const auto list = [](const std::vector<base::Json>& nodes) {
+    return base::Json{{"items", nodes}};
+  };
+  EXPECT_EQ(what_nodes_lack(list({node("node1", "True"), node("node2", "True", "my/taint")}), 2),
+            "");
+  EXPECT_EQ(what_nodes_lack(list({node("node1", "True")}), 2), "1 of 2 nodes are registered");
+  EXPECT_EQ(what_nodes_lack(list({node("node1", "True"), node("node2", "False")}), 2),
+            "node2: not Ready: why");
+  EXPECT_EQ(what_nodes_lack(list({node("node1", "True", "node.kubernetes.io/not-ready")}), 1),
+            "node1: tainted node.kubernetes.io/not-ready");
+  EXPECT_EQ(what_nodes_lack(base::Json::object(), 1), "0 of 1 nodes are registered");
+  EXPECT_EQ(what_nodes_lack(list({base::Json{{"metadata", {{"name", "node1"}}}}}), 1),
+            "node1: not Ready");
+}
+
+TEST(Readiness, OfAProxyIsThatEveryFamilysRulesAreWritten) {
+  const std::string name = "kubeproxy_sync_proxy_rules_last_timestamp_seconds";
+  EXPECT_FALSE(proxy_has_synced(""));
+  EXPECT_FALSE(proxy_has_synced("# HELP " + name + " x\n" + name + " 0\n"));
+  EXPECT_TRUE(proxy_has_synced("# TYPE " + name + " gauge\n" + name + " 1.7e+09\nother 1"));
+  EXPECT_TRUE(proxy_has_synced(name + "{ip_family=\"IPv4\"} 1.7e+09\n"));
+  EXPECT_FALSE(proxy_has_synced(name + "{ip_family=\"IPv4\"} 1.7e+09\n" + name +
+                                "{ip_family=\"IPv6\"} 0\n"));
+}
+
+TEST(LastLines, AreWholeAndFew) {
+  const Folder folder;
+  const auto path = folder / "log";
+  EXPECT_EQ(last_lines(path), "");
+  std::ofstream(path) << "first\nlast\n\n";
+  EXPECT_EQ(last_lines(path), "first\nlast");
+  std::ofstream(path) << std::string(3000, 'x') << "\nsecond\nlast\n";
+  EXPECT_EQ(last_lines(path), "second\nlast");
+}
+
+}  // namespace
+}  // namespace cluster::processes

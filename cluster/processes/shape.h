@@ -1,0 +1,64 @@
+// What a cluster of processes is made like, as `stackbench up` is asked for it.
+#pragma once
+
+#include <array>
+#include <string>
+#include <string_view>
+
+#include "base/describe.h"
+#include "base/result.h"
+#include "base/scalar.h"
+
+namespace cluster::processes {
+
+enum class ProxyMode { iptables, nftables };
+
+// Who connects pods. `bridge`: the CNI project's bridge plugin on each node, and routes between
+// them.
+enum class Cni { bridge };
+
+inline constexpr int most_nodes = 16;
+inline constexpr std::string_view default_name = "default";
+
+struct Shape {
+  std::string name = std::string(default_name);
+  int nodes = 3;
+  ProxyMode proxy = ProxyMode::iptables;
+  Cni cni = Cni::bridge;
+
+  bool operator==(const Shape&) const = default;
+};
+
+template <typename Visit, base::SelfOf<Shape> Self>
+void describe(Visit& visit, Self& self) {
+  visit("name", self.name, {.doc = "What `down` and `status` call it.", .required = true});
+  visit("nodes", self.nodes,
+        {.doc = "How many nodes pods run on.",
+         .required = true,
+         .at_least = 1,
+         .at_most = most_nodes});
+  visit("proxy", self.proxy, {.doc = "The mode of kube-proxy.", .required = true});
+  visit("cni", self.cni, {.doc = "Who connects pods.", .required = true});
+}
+
+// Whether a name is one: it becomes a directory and part of a context's name.
+// Errors: usage, with what is expected.
+[[nodiscard]] base::Result<> check_name(std::string_view name);
+
+// "3 nodes, kube-proxy iptables, CNI bridge".
+[[nodiscard]] std::string to_string(const Shape& shape);
+
+}  // namespace cluster::processes
+
+template <>
+struct base::EnumNames<cluster::processes::ProxyMode> {
+  static constexpr std::array names{
+      std::pair{cluster::processes::ProxyMode::iptables, std::string_view("iptables")},
+      std::pair{cluster::processes::ProxyMode::nftables, std::string_view("nftables")}};
+};
+
+template <>
+struct base::EnumNames<cluster::processes::Cni> {
+  static constexpr std::array names{
+      std::pair{cluster::processes::Cni::bridge, std::string_view("bridge")}};
+};

@@ -1,0 +1,50 @@
+#include "stackbench/commands/cluster_arguments.h"
+
+#include "stackbench/plan.h"
+
+namespace stackbench {
+namespace {
+
+namespace processes = cluster::processes;
+
+template <base::IsNamedEnum E>
+base::Result<E> named(std::string_view option, const std::string& word) {
+  if (const auto value = base::enum_from_name<E>(word)) return *value;
+  return base::fail(base::ErrorKind::usage, "{}: expected one of {}, got \"{}\"", option,
+                    fmt::join(base::enum_names<E>(), ", "), word);
+}
+
+}  // namespace
+
+void declare_cluster_name(CLI::App& app, ClusterArguments& arguments) {
+  app.add_option("--name", arguments.name,
+                 fmt::format("Which cluster (default: {})", processes::default_name))
+      ->type_name("NAME");
+}
+
+void declare_cluster_shape(CLI::App& app, ClusterArguments& arguments) {
+  app.add_option("--nodes", arguments.nodes, "How many nodes (default: 3)")->type_name("N");
+  app.add_option("--proxy", arguments.proxy,
+                 "The mode of kube-proxy: iptables (default) or nftables")
+      ->type_name("MODE");
+  app.add_option("--cni", arguments.cni, "Who connects pods: bridge")->type_name("CNI");
+}
+
+base::Result<processes::Shape> shape_of(const ClusterArguments& arguments) {
+  RETURN_IF_ERROR(processes::check_name(arguments.name));
+  if (arguments.nodes < 1 || arguments.nodes > processes::most_nodes) {
+    return base::fail(base::ErrorKind::usage, "--nodes: expected 1 to {}, got {}",
+                      processes::most_nodes, arguments.nodes);
+  }
+  processes::Shape shape{.name = arguments.name, .nodes = arguments.nodes};
+  ASSIGN_OR_RETURN(shape.proxy, named<processes::ProxyMode>("--proxy", arguments.proxy));
+  ASSIGN_OR_RETURN(shape.cni, named<processes::Cni>("--cni", arguments.cni));
+  return shape;
+}
+
+base::Result<processes::Provider> cluster_provider() {
+  ASSIGN_OR_RETURN(const auto state, state_directory());
+  return processes::Provider(state + "/clusters");
+}
+
+}  // namespace stackbench
