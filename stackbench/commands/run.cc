@@ -60,6 +60,7 @@ Action declare_run(CLI::App& app) {
   auto arguments = std::make_shared<Arguments>();
   declare_scenario_arguments(app, arguments->scenario);
   declare_target_arguments(app, arguments->target);
+  declare_ab(app, arguments->target);
   app.add_option("--out", arguments->out, "Where the JSON report goes (default: results/)")
       ->type_name("FILE");
   app.add_flag("--strict", arguments->strict,

@@ -7,6 +7,7 @@
 
 #include "base/interrupt.h"
 #include "base/result.h"
+#include "cluster/kubernetes/kubernetes_target.h"
 #include "cluster/target.h"
 #include "stackbench/commands/command.h"
 
@@ -23,6 +24,15 @@ struct TargetArguments {
   std::string agent_image;
 };
 void declare_target_arguments(CLI::App& app, TargetArguments& arguments);
+// --ab, for commands that measure.
+void declare_ab(CLI::App& app, TargetArguments& arguments);
+
+// With the target lab: refuses what is about a cluster. Errors: usage.
+[[nodiscard]] base::Result<> refuse_cluster_arguments(const TargetArguments& arguments);
+
+// What they say of a cluster. Errors: usage.
+[[nodiscard]] base::Result<cluster::KubernetesOptions> kubernetes_options(
+    const TargetArguments& arguments, const base::Interrupt& interrupt);
 
 // The target they name. Errors: usage (an option that does not go with it), not_permitted (the lab
 // without root), and as KubernetesTarget::create.
