@@ -46,11 +46,18 @@ class ClusterTest : public ::testing::Test {
   void TearDown() override {
     agents_.clear();
     if (!target_) return;
+    const auto begun = base::monotonic_now();
     const auto down = target_->teardown();
+    say("taken down", begun);
     EXPECT_TRUE(down) << base::describe_error(down.error());
     const auto left = clean_kubernetes(cluster_options(), {.dry_run = true});
     ASSERT_TRUE(left) << base::describe_error(left.error());
     EXPECT_THAT(left->removed, IsEmpty());
+  }
+
+  static void say(const char* what, base::MonotonicTime since) {
+    std::printf("%s in %.1f s\n", what,
+                static_cast<double>((base::monotonic_now() - since).count()) / 1e9);
   }
 
   // The datapath the cluster has.
@@ -71,8 +78,7 @@ class ClusterTest : public ::testing::Test {
     auto made = target_->provision(plan);
     ASSERT_TRUE(made) << base::describe_error(made.error());
     environment_ = std::move(*made);
-    RecordProperty("provision_ms",
-                   std::to_string((base::monotonic_now() - begun) / milliseconds(1)));
+    say("provisioned", begun);
   }
 
   bench::AgentClient* agent(const std::string& pod) {

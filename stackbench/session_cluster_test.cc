@@ -1,0 +1,112 @@
+// A Session on a real cluster, as it runs in a lab: what is above the target must not know which it
+// is. Environment variables as of cluster/kubernetes/kubernetes_cluster_test.cc.
+#include "stackbench/session.h"
+
+#include <cstdlib>
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "cluster/kubernetes/kubernetes_target.h"
+#include "stackbench/scenario/reader.h"
+
+namespace stackbench {
+namespace {
+
+constexpr std::string_view scenario_text = R"(question: Does a session run on a cluster?
+topology:
+  nodes: 2
+  pods:
+    client: {node: 1}
+    web:    {node: 2, replicas: 2, standby: 1}
+  services: {web: {target: web, type: NodePort}}
+environments:
+  it: {datapath: DATAPATH}
+arms:
+  - {name: pod_ip,     in: it, dial: pod/web}
+  - {name: cluster_ip, in: it, dial: service/web}
+  - {name: node_port,  in: it, dial: node_port/web@2}
+workloads:
+  - {kind: tcp_crr, rate: 500/s, connections: 8, duration: 2500ms, timeout: 300ms}
+events:
+  - {at: 300ms, kind: unready, pod: web-0}
+  - {at: 700ms, kind: ready, pod: web-0}
+  - {at: 1000ms, kind: kill, pod: web-1, noticed_after: 50ms}
+  - {at: 1300ms, kind: restart, pod: web-1}
+  - {at: 1600ms, kind: replace, pod: web-1, by: web-2, grace: 200ms}
+stale_budget: 2s
+blocks: 6
+)";
+
+std::string from_environment(const char* name) {
+  const char* value = std::getenv(name);
+  return value == nullptr ? std::string() : std::string(value);
+}
+
+class SessionOnACluster : public ::testing::Test {
+ protected:
+  void SetUp() override {
+    const auto kubeconfig = from_environment("STACKBENCH_TEST_KUBECONFIG");
+    if (kubeconfig.empty()) {
+      GTEST_SKIP() << "needs a cluster: name its kubeconfig in STACKBENCH_TEST_KUBECONFIG";
+    }
+    auto made = cluster::KubernetesTarget::create(
+        {.kubectl = from_environment("STACKBENCH_TEST_KUBECTL"),
+         .kubeconfig = kubeconfig,
+         .agent_image = from_environment("STACKBENCH_TEST_IMAGE")});
+    ASSERT_TRUE(made) << base::describe_error(made.error());
+    target_ = std::move(*made);
+    std::string text(scenario_text);
+    const std::string_view placeholder = "DATAPATH";
+    const auto& mode = target_->cluster().proxy.mode;
+    text.replace(text.find(placeholder), placeholder.size(), mode.empty() ? "iptables" : mode);
+    auto scenario = parse_scenario(text, "cluster.yaml", {});
+    ASSERT_TRUE(scenario) << base::describe_error(scenario.error());
+    auto plan = make_plan(*scenario, {0, 1});
+    ASSERT_TRUE(plan) << base::describe_error(plan.error());
+    plan_ = std::move(*plan);
+  }
+
+  std::unique_ptr<cluster::KubernetesTarget> target_;
+  Plan plan_;
+  base::Interrupt interrupt_ = base::Interrupt::never();
+};
+
+TEST_F(SessionOnACluster, MeasuresObservesAndMakesEventsHappen) {
+  auto session = Session::open(*target_, plan_, interrupt_);
+  ASSERT_TRUE(session) << base::describe_error(session.error());
+  const auto watching = session->watch_drops();
+  EXPECT_TRUE(watching) << base::describe_error(watching.error());
+  for (std::size_t arm = 0; arm < plan_.arms.size(); ++arm) {
+    const auto seen = session->observe_translation(arm, 0);
+    ASSERT_TRUE(seen) << base::describe_error(seen.error());
+    // kube-proxy translates on the node, so a pod's interface shows what the client dialled.
+    const bool dials_pod = plan_.arms[arm].dial.kind == DialTarget::Kind::pod;
+    EXPECT_EQ(seen->counts.to_service > 0, !dials_pod) << plan_.arms[arm].name;
+    EXPECT_EQ(seen->counts.to_backend > 0, dials_pod) << plan_.arms[arm].name;
+    const auto sample = session->observe_connections(arm, 0);
+    ASSERT_TRUE(sample) << base::describe_error(sample.error());
+    EXPECT_GT(sample->client.requests, 10U) << plan_.arms[arm].name;
+    EXPECT_EQ(sample->client.answered_by.size(), 2U) << plan_.arms[arm].name;
+    EXPECT_TRUE(sample->client.failures.empty()) << plan_.arms[arm].name;
+  }
+  const auto sample = session->invoke(1, 0, 1);
+  ASSERT_TRUE(sample) << base::describe_error(sample.error());
+  ASSERT_EQ(sample->outcomes.events.size(), 5U);
+  for (const auto& event : sample->outcomes.events) {
+    EXPECT_LT(event.what.sent_ns, event.what.acked_ns);
+    ASSERT_TRUE(event.what.published_ns);
+    std::printf("%s %s: acknowledged %.1f ms, published %.1f ms, stale %.1f ms\n",
+                std::string(base::enum_name(event.what.kind)).c_str(), event.what.pod.c_str(),
+                static_cast<double>(event.what.acked_ns - event.what.sent_ns) / 1e6,
+                static_cast<double>(*event.what.published_ns - event.what.sent_ns) / 1e6,
+                event.stale ? static_cast<double>(event.stale->ns) / 1e6 : -1.0);
+  }
+  const auto drops = session->take_drops();
+  EXPECT_TRUE(drops) << base::describe_error(drops.error());
+  const auto clock = session->clock();
+  std::printf("clock within %lld ns\n", static_cast<long long>(clock.uncertainty.count()));
+}
+
+}  // namespace
+}  // namespace stackbench
