@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <chrono>
 #include <filesystem>
+#include <sstream>
 #include <system_error>
 
 #include <fcntl.h>
@@ -25,12 +26,13 @@ using base::Result;
 
 constexpr base::Duration end_patience = std::chrono::seconds(10);
 
-// Whether the init of the cluster's root namespace still runs: the kernel lets it go only when
-// nothing in there is left. A zombie that nobody waits for runs nothing.
+// Whether the init of the cluster's root namespace still runs. As it ends, the kernel kills
+// everything in there before anything else; how long it then stays depends on who waits for
+// orphans.
 bool root_runs(const ClusterState& state) {
   const auto stat = base::read_file(fmt::format("/proc/{}/stat", state.root), 4096);
   return state.root > 0 && stat && stat->find("(stackbench-init) ") != std::string::npos &&
-         stat->find(") Z ") == std::string::npos;
+         !is_ending(*stat);
 }
 
 Result<> wait_for_the_end(const ClusterState& state) {
@@ -55,10 +57,14 @@ Result<> remove_cgroups(const ClusterState& state) {
 }
 
 Result<> remove_path(const fs::path& path) {
+  const auto deadline = base::monotonic_now() + end_patience;
   std::error_code code;
   fs::remove_all(path, code);
-  // Something may have been written there while it was removed.
-  if (code == std::errc::directory_not_empty) fs::remove_all(path, code);
+  // What has been killed may still be writing while it is removed.
+  while (code == std::errc::directory_not_empty && base::monotonic_now() < deadline) {
+    ::poll(nullptr, 0, 10);
+    fs::remove_all(path, code);
+  }
   if (code) return base::system_error(code.value(), "remove {}", path.string());
   return {};
 }
@@ -71,6 +77,20 @@ bool is_at(int fd, const std::string& path) {
 }
 
 }  // namespace
+
+bool is_ending(std::string_view stat_line) {
+  // "4711 (comm) S 1 4711 4711 0 -1 4194560 ...": behind the name, which may hold anything, the
+  // state is field 3 of the line and the flags are field 9 (proc(5)).
+  const auto name_end = stat_line.rfind(')');
+  if (name_end == std::string_view::npos) return false;
+  std::istringstream fields{std::string(stat_line.substr(name_end + 1))};
+  char state = 0;
+  std::int64_t skipped = 0;
+  std::uint64_t flags = 0;
+  fields >> state >> skipped >> skipped >> skipped >> skipped >> skipped >> flags;
+  constexpr std::uint64_t exiting = 0x4;  // PF_EXITING of the kernel's sched.h
+  return state == 'Z' || (flags & exiting) != 0;
+}
 
 Result<base::UniqueFd> lock_directory(const Directory& directory) {
   const auto deadline = base::monotonic_now() + end_patience;
