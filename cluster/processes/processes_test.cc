@@ -14,7 +14,6 @@
 #include "cluster/processes/images.h"
 #include "cluster/processes/provider.h"
 #include "cluster/processes/readiness.h"
-#include "cluster/processes/remains.h"
 #include "cluster/processes/starting.h"
 
 namespace cluster::processes {
@@ -97,14 +96,6 @@ TEST(State, OfAProcessThatIsGoneDoesNotLive) {
   EXPECT_FALSE(supervisor_lives({.supervisor = 0x3fffffff, .start_ticks = 1}));
   // Another process may have our pid by now, started at another time.
   EXPECT_FALSE(supervisor_lives({.supervisor = ::getpid(), .start_ticks = 1}));
-}
-
-TEST(Process, IsEndingAsAZombieAndAsSoonAsTheKernelTakesItDown) {
-  EXPECT_FALSE(is_ending("12 (init) S 1 12 12 0 -1 4194560 0"));
-  EXPECT_TRUE(is_ending("12 (init) Z 1 12 12 0 -1 4194560 0"));
-  EXPECT_TRUE(is_ending("12 (init) S 1 12 12 0 -1 4194564 0"));
-  EXPECT_FALSE(is_ending("12 (a) Z (b) S 1 12 12 0 -1 4194560 0"));
-  EXPECT_FALSE(is_ending(""));
 }
 
 TEST(Provider, KnowsTheClustersThatHaveADirectory) {

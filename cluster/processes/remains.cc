@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <chrono>
 #include <filesystem>
-#include <sstream>
 #include <system_error>
 
 #include <fcntl.h>
@@ -77,20 +76,6 @@ bool is_at(int fd, const std::string& path) {
 }
 
 }  // namespace
-
-bool is_ending(std::string_view stat_line) {
-  // "4711 (comm) S 1 4711 4711 0 -1 4194560 ...": behind the name, which may hold anything, the
-  // state is field 3 of the line and the flags are field 9 (proc(5)).
-  const auto name_end = stat_line.rfind(')');
-  if (name_end == std::string_view::npos) return false;
-  std::istringstream fields{std::string(stat_line.substr(name_end + 1))};
-  char state = 0;
-  std::int64_t skipped = 0;
-  std::uint64_t flags = 0;
-  fields >> state >> skipped >> skipped >> skipped >> skipped >> skipped >> flags;
-  constexpr std::uint64_t exiting = 0x4;  // PF_EXITING of the kernel's sched.h
-  return state == 'Z' || (flags & exiting) != 0;
-}
 
 Result<base::UniqueFd> lock_directory(const Directory& directory) {
   const auto deadline = base::monotonic_now() + end_patience;

@@ -3,7 +3,6 @@
 #pragma once
 
 #include <string>
-#include <string_view>
 #include <vector>
 
 #include "base/fd.h"
@@ -20,9 +19,6 @@ namespace cluster::processes {
 // directory but the lock and, where `keep_logs`, the logs. Call it with the lock held. Errors:
 // timed_out (its processes do not end), not_permitted, system.
 [[nodiscard]] base::Result<> remove_remains(const Directory& directory, bool keep_logs = false);
-
-// Whether a process is ending or has ended and only waits to be waited for, by its /proc/PID/stat.
-[[nodiscard]] bool is_ending(std::string_view stat_line);
 
 // Removes the directory itself; its lock goes with it. Errors: system, not_permitted.
 [[nodiscard]] base::Result<> remove_directory(const Directory& directory);
