@@ -159,9 +159,20 @@ std::optional<std::uint64_t> parse_start_ticks(std::string_view stat_line) {
   return parse_number<std::uint64_t>(fields[start_time]);
 }
 
+bool is_ending(std::string_view stat_line) {
+  const auto command_end = stat_line.rfind(')');
+  if (command_end == std::string_view::npos || command_end + 2 > stat_line.size()) return false;
+  const auto fields = split(stat_line.substr(command_end + 2), ' ');
+  constexpr std::size_t flags_field = 9 - 3;
+  constexpr std::uint64_t exiting = 0x4;  // PF_EXITING of the kernel's sched.h
+  if (fields.size() <= flags_field) return false;
+  const auto flags = parse_number<std::uint64_t>(fields[flags_field]);
+  return fields.front() == "Z" || (flags && (*flags & exiting) != 0);
+}
+
 std::optional<std::uint64_t> start_ticks_of(pid_t pid) {
   const auto line = base::read_file(fmt::format("/proc/{}/stat", pid), 4096);
-  return line ? parse_start_ticks(*line) : std::nullopt;
+  return line && !is_ending(*line) ? parse_start_ticks(*line) : std::nullopt;
 }
 
 Result<std::string> find_cgroup2(std::string_view mountinfo) {

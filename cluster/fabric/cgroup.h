@@ -35,7 +35,12 @@ struct RunId {
 // parentheses, may itself hold parentheses and spaces.
 [[nodiscard]] std::optional<std::uint64_t> parse_start_ticks(std::string_view stat_line);
 
-// The start time of a process; nothing when there is none of that pid.
+// Whether a process runs no program any more, by its /proc/<pid>/stat line: the kernel takes it
+// down, or it has ended and only waits to be waited for, which a machine's init may do late or
+// never.
+[[nodiscard]] bool is_ending(std::string_view stat_line);
+
+// The start time of a process; nothing when there is none of that pid, or it is ending.
 [[nodiscard]] std::optional<std::uint64_t> start_ticks_of(pid_t pid);
 
 // Where cgroup2 is mounted, by /proc/self/mountinfo (text in the form of proc(5)); a mount whose

@@ -33,6 +33,14 @@ TEST(StartTicks, AreReadBehindAnyCommandName) {
   EXPECT_EQ(parse_start_ticks("12 (bash) S 1 2"), std::nullopt);
 }
 
+TEST(Process, IsEndingAsAZombieAndAsSoonAsTheKernelTakesItDown) {
+  EXPECT_FALSE(is_ending("12 (init) S 1 12 12 0 -1 4194560 0"));
+  EXPECT_TRUE(is_ending("12 (init) Z 1 12 12 0 -1 4194560 0"));
+  EXPECT_TRUE(is_ending("12 (init) S 1 12 12 0 -1 4194564 0"));
+  EXPECT_FALSE(is_ending("12 (a) Z (b) S 1 12 12 0 -1 4194560 0"));
+  EXPECT_FALSE(is_ending(""));
+}
+
 TEST(StartTicks, TellALivingProcessFromNone) {
   EXPECT_TRUE(start_ticks_of(::getpid()));
   EXPECT_FALSE(start_ticks_of(0x3fffffff));

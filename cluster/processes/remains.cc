@@ -25,12 +25,13 @@ using base::Result;
 
 constexpr base::Duration end_patience = std::chrono::seconds(10);
 
-// Whether the init of the cluster's root namespace still runs: the kernel lets it go only when
-// nothing in there is left. A zombie that nobody waits for runs nothing.
+// Whether the init of the cluster's root namespace still runs. As it ends, the kernel kills
+// everything in there before anything else; how long it then stays depends on who waits for
+// orphans.
 bool root_runs(const ClusterState& state) {
   const auto stat = base::read_file(fmt::format("/proc/{}/stat", state.root), 4096);
   return state.root > 0 && stat && stat->find("(stackbench-init) ") != std::string::npos &&
-         stat->find(") Z ") == std::string::npos;
+         !is_ending(*stat);
 }
 
 Result<> wait_for_the_end(const ClusterState& state) {
@@ -55,10 +56,14 @@ Result<> remove_cgroups(const ClusterState& state) {
 }
 
 Result<> remove_path(const fs::path& path) {
+  const auto deadline = base::monotonic_now() + end_patience;
   std::error_code code;
   fs::remove_all(path, code);
-  // Something may have been written there while it was removed.
-  if (code == std::errc::directory_not_empty) fs::remove_all(path, code);
+  // What has been killed may still be writing while it is removed.
+  while (code == std::errc::directory_not_empty && base::monotonic_now() < deadline) {
+    ::poll(nullptr, 0, 10);
+    fs::remove_all(path, code);
+  }
   if (code) return base::system_error(code.value(), "remove {}", path.string());
   return {};
 }
