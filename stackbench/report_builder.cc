@@ -476,6 +476,7 @@ base::Result<reports::Report> ReportBuilder::finish(const Measurements& measured
   if (report_.noise.invalid) {
     // The estimates stay to be seen; nothing is concluded from them.
     for (auto& expectation : report_.expectations) {
+      if (expectation.verdict == reports::Verdict::skip) continue;
       expectation.verdict = reports::Verdict::invalid;
       expectation.sentence = "not judged, the machine was too disturbed; " + expectation.sentence;
     }

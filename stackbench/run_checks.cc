@@ -154,7 +154,7 @@ base::Result<> run_checks(const Plan& plan, Session& session, ReportBuilder& rep
       if (connections) RETURN_IF_ERROR(check_connections(plan, session, report, arm, workload));
     }
   }
-  if (requests) cost.report_to(report);
+  if (requests && !plan.arms.empty()) cost.report_to(report);
   return {};
 }
 

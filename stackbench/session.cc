@@ -24,6 +24,11 @@ constexpr base::Duration connections_observed_for = std::chrono::milliseconds(20
 constexpr base::Duration services_patience = std::chrono::seconds(60);
 constexpr base::Duration services_tried_every = std::chrono::milliseconds(100);
 
+// What a cluster's pods may connect in a minute: they have some 28,000 local ports towards one
+// address, and each rests for a minute after its connection. The same for every arm, whether it
+// dials one address or several, so that all make the same traffic.
+constexpr std::uint32_t cluster_connections_per_minute = 20'000;
+
 base::IpAddress any_address(base::AddressFamily family) { return {.family = family, .bytes = {}}; }
 
 // A target's streams as the client takes them, with the way to have them again where there is one.
@@ -288,10 +293,14 @@ base::Result<Sample> Session::exchange(const PlannedArm& arm, const bench::Workl
 
   Sample sample;
   std::vector<checks::Happened> happened;
-  const bench::ClientJob job{.workload = workload,
-                             .servers = dialled,
-                             .cpu = core_of(*client, plan_->cores.client),
-                             .seed = seed};
+  bench::ClientJob job{.workload = workload,
+                       .servers = dialled,
+                       .cpu = core_of(*client, plan_->cores.client),
+                       .seed = seed};
+  // A lab gives its pods ports enough, and has them used again at once.
+  if (target_->name() == "kubernetes") {
+    job.most_connections_per_minute = cluster_connections_per_minute;
+  }
   step([&]() -> base::Result<> {
     if (events.empty()) {
       ASSIGN_OR_RETURN(sample.client, run_clients(arm, job));

@@ -14,7 +14,9 @@ using base::Result;
 // The image's user, which has no name on any machine.
 constexpr int agent_user = 65532;
 // Enough for an agent at rest; no limit, which would be measured.
-constexpr std::string_view cpu_request = "10m";
+// A request is a share of a busy node's CPUs as well: with much less a generator would be starved
+// by any build beside it, with much more small nodes would have no room for a scenario's pods.
+constexpr std::string_view cpu_request = "100m";
 constexpr std::string_view memory_request = "32Mi";
 
 Json labels_of(const Placement& place) {
