@@ -58,12 +58,24 @@ function(stackbench_lab_test name)
   set_tests_properties(${name} PROPERTIES LABELS lab RESOURCE_LOCK machine TIMEOUT 300)
 endfunction()
 
-# stackbench_cluster_test(name SOURCES ... USES ...): tests on a Kubernetes of this machine's own;
-# need root and what `./bootstrap up` makes, labelled `cluster`, one at a time.
+# stackbench_cluster_test(name [OWN_CLUSTER] SOURCES ... USES ...): tests on a Kubernetes of this
+# machine's own; need root and what `./bootstrap up` makes, labelled `cluster`, one at a time. They
+# find one up, its kubeconfig and a kubectl (the fixture `kubernetes`, tests/CMakeLists.txt), unless
+# they bring up their OWN_CLUSTER.
+set(STACKBENCH_TEST_STATE ${CMAKE_BINARY_DIR}/cluster_test_state)
 function(stackbench_cluster_test name)
-  stackbench_test_executable(${name} ${ARGN})
+  cmake_parse_arguments(PARSE_ARGV 1 arg "OWN_CLUSTER" "" "SOURCES;USES")
+  stackbench_test_executable(${name} SOURCES ${arg_SOURCES} USES ${arg_USES})
   target_compile_definitions(${name} PRIVATE STACKBENCH_BINARY_DIR="${CMAKE_BINARY_DIR}/bin")
   set_tests_properties(${name} PROPERTIES LABELS cluster RESOURCE_LOCK machine TIMEOUT 900)
+  if(arg_OWN_CLUSTER)
+    return()
+  endif()
+  set(kubeconfig ${STACKBENCH_TEST_STATE}/stackbench/clusters/test/kubeconfig)
+  set_tests_properties(${name} PROPERTIES
+    FIXTURES_REQUIRED kubernetes
+    ENVIRONMENT "KUBECONFIG=${kubeconfig};STACKBENCH_TEST_KUBECONFIG=${kubeconfig}"
+    ENVIRONMENT_MODIFICATION PATH=path_list_prepend:${CMAKE_SOURCE_DIR}/build/go/bin)
 endfunction()
 
 # stackbench_fuzzer(name SOURCES x_fuzzer.cc and every source it needs, from the root of the tree

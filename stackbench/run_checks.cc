@@ -56,11 +56,14 @@ std::optional<checks::Spread> promised_spread(const Plan& plan, const PlannedArm
 class ProbeCost {
  public:
   void add(const probes::TranslationCounts& counts) {
+    known_ = known_ || counts.run_count.has_value();
     events_ += counts.run_count.value_or(0);
     time_ns_ += counts.run_time_ns.value_or(0);
     lost_ += counts.lost;
   }
+  // Nothing where the kernel was not allowed to count it.
   void report_to(ReportBuilder& report) const {
+    if (!known_) return;
     const double per_event =
         events_ > 0 ? static_cast<double>(time_ns_) / static_cast<double>(events_) : 0;
     report.add_probe(
@@ -68,6 +71,7 @@ class ProbeCost {
   }
 
  private:
+  bool known_ = false;
   std::uint64_t events_ = 0;
   std::uint64_t time_ns_ = 0;
   std::uint64_t lost_ = 0;
@@ -154,7 +158,7 @@ base::Result<> run_checks(const Plan& plan, Session& session, ReportBuilder& rep
       if (connections) RETURN_IF_ERROR(check_connections(plan, session, report, arm, workload));
     }
   }
-  if (requests && !plan.arms.empty()) cost.report_to(report);
+  if (requests) cost.report_to(report);
   return {};
 }
 

@@ -105,8 +105,8 @@ base::Result<std::vector<base::Endpoint>> Session::endpoints(const PlannedArm& a
         return std::vector{frontend.endpoint};
       }
     }
-    return base::fail(base::ErrorKind::missing, "arm {}: environment {} gave Service {} no {}",
-                      arm.name, environment.name, arm.dial.name,
+    return base::fail(base::ErrorKind::missing, "environment {} gave Service {} no {}",
+                      environment.name, arm.dial.name,
                       base::StringScalar<DialTarget>::format(arm.dial));
   }
   std::vector<base::Endpoint> dialled;

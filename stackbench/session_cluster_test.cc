@@ -82,8 +82,8 @@ TEST_F(SessionOnACluster, MeasuresObservesAndMakesEventsHappen) {
     ASSERT_TRUE(seen) << base::describe_error(seen.error());
     // kube-proxy translates on the node, so a pod's interface shows what the client dialled.
     const bool dials_pod = plan_.arms[arm].dial.kind == DialTarget::Kind::pod;
-    EXPECT_EQ(seen->counts.to_service > 0, !dials_pod) << plan_.arms[arm].name;
-    EXPECT_EQ(seen->counts.to_backend > 0, dials_pod) << plan_.arms[arm].name;
+    EXPECT_EQ(seen->counts->to_service > 0, !dials_pod) << plan_.arms[arm].name;
+    EXPECT_EQ(seen->counts->to_backend > 0, dials_pod) << plan_.arms[arm].name;
     const auto sample = session->observe_connections(arm, 0);
     ASSERT_TRUE(sample) << base::describe_error(sample.error());
     EXPECT_GT(sample->client.requests, 10U) << plan_.arms[arm].name;

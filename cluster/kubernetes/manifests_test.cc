@@ -72,7 +72,7 @@ TEST(Manifests, APodHasNoPrivilegeAndIsPinnedToItsNode) {
       "containers": [{
         "name": "agent", "image": "agent:1", "imagePullPolicy": "IfNotPresent",
         "command": ["/usr/bin/stackbench-agent", "listen"],
-        "resources": {"requests": {"cpu": "10m", "memory": "32Mi"}},
+        "resources": {"requests": {"cpu": "100m", "memory": "32Mi"}},
         "volumeMounts": [{"name": "run", "mountPath": "/run/stackbench"}],
         "securityContext": {"allowPrivilegeEscalation": false, "readOnlyRootFilesystem": true,
                             "capabilities": {"drop": ["ALL"]}}}],

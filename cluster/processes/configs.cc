@@ -95,6 +95,17 @@ Json kube_proxy_config(const Shape& shape, int node, const NodeFiles& files) {
   };
 }
 
+Json kube_proxy_config_map(const Shape& shape) {
+  const Json config = {{"apiVersion", "kubeproxy.config.k8s.io/v1alpha1"},
+                       {"kind", "KubeProxyConfiguration"},
+                       {"mode", std::string(base::enum_name(shape.proxy))},
+                       {"clusterCIDR", addresses::pod_cidr}};
+  return {{"apiVersion", "v1"},
+          {"kind", "ConfigMap"},
+          {"metadata", {{"name", "kube-proxy"}, {"namespace", "kube-system"}}},
+          {"data", {{"config.conf", base::dump_json(config)}}}};
+}
+
 Json cni_config(int node) {
   const Json range = {{"subnet", addresses::pod_cidr_of(node)}};
   const Json everywhere = {{"dst", "0.0.0.0/0"}};

@@ -214,6 +214,8 @@ Result<> Supervisor::wait_until_nodes_are_ready() {
     if (!lack.empty()) return base::fail(ErrorKind::timed_out, "{}", lack);
     return true;
   }));
+  RETURN_IF_ERROR(api_->create_object("/api/v1/namespaces/kube-system/configmaps",
+                                      kube_proxy_config_map(shape_)));
   // A bare pod is refused as long as its namespace has none.
   return wait_until("the default service account", step_patience, [&]() -> Result<bool> {
     RETURN_IF_ERROR(api_->get("/api/v1/namespaces/default/serviceaccounts/default"));

@@ -1,0 +1,167 @@
+// Whole runs on a real Kubernetes, by the command as a user calls it. The cluster is the one that
+// $KUBECONFIG names (the fixture `kubernetes` of ctest), its kube-proxy in iptables mode.
+#include <csignal>
+#include <set>
+
+#include <gmock/gmock.h>
+#include <poll.h>
+
+#include "base/clock.h"
+#include "tests/run_scenario.h"
+
+namespace tests {
+namespace {
+
+using testing::AnyOf;
+using testing::ElementsAre;
+using testing::HasSubstr;
+using testing::IsEmpty;
+
+const std::vector<std::string> on_cluster{"--target", "kubernetes"};
+
+constexpr std::string_view two_datapaths = R"(question: Does a cluster answer?
+topology:
+  nodes: 2
+  pods:
+    client: {node: 1}
+    web:    {node: 2, replicas: 2}
+  services:
+    web: {target: web, type: NodePort}
+environments:
+  rules: {datapath: iptables}
+  other: {datapath: nftables}
+  there: {datapath: installed}
+arms:
+  - {name: bare,      dial: pod/web}
+  - {name: pod,       in: rules, dial: pod/web}
+  - {name: service,   in: rules, dial: service/web}
+  - {name: node_port, in: there, dial: node_port/web@2}
+  - {name: absent,    in: other, dial: service/web}
+workloads:
+  - {kind: tcp_rr,  duration: 40ms, warm_up: 10ms}
+  - {kind: tcp_crr, duration: 40ms, warm_up: 10ms}
+blocks: 6
+checks: [translated_at]
+expect:
+  - {metric: rate, workload: tcp_rr, arm: service, at_least: 10/s}
+  - {metric: rate, workload: tcp_rr, arm: absent, at_least: 10/s}
+)";
+
+// What carries our label, of every kind that we make.
+std::string left_behind() {
+  const auto listed = base::run_for_output(
+      {"kubectl", "get", "namespaces,pods,services,endpointslices", "--all-namespaces",
+       "--selector=app.kubernetes.io/managed-by=stackbench", "--output=name"});
+  return listed ? *listed : base::describe_error(listed.error());
+}
+
+const base::Json& named(const base::Json& all, std::string_view name) {
+  static const base::Json none;
+  for (const auto& one : all) {
+    if (one["name"] == name) return one;
+  }
+  return none;
+}
+
+TEST(KubernetesRun, AnswersAndSkipsWhatTheClusterLacks) {
+  const auto ran = run(std::string(two_datapaths), on_cluster);
+  // On a busy machine it may be inconclusive, or call itself disturbed.
+  EXPECT_THAT(ran.code, AnyOf(0, 3, 4)) << ran.err << ran.out;
+  ASSERT_TRUE(ran.report.is_object()) << ran.err;
+  EXPECT_EQ(ran.report["target"], "kubernetes");
+  EXPECT_EQ(ran.report["errors"].size(), 0);
+  EXPECT_THAT(ran.report["target_facts"]["kubernetes"].dump(), HasSubstr("v1.33"));
+
+  const auto& arms = ran.report["arms"];
+  for (const auto* name : {"pod", "service", "node_port"}) {
+    EXPECT_FALSE(named(arms, name).contains("skipped")) << name;
+  }
+  EXPECT_THAT(named(arms, "absent")["skipped"].get<std::string>(), HasSubstr("iptables mode"));
+  EXPECT_THAT(named(arms, "bare")["skipped"].get<std::string>(), HasSubstr("direct is the lab's"));
+  EXPECT_EQ(named(ran.report["environments"], "there")["datapath"], "iptables");
+  EXPECT_EQ(ran.report["expectations"][1]["verdict"], "skip");
+
+  // Two workloads each; a Service is translated on the node, seen at the pod's real veth.
+  EXPECT_THAT(service_verdicts(ran.report), ElementsAre("pass", "pass"));
+  for (const auto& check : ran.report["checks"]) EXPECT_EQ(check["verdict"], "pass") << check;
+  for (const auto& sample : ran.report["samples"]) {
+    EXPECT_TRUE(sample["errors"].empty()) << sample;
+  }
+  EXPECT_THAT(left_behind(), IsEmpty());
+}
+
+TEST(KubernetesRun, GeneratorsTogetherMakeTheRateAskedFor) {
+  std::string text = R"(question: Do shares add up?
+topology:
+  nodes: 2
+  pods: {client: {node: 1, replicas: 8}, web: {node: 2}}
+  services: {web: {target: web}}
+environments: {there: {datapath: installed}}
+arms: [{name: service, in: there, dial: service/web}]
+blocks: 6
+workloads:
+)";
+  for (const int generators : {1, 2, 4, 8}) {
+    text += fmt::format(
+        "  - {{kind: tcp_rr, rate: 800/s, connections: 8, duration: 250ms, warm_up: 0ms, "
+        "generators: {}}}\n",
+        generators);
+  }
+  const auto ran = run(text, on_cluster);
+  ASSERT_TRUE(ran.report.is_object()) << ran.err;
+  ASSERT_FALSE(ran.report["samples"].empty());
+  std::set<std::string> workloads;
+  for (const auto& sample : ran.report["samples"]) {
+    workloads.insert(sample["workload"].get<std::string>());
+    // An open loop answers all it was asked in the end: 200, but for how its schedule is drawn.
+    EXPECT_NEAR(sample["requests"].get<double>(), 200, 70) << sample;
+    EXPECT_TRUE(sample["errors"].empty()) << sample;
+  }
+  EXPECT_EQ(workloads.size(), 4U);
+  EXPECT_THAT(left_behind(), IsEmpty());
+}
+
+TEST(KubernetesRun, AContextThatIsNotThereIsOneClearError) {
+  auto words = on_cluster;
+  words.insert(words.end(), {"--context", "elsewhere"});
+  const auto ran = run(std::string(two_datapaths), words);
+  EXPECT_EQ(ran.code, 2);
+  EXPECT_THAT(ran.err, HasSubstr("elsewhere"));
+  EXPECT_THAT(left_behind(), IsEmpty());
+}
+
+TEST(KubernetesRun, AnImageThatIsNotThereIsNamedAndNothingIsLeft) {
+  auto words = on_cluster;
+  words.insert(words.end(), {"--agent-image", "stackbench-agent:none"});
+  const auto ran = run(std::string(two_datapaths), words);
+  EXPECT_EQ(ran.code, 2);
+  EXPECT_THAT(ran.err, HasSubstr("stackbench-agent:none"));
+  EXPECT_THAT(left_behind(), IsEmpty());
+}
+
+TEST(KubernetesRun, WhatAKilledRunLeftIsCleaned) {
+  const Folder folder;
+  std::ofstream(folder.file("it.yaml")) << two_datapaths;
+  std::vector<std::string> argv{command, "run", folder.file("it.yaml"), "--out",
+                                folder.file("it.json")};
+  argv.insert(argv.end(), on_cluster.begin(), on_cluster.end());
+  auto process = base::Process::spawn({.argv = argv, .err = base::Stdio::null()});
+  ASSERT_TRUE(process) << base::describe_error(process.error());
+  const auto deadline = base::monotonic_now() + patience;
+  while (left_behind().find("pod/") == std::string::npos) {
+    ASSERT_LT(base::monotonic_now().ns, deadline.ns) << "no pod was ever made";
+    ::poll(nullptr, 0, 20);
+  }
+  ASSERT_TRUE(process->signal(SIGKILL));
+  ASSERT_TRUE(process->wait(patience));
+  EXPECT_THAT(left_behind(), HasSubstr("namespace/stackbench-"));
+  const auto cleaned =
+      base::run({command, "clean", "--target", "kubernetes"}, {.timeout = patience});
+  ASSERT_TRUE(cleaned) << base::describe_error(cleaned.error());
+  EXPECT_EQ(cleaned->status.code, 0) << cleaned->err;
+  EXPECT_THAT(cleaned->out, HasSubstr("removed"));
+  EXPECT_THAT(left_behind(), IsEmpty());
+}
+
+}  // namespace
+}  // namespace tests
