@@ -8,11 +8,38 @@ target_link_options(stackbench_options INTERFACE ${STACKBENCH_FLAGS})
 target_include_directories(stackbench_options INTERFACE ${CMAKE_SOURCE_DIR})
 target_compile_definitions(stackbench_options INTERFACE STACKBENCH_VERSION="${PROJECT_VERSION}")
 
+# What nearly every file includes and is not ours, parsed once for all of a build instead of in each
+# file. For the sanitizers' presets, where parsing is most of the work (clang, -O0): 40 % less of it.
+# The dev preset goes without, so that a file that forgets an include of its own is found.
+option(STACKBENCH_PRECOMPILE "Precompile the headers of others" OFF)
+if(STACKBENCH_PRECOMPILE)
+  set(STACKBENCH_PRECOMPILED <algorithm> <array> <charconv> <chrono> <cmath> <expected> <filesystem> <functional>
+      <map> <memory> <optional> <random> <set> <span> <sstream> <string> <string_view> <thread>
+      <tuple> <utility> <vector> <fmt/format.h> <fmt/ranges.h> <nlohmann/json.hpp>)
+  file(WRITE ${CMAKE_BINARY_DIR}/precompiled.cc "")
+  add_library(stackbench_precompiled OBJECT ${CMAKE_BINARY_DIR}/precompiled.cc)
+  target_link_libraries(stackbench_precompiled PRIVATE stackbench_options fmt::fmt nlohmann_json::nlohmann_json)
+  target_precompile_headers(stackbench_precompiled PRIVATE ${STACKBENCH_PRECOMPILED})
+  add_library(stackbench_precompiled_test OBJECT ${CMAKE_BINARY_DIR}/precompiled.cc)
+  target_link_libraries(stackbench_precompiled_test PRIVATE stackbench_options fmt::fmt
+                        nlohmann_json::nlohmann_json GTest::gmock)
+  target_precompile_headers(stackbench_precompiled_test PRIVATE ${STACKBENCH_PRECOMPILED}
+                            <gmock/gmock.h> <gtest/gtest.h>)
+endif()
+
+# reuse_precompiled(name from)
+function(reuse_precompiled name from)
+  if(STACKBENCH_PRECOMPILE)
+    target_precompile_headers(${name} REUSE_FROM ${from})
+  endif()
+endfunction()
+
 # stackbench_library(name SOURCES a.cc ... USES target ...): one room or a part of it.
 function(stackbench_library name)
   cmake_parse_arguments(PARSE_ARGV 1 arg "" "" "SOURCES;USES")
   add_library(${name} STATIC ${arg_SOURCES})
   target_link_libraries(${name} PUBLIC stackbench_options ${arg_USES})
+  reuse_precompiled(${name} stackbench_precompiled)
 endfunction()
 
 # stackbench_executable(name SOURCES a.cc ... USES target ...): lands in build/<preset>/bin.
@@ -20,6 +47,7 @@ function(stackbench_executable name)
   cmake_parse_arguments(PARSE_ARGV 1 arg "" "" "SOURCES;USES")
   add_executable(${name} ${arg_SOURCES})
   target_link_libraries(${name} PRIVATE stackbench_options ${arg_USES})
+  reuse_precompiled(${name} stackbench_precompiled)
 endfunction()
 
 # What `bootstrap test sanitizers` builds: the unit tests, and those of them with threads.
@@ -30,6 +58,7 @@ function(stackbench_test_executable name)
   cmake_parse_arguments(PARSE_ARGV 1 arg "" "" "SOURCES;USES")
   add_executable(${name} ${arg_SOURCES})
   target_link_libraries(${name} PRIVATE stackbench_options ${arg_USES} GTest::gmock GTest::gtest_main)
+  reuse_precompiled(${name} stackbench_precompiled_test)
   target_compile_definitions(${name} PRIVATE STACKBENCH_SOURCE_DIR="${CMAKE_SOURCE_DIR}")
   set_target_properties(${name} PROPERTIES RUNTIME_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR}/tests)
   add_test(NAME ${name} COMMAND ${name} WORKING_DIRECTORY ${CMAKE_SOURCE_DIR})
