@@ -131,6 +131,7 @@ base::Result<Departed> departed(const std::string& interface) {
   unsigned long long bytes = 0;
   unsigned long long packets = 0;
   const auto figures = text.substr(line_begin + 1 + interface.size() + 1);
+  // The kernel's figures fit. NOLINTNEXTLINE(bugprone-unchecked-string-to-number-conversion)
   if (std::sscanf(figures.c_str(), "%*u %*u %*u %*u %*u %*u %*u %*u %llu %llu", &bytes, &packets) !=
       2) {
     return base::fail(ErrorKind::system, "/proc/net/dev: no counts of {}", interface);

@@ -95,7 +95,7 @@ std::string machine_line(const Report& report) {
 void Renderer::header() {
   const std::string question = base::wrapped(safe(report_.question), width_);
   text_ += base::painted(question.substr(0, question.size() - 1), Paint::bold, terminal_.colour);
-  text_ += "\n";
+  text_ += '\n';
   paragraph(machine_line(report_), report_.target + ": ");
   if (report_.target == "lab") {
     paragraph(
@@ -219,7 +219,7 @@ void Renderer::run_notes() {
     lines.push_back(line);
   }
   if (lines.empty()) return;
-  text_ += "\n";
+  text_ += '\n';
   for (const auto& line : lines) paragraph(line);
 }
 

@@ -73,7 +73,7 @@ Lines netfilter_lines(const std::vector<std::string>& argv) {
   static const std::regex counters("\\[[0-9]+:[0-9]+\\]");
   Lines lines;
   for (const auto& line : output_lines(argv)) {
-    if (line.starts_with("#")) continue;  // the time of day
+    if (line.starts_with('#')) continue;  // the time of day
     lines.push_back(std::regex_replace(line, counters, "[]"));
   }
   return lines;

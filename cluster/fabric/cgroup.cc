@@ -255,7 +255,7 @@ CgroupTree::~CgroupTree() { std::ignore = remove(); }
 Result<std::string> CgroupTree::make(const std::string& relative) const {
   std::string path = path_;
   for (const auto part : split(relative, '/')) {
-    path += "/";
+    path += '/';
     path += part;
     if (::mkdir(path.c_str(), 0755) < 0 && errno != EEXIST) {
       return base::system_error(errno, "mkdir {}", path);

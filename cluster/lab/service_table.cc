@@ -45,12 +45,13 @@ void add_backends(const kube::EndpointSlice& slice, const kube::ServicePort& por
                   std::vector<Backend>& backends) {
   for (const auto& offered : slice.ports) {
     if (offered.name != port.name || offered.protocol != port.protocol || !offered.port) continue;
+    const auto number = static_cast<std::uint16_t>(*offered.port);
     for (const auto& endpoint : slice.endpoints) {
       if (endpoint.addresses.empty() || !wanted(endpoint.conditions)) continue;
       const auto address = base::IpAddress::parse(endpoint.addresses.front());
       if (!address) continue;
       const bool is_pod = endpoint.target_ref && endpoint.target_ref->kind == "Pod";
-      backends.push_back({.endpoint = {*address, static_cast<std::uint16_t>(*offered.port)},
+      backends.push_back({.endpoint = {*address, number},
                           .pod = is_pod ? endpoint.target_ref->name : std::string(),
                           .node = endpoint.node_name.value_or("")});
     }

@@ -47,7 +47,7 @@ std::string usage_error(const CLI::App& app, const CLI::ParseError& error,
   const std::vector<std::string_view> known(names.begin(), names.end());
   for (const auto& word : words) {
     const auto name = word.substr(0, word.find('='));
-    if (!name.starts_with("-") || std::ranges::find(known, name) != known.end()) continue;
+    if (!name.starts_with('-') || std::ranges::find(known, name) != known.end()) continue;
     return unknown_word("option", name, known);
   }
   return error.what();
@@ -107,7 +107,7 @@ base::Result<int> print(std::string_view text) {
 
 int run_command_line(int argc, const char* const* argv, const base::Interrupt& interrupt) {
   const std::vector<std::string> words(argv + 1, argv + argc);
-  if (!words.empty() && !words.front().starts_with("-")) {
+  if (!words.empty() && !words.front().starts_with('-')) {
     std::vector<std::string_view> known;
     bool is_known = false;
     for (const auto& command : commands()) {

@@ -16,7 +16,7 @@ std::string plan_text(const Plan& plan, const Overheads& overheads) {
     for (const auto fault : environment.faults) {
       text += fmt::format(", broken on purpose: {}", base::enum_name(fault));
     }
-    text += "\n";
+    text += '\n';
   }
   text += "Arms\n";
   for (const auto& arm : plan.arms) {
