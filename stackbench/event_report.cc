@@ -51,13 +51,14 @@ reports::EventRecord record_of(const EventSpec& event, std::size_t index,
     record.flows_held += outcome.flows_held;
     record.flows_moved += outcome.flows_moved;
     record.others_moved += outcome.others_moved;
-    if (outcome.what.programmed_ns) {
-      programmed.push_back(*outcome.what.programmed_ns - outcome.what.sent_ns);
+    if (const auto at_ns = outcome.what.programmed_ns) {
+      programmed.push_back(*at_ns - outcome.what.sent_ns);
     }
-    if (!outcome.stale) continue;
-    record.judged_by = std::string(base::enum_name(outcome.stale->judged_by));
-    stale.push_back(outcome.stale->ns);
-    errors.push_back(outcome.stale->error_ns);
+    const auto reached = outcome.stale;
+    if (!reached) continue;
+    record.judged_by = std::string(base::enum_name(reached->judged_by));
+    stale.push_back(reached->ns);
+    errors.push_back(reached->error_ns);
   }
   record.stale_median_ns = median(stale);
   record.stale_max_ns = greatest(stale);

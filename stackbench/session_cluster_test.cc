@@ -1,7 +1,5 @@
 // A Session on a real cluster, as it runs in a lab: what is above the target must not know which it
 // is. Environment variables as of cluster/kubernetes/kubernetes_cluster_test.cc.
-#include "stackbench/session.h"
-
 #include <cstdlib>
 
 #include <gmock/gmock.h>
@@ -9,6 +7,7 @@
 
 #include "cluster/kubernetes/kubernetes_target.h"
 #include "stackbench/scenario/reader.h"
+#include "stackbench/session.h"
 
 namespace stackbench {
 namespace {

@@ -195,9 +195,9 @@ class Bridge : public std::enable_shared_from_this<Bridge> {
 
   void finish() {
     error_code ignored;
-    socket_.next_layer().close(ignored);
-    in_.close(ignored);
-    out_.close(ignored);
+    std::ignore = socket_.next_layer().close(ignored);
+    std::ignore = in_.close(ignored);
+    std::ignore = out_.close(ignored);
   }
 
   std::shared_ptr<Shared> shared_;

@@ -3,6 +3,7 @@
 #include <array>
 #include <charconv>
 #include <cstring>
+#include <memory>
 #include <utility>
 
 #include <boost/beast/http/parser.hpp>
@@ -67,11 +68,13 @@ Result<base::UniqueFd> connect_unix(const std::string& path) {
 }
 
 struct HttpConnection::State {
+  using Parser = http::response_parser<http::string_body>;
+
   base::UniqueFd fd;
   std::string unread = {};  // came, and is not parsed yet
   bool came = false;
-  bool ended = false;  // by the peer
-  std::optional<http::response_parser<http::string_body>> parser = {};
+  bool ended = false;                   // by the peer
+  std::unique_ptr<Parser> parser = {};  // of the answer that is awaited
 
   // Parses what is there; true once nothing more of it can be made use of.
   Result<> parse() {
@@ -125,7 +128,7 @@ Result<> HttpConnection::send(const HttpRequest& request, const Until& until) {
   const std::string text = text_of(request);
   std::string_view left = text;
   state_->came = false;
-  state_->parser.emplace();
+  state_->parser = std::make_unique<State::Parser>();
   state_->parser->eager(true);
   state_->parser->body_limit(boost::none);
   while (!left.empty()) {

@@ -95,7 +95,7 @@ Result<> KubectlProxy::spawn(const KubectlOptions& options) {
     }
     return std::unexpected(std::move(error));
   }
-  child_.emplace(std::move(*spawned));
+  child_ = std::make_unique<base::Process>(std::move(*spawned));
   return {};
 }
 

@@ -2,6 +2,7 @@
 // plugins, OIDC) is kubectl's business, and what we talk to is a unix socket that only we may use.
 #pragma once
 
+#include <memory>
 #include <optional>
 #include <string>
 #include <vector>
@@ -53,7 +54,7 @@ class KubectlProxy {
   std::string directory_;  // empty once moved from
   base::UniqueFd lock_;    // flock(2) on the directory: this run is alive
   base::UniqueFd words_;   // what the child says, a file in memory
-  std::optional<base::Process> child_;
+  std::unique_ptr<base::Process> child_;
 };
 
 // Removes the sockets' directories of runs that are gone, unless `dry_run`; a sentence for each.

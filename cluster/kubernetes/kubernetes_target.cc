@@ -97,7 +97,7 @@ Result<> KubernetesTarget::get_to_know() {
   }
   ASSIGN_OR_RETURN(cluster_, collect_cluster_facts(api_, nodes_));
   ASSIGN_OR_RETURN(auto observers, cluster::place(run_, "", owner_, options_.in_namespace));
-  observers_.emplace(api_, agents_, std::move(observers), image_of(options_));
+  observers_ = std::make_unique<Observers>(api_, agents_, std::move(observers), image_of(options_));
   return {};
 }
 
@@ -174,7 +174,7 @@ Result<> KubernetesTarget::teardown() {
   networks_.clear();
   if (observers_) {
     auto place = observers_->place();
-    observers_.emplace(api_, agents_, std::move(place), image_of(options_));
+    observers_ = std::make_unique<Observers>(api_, agents_, std::move(place), image_of(options_));
   }
   return explained(std::move(outcome));
 }

@@ -86,7 +86,7 @@ class KubernetesTarget : public Target {
   std::string owner_;
   ApiClient api_;
   Agents agents_;
-  std::optional<Observers> observers_;
+  std::unique_ptr<Observers> observers_;
   ClusterFacts cluster_;
   Objects nodes_;  // as they were when we came
   std::map<std::string, std::unique_ptr<ClusterEnvironment>, std::less<>> environments_;

@@ -73,7 +73,8 @@ Result<> Watch::list() {
 }
 
 Result<bool> Watch::open(const Until& until) {
-  ASSIGN_OR_RETURN(connection_, HttpConnection::open(api_.socket));
+  ASSIGN_OR_RETURN(auto opened, HttpConnection::open(api_.socket));
+  connection_ = std::make_unique<HttpConnection>(std::move(opened));
   unread_.clear();
   const auto path = fmt::format("{}?watch=true&allowWatchBookmarks=true&resourceVersion={}{}",
                                 collection_.path, version_, query());
@@ -145,7 +146,7 @@ Result<> Watch::until(const Condition& condition, base::MonotonicTime deadline) 
     ASSIGN_OR_RETURN(const bool holds, condition(objects_));
     if (holds) return {};
     if (until.passed()) return base::fail(ErrorKind::timed_out, "not in time");
-    const bool was_open = connection_.has_value();
+    const bool was_open = connection_ != nullptr;
     auto going = was_open ? next(until) : open(until);
     if (!going && going.error().kind != ErrorKind::peer_lost) {
       connection_.reset();

@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <functional>
 #include <map>
+#include <memory>
 #include <optional>
 #include <string>
 
@@ -61,7 +62,7 @@ class Watch {
   Collection collection_;
   Objects objects_;
   std::string version_;  // resourceVersion that all of it is of; empty: nothing is known
-  std::optional<HttpConnection> connection_;
+  std::unique_ptr<HttpConnection> connection_;
   std::string unread_;  // of the watch: not yet a line
   std::int64_t seen_ns_ = 0;
   int lists_ = 0;

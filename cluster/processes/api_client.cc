@@ -1,6 +1,7 @@
 #include "cluster/processes/api_client.h"
 
 #include <optional>
+#include <tuple>
 #include <utility>
 
 #include <boost/asio/io_context.hpp>
@@ -85,14 +86,20 @@ Result<ApiClient> ApiClient::create(std::uint16_t port, const std::string& autho
   const auto step = [&error](auto&& call) {
     if (!error) call();
   };
-  step([&] { tls->context.set_verify_mode(asio::ssl::verify_peer, error); });
-  step([&] { tls->context.add_certificate_authority(asio::buffer(authority), error); });
-  step([&] { tls->context.use_certificate_chain(asio::buffer(client.certificate), error); });
+  step([&] { std::ignore = tls->context.set_verify_mode(asio::ssl::verify_peer, error); });
   step([&] {
-    tls->context.use_private_key(asio::buffer(client.key), asio::ssl::context::pem, error);
+    std::ignore = tls->context.add_certificate_authority(asio::buffer(authority), error);
   });
   step([&] {
-    tls->context.set_verify_callback(asio::ssl::host_name_verification("127.0.0.1"), error);
+    std::ignore = tls->context.use_certificate_chain(asio::buffer(client.certificate), error);
+  });
+  step([&] {
+    std::ignore =
+        tls->context.use_private_key(asio::buffer(client.key), asio::ssl::context::pem, error);
+  });
+  step([&] {
+    std::ignore =
+        tls->context.set_verify_callback(asio::ssl::host_name_verification("127.0.0.1"), error);
   });
   if (error) return base::fail(ErrorKind::system, "the API server's client: {}", error.message());
   return ApiClient(port, std::move(tls));

@@ -28,8 +28,8 @@ struct NodeFiles {
 
 [[nodiscard]] base::Json kubelet_config(const NodeFiles& files);
 [[nodiscard]] base::Json kube_proxy_config(const Shape& shape, int node, const NodeFiles& files);
-// The ConfigMap kube-system/kube-proxy, where kubeadm keeps what its kube-proxies are told and tools
-// look for their mode.
+// The ConfigMap kube-system/kube-proxy, where kubeadm keeps what its kube-proxies are told and
+// tools look for their mode.
 [[nodiscard]] base::Json kube_proxy_config_map(const Shape& shape);
 // The network configuration list of the CNI, for one node's pods.
 [[nodiscard]] base::Json cni_config(int node);
