@@ -12,6 +12,7 @@
 #include "cluster/kubernetes/cleanup.h"
 #include "cluster/kubernetes/owner.h"
 #include "cluster/kubernetes/pod_network.h"
+#include "cluster/kubernetes/rights.h"
 
 namespace cluster {
 namespace {
@@ -90,7 +91,9 @@ Result<> KubernetesTarget::get_to_know() {
   auto hurried = api_.options();
   hurried.timeout = std::min(hurried.timeout, first_answer);
   ApiClient first(hurried);
-  RETURN_IF_ERROR(first.get("/version"));
+  ASSIGN_OR_RETURN(const auto version, first.get("/version"));
+  RETURN_IF_ERROR(check_rights(
+      api_.options(), rights_of_run(options_.in_namespace, text_at(version, {"gitVersion"}))));
   ASSIGN_OR_RETURN(const auto list, api_.get("/api/v1/nodes"));
   if (const auto& items = json_at(list, {"items"}); items.is_array()) {
     for (const auto& node : items) nodes_.emplace(object_key(node), node);
@@ -112,6 +115,10 @@ Result<EnvironmentHandle> KubernetesTarget::provision(const EnvironmentPlan& pla
   }
   RETURN_IF_ERROR(check_plan(plan));
   RETURN_IF_ERROR(check_fillers(plan));
+  if (plan.filler.services > 0) {
+    RETURN_IF_ERROR(
+        explained(check_rights(api_.options(), rights_for_fillers(options_.in_namespace))));
+  }
   ASSIGN_OR_RETURN(auto place, cluster::place(run_, plan.name, owner_, options_.in_namespace));
   ASSIGN_OR_RETURN(const auto nodes, choose_nodes(nodes_, plan.topology.nodes));
   auto environment = ClusterEnvironment::make(api_, plan, place);

@@ -344,6 +344,28 @@ TEST_F(KubernetesTargetTest, AClusterThatDoesNotLetUsInIsOneClearError) {
   EXPECT_EQ(refused.error().message, "GET /version: Unauthorized");
 }
 
+TEST_F(KubernetesTargetTest, ARightThatIsMissingIsNamedBeforeAnythingIsMade) {
+  const std::string review = "POST /apis/authorization.k8s.io/v1/selfsubjectaccessreviews";
+  const testing::CannedAnswer no{
+      .when = review, .status = 201, .body = R"({"status":{"allowed":false}})"};
+  server_.answer_with(no);
+  const auto refused = KubernetesTarget::create(options());
+  ASSERT_FALSE(refused);
+  EXPECT_EQ(refused.error().kind, ErrorKind::not_permitted);
+  EXPECT_THAT(refused.error().message, HasSubstr("lack rights that a run needs"));
+
+  // What only fillers need is asked where there are some.
+  const auto it = target();
+  ASSERT_NE(it, nullptr);
+  auto plan = plan_of();
+  plan.filler = {.services = 1};
+  server_.answer_with(no);
+  const auto unfilled = it->provision(plan);
+  ASSERT_FALSE(unfilled);
+  EXPECT_THAT(unfilled.error().message, HasSubstr("endpointslices.discovery.k8s.io"));
+  EXPECT_EQ(server_.count("PATCH"), 0);
+}
+
 TEST_F(KubernetesTargetTest, AServerThatStopsInTheMiddleIsWaitedFor) {
   server_.answer_with({.when = "PATCH",
                        .status = 502,

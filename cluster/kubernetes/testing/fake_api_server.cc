@@ -220,6 +220,9 @@ class FakeApiServer::Impl {
     if (path.subresource == "exec") return serve_exec(socket, request, path, asked);
     if (asked.one("watch") == "true") return serve_watch(socket, path, asked);
     if (asked.path == "/version") return respond(socket, 200, {{"gitVersion", "v1.33.6"}});
+    if (path.resource == "selfsubjectaccessreviews") {
+      return respond(socket, 201, {{"status", {{"allowed", true}}}});
+    }
     if (request.method() == http::verb::get) return serve_get(socket, path, asked);
     return serve_write(socket, request, path, asked);
   }

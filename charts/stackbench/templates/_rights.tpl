@@ -1,0 +1,68 @@
+{{/* What a scenario does in the namespace it runs in. The README says which step needs which. */}}
+{{- define "stackbench.scenarioRules" -}}
+- apiGroups: [""]
+  resources: [pods, services]
+  # Applied by the server: a patch that creates.
+  verbs: [create, patch, list, watch]
+- apiGroups: [""]
+  resources: [pods/status]
+  verbs: [patch]
+- apiGroups: [""]
+  resources: [pods/exec]
+  {{- /* From 1.35 on, opening a WebSocket takes create, too. */}}
+  {{- if semverCompare ">=1.35.0-0" .Capabilities.KubeVersion.Version }}
+  verbs: [get, create]
+  {{- else }}
+  verbs: [get]
+  {{- end }}
+- apiGroups: [discovery.k8s.io]
+  resources: [endpointslices]
+  verbs: [list, watch]
+{{- if .Values.rbac.fillers }}
+- apiGroups: [discovery.k8s.io]
+  resources: [endpointslices]
+  verbs: [create, patch]
+{{- end }}
+{{- if .Values.namespace }}
+{{- /* A namespace of its own takes all in it with it. */}}
+- apiGroups: [""]
+  resources: [pods, services]
+  verbs: [deletecollection]
+- apiGroups: [discovery.k8s.io]
+  resources: [endpointslices]
+  verbs: [deletecollection]
+{{- end }}
+{{- end -}}
+
+{{/* What there is once in a cluster. */}}
+{{- define "stackbench.clusterRules" -}}
+- apiGroups: [""]
+  resources: [nodes]
+  verbs: [list]
+{{- if not .Values.namespace }}
+- apiGroups: [""]
+  resources: [namespaces]
+  verbs: [create, patch, delete, list, watch]
+# A new namespace is ready when its account is there.
+- apiGroups: [""]
+  resources: [serviceaccounts]
+  resourceNames: [default]
+  verbs: [list, watch]
+{{- end }}
+{{- if .Values.rbac.facts }}
+- apiGroups: [apps]
+  resources: [daemonsets]
+  verbs: [list]
+{{- end }}
+{{- if .Values.rbac.nodesProxy }}
+- apiGroups: [""]
+  resources: [nodes/proxy]
+  verbs: [get]
+{{- end }}
+{{- end -}}
+
+{{- define "stackbench.subjects" -}}
+- kind: ServiceAccount
+  name: {{ include "stackbench.serviceAccountName" . }}
+  namespace: {{ .Release.Namespace }}
+{{- end -}}

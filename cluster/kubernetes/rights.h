@@ -1,0 +1,38 @@
+// What a run asks of a cluster, and whether it may: found out before anything is made, so that all
+// that is missing is said at once, and nothing is left half made. charts/stackbench grants these
+// rights and no others.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "base/result.h"
+#include "cluster/kubernetes/api_client.h"
+
+namespace cluster {
+
+struct Right {
+  std::string verb;
+  std::string resource;  // "pods", "pods/exec"
+  std::string group = {};
+  std::string name = {};          // of the one object it is about; empty: any
+  std::string in_namespace = {};  // empty: all, or of what belongs to none
+
+  // As `kubectl auth can-i` takes it: "get pods/exec", "list endpointslices.discovery.k8s.io".
+  [[nodiscard]] std::string to_string() const;
+  bool operator==(const Right&) const = default;
+};
+
+// Of every run: in namespaces of its own, or in the one that is named. `version`: the server's, as
+// "v1.33.1".
+[[nodiscard]] std::vector<Right> rights_of_run(const std::string& in_namespace,
+                                               const std::string& version);
+// Beside those, where Services are loaded beside ours: their EndpointSlices are written by us.
+[[nodiscard]] std::vector<Right> rights_for_fillers(const std::string& in_namespace);
+
+// Asks the server for each. A server that does not tell is not asked again: its own refusal will
+// come with the request. Errors: not_permitted (naming every right that is missing), and as
+// ApiClient::request().
+[[nodiscard]] base::Result<> check_rights(const ApiOptions& api, const std::vector<Right>& rights);
+
+}  // namespace cluster
