@@ -2,8 +2,8 @@
 
 #include <algorithm>
 #include <array>
+#include <charconv>
 #include <chrono>
-#include <cstdlib>
 #include <memory>
 #include <optional>
 #include <system_error>
@@ -120,13 +120,18 @@ long clone_with_pidfd(unsigned long flags, int* pidfd) {
 // As our PID namespace numbers it; -1 when it is gone.
 pid_t pid_behind(int pidfd) {
   const auto info = base::read_file(fmt::format("/proc/self/fdinfo/{}", pidfd), 4096);
-  const auto at = info ? info->find("Pid:") : std::string::npos;
-  return at == std::string::npos ? -1 : static_cast<pid_t>(std::atoi(info->c_str() + at + 4));
+  if (!info) return -1;
+  constexpr std::string_view field = "Pid:\t";
+  const auto at = info->find(field);
+  if (at == std::string::npos) return -1;
+  pid_t pid = -1;
+  std::from_chars(info->data() + at + field.size(), info->data() + info->size(), pid);
+  return pid;
 }
 
 // "mounting /var/lib", "raising lo".
 std::string step_that_failed(const InitReport& report, const InitPlan& plan) {
-  const std::string step(init_step_name(report.step));
+  std::string step(init_step_name(report.step));
   if (report.step == InitStep::mounts && report.index < plan.mounts.size()) {
     return fmt::format("{} {}", step, plan.mounts[report.index].target);
   }

@@ -62,7 +62,7 @@ std::optional<std::string> mode_at(const ApiOptions& options, const std::string&
   const auto answer =
       api.request_once({.target = fmt::format("/api/v1/nodes/{}:10249/proxy/proxyMode", node)});
   if (!answer || answer->status != 200 || !answer->body.is_string()) return std::nullopt;
-  const auto mode = answer->body.get<std::string>();
+  auto mode = answer->body.get<std::string>();
   if (mode != "iptables" && mode != "nftables" && mode != "ipvs") return std::nullopt;
   return mode;
 }
