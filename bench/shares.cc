@@ -95,8 +95,8 @@ base::Result<ClientResult> merge_shares(std::span<const Share> shares) {
     sum.cpu_per_request_ns =
         (sum.cpu_user_ns + sum.cpu_system_ns) / static_cast<std::int64_t>(sum.requests);
   }
-  std::ranges::stable_sort(sum.failures, {}, &FailedRequest::ended_ns);
-  std::ranges::stable_sort(sum.moves, {}, &FlowMove::at_ns);
+  std::ranges::sort(sum.failures, {}, &FailedRequest::ended_ns);
+  std::ranges::sort(sum.moves, {}, &FlowMove::at_ns);
   return sum;
 }
 

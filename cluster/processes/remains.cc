@@ -113,7 +113,7 @@ Result<> remove_remains(const Directory& directory, bool keep_logs) {
   }
   if (code) return base::system_error(code.value(), "{}", directory.path());
   // The state last: as long as it is there, it says what else there is to remove.
-  std::ranges::stable_partition(below, [&](const auto& path) { return path != directory.state(); });
+  std::ranges::partition(below, [&](const auto& path) { return path != directory.state(); });
   for (const auto& path : below) {
     if (path == directory.lock() || (keep_logs && path == directory.logs())) continue;
     RETURN_IF_ERROR(remove_path(path));
