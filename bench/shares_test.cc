@@ -79,7 +79,7 @@ TEST(MergeShares, PercentilesAreThoseOfThePooledSamples) {
     EXPECT_EQ(merged->errors.refused, static_cast<std::uint64_t>(generators));
     EXPECT_DOUBLE_EQ(merged->rate_per_second, static_cast<double>(pooled.count()) / 0.5);
     EXPECT_EQ(merged->cpu_per_request_ns,
-              4'000'000 * generators / static_cast<std::int64_t>(pooled.count()));
+              std::int64_t{4'000'000} * generators / static_cast<std::int64_t>(pooled.count()));
     EXPECT_DOUBLE_EQ(merged->utilisation, 0.1 * (generators - 1));
   }
 }

@@ -8,6 +8,9 @@ namespace {
 // Of every command, beside its lines: so that a flood of short answers is bounded, too.
 constexpr std::size_t allowance = 256;
 
+// Shorter answers are forgotten whole: a notice in their place would hardly make room.
+constexpr std::size_t worth_a_notice = 1024;
+
 }  // namespace
 
 void KeptAnswers::begin(std::string session) {
@@ -75,7 +78,7 @@ void KeptAnswers::make_room() {
   // First the words go, oldest first, then the memory that there was something.
   for (auto answer = answers_.begin(); answer != answers_.end() && bytes_ > most_bytes_; ++answer) {
     auto& [lines, ended] = answer->second;
-    if (!ended) continue;
+    if (!ended || lines.size() < worth_a_notice) continue;
     std::string notice = to_line(
         Message{.type = MessageType::error,
                 .id = answer->first,

@@ -84,8 +84,9 @@ class ServerProcess {
 
 std::int64_t resident_kib() {
   std::ifstream status("/proc/self/status");
-  for (std::string line; std::getline(status, line);) {
-    if (line.starts_with("VmRSS:")) return std::atoll(line.c_str() + 6);
+  for (std::string word; status >> word;) {
+    std::int64_t kib = 0;
+    if (word == "VmRSS:" && status >> kib) return kib;
   }
   return -1;
 }

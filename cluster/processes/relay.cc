@@ -33,7 +33,7 @@ class Joined : public std::enable_shared_from_this<Joined> {
       if (error) return;  // the client's connection closes with the last owner of this
       error_code ignored;
       for (auto* socket : {&self->client_, &self->server_}) {
-        socket->set_option(tcp::no_delay(true), ignored);
+        std::ignore = socket->set_option(tcp::no_delay(true), ignored);
       }
       self->pump(self->client_, self->server_, self->up_);
       self->pump(self->server_, self->client_, self->down_);
@@ -48,7 +48,7 @@ class Joined : public std::enable_shared_from_this<Joined> {
                                                 &buffer](error_code error, std::size_t count) {
       if (error == asio::error::eof) {
         error_code ignored;
-        to.shutdown(tcp::socket::shutdown_send, ignored);
+        std::ignore = to.shutdown(tcp::socket::shutdown_send, ignored);
         return;
       }
       if (error) return close();
@@ -62,8 +62,8 @@ class Joined : public std::enable_shared_from_this<Joined> {
 
   void close() {
     error_code ignored;
-    client_.close(ignored);
-    server_.close(ignored);
+    std::ignore = client_.close(ignored);
+    std::ignore = server_.close(ignored);
   }
 
   tcp::socket client_;

@@ -86,6 +86,7 @@ void write_line(const StartReport& report) {
 // What goes on alone holds no descriptor of whoever started it.
 void let_go_of_output() {
   const base::UniqueFd null(::open("/dev/null", O_RDWR | O_CLOEXEC));
+  if (!null) return;
   for (const int fd : {STDOUT_FILENO, STDERR_FILENO}) std::ignore = ::dup2(null.get(), fd);
 }
 

@@ -4,6 +4,7 @@
 #include <atomic>
 #include <filesystem>
 #include <thread>
+#include <tuple>
 #include <utility>
 
 #include <boost/asio/io_context.hpp>
@@ -98,7 +99,7 @@ class WebSocketExec : public ExecSession {
   }
   void cut() override {
     error_code ignored;
-    stream_.next_layer().close(ignored);
+    std::ignore = stream_.next_layer().close(ignored);
   }
 
  private:
@@ -170,8 +171,7 @@ class FakeApiServer::Impl {
     while (true) {
       auto socket = std::make_shared<stream_protocol::socket>(context_);
       error_code problem;
-      acceptor_.accept(*socket, problem);
-      if (problem) return;
+      if (acceptor_.accept(*socket, problem)) return;
       const std::lock_guard lock(mutex);
       ++connections;
       open_.push_back(socket);

@@ -85,7 +85,7 @@ bool fits(const Json& object, const std::string& labels, const std::string& fiel
     if (equals != std::string::npos) {
       const auto name = term.substr(0, equals);
       if (text_at(object, {"metadata", "labels", name}) != term.substr(equals + 1)) return false;
-    } else if (term.starts_with("!") ? has_label(object, term.substr(1))
+    } else if (term.starts_with('!') ? has_label(object, term.substr(1))
                                      : !has_label(object, term)) {
       return false;
     }
