@@ -72,6 +72,40 @@ std::optional<Stale> by_sender(const Happened& event, std::int64_t until,
                            (event.sent_ns - event.happened_ns) / static_cast<std::int64_t>(before)};
 }
 
+// The pod that joins by an event, if any.
+std::optional<std::string> joins_by(const Happened& event) {
+  if (event.kind == EventKind::replace) return event.by;
+  if (cluster::makes_leave(event.kind)) return std::nullopt;
+  return event.pod;
+}
+
+std::optional<Reached> reached_after(const Happened& event, const std::string& pod,
+                                     std::int64_t until,
+                                     const std::map<std::string, bench::ServerResult>& servers) {
+  const auto server = servers.find(pod);
+  if (server == servers.end() || server->second.arrivals_lost > 0) return std::nullopt;
+  std::vector<std::int64_t> since;
+  for (const auto at : server->second.arrivals_ns) {
+    if (at >= event.sent_ns && at < until) since.push_back(at);
+  }
+  if (since.size() < 2) return std::nullopt;
+  const auto [first, last] = std::ranges::minmax(since);
+  return Reached{.ns = first - event.sent_ns,
+                 .error_ns = event.acked_ns - event.sent_ns +
+                             (last - first) / static_cast<std::int64_t>(since.size() - 1)};
+}
+
+// When a pod that joined leaves again after event `index`, or never.
+std::int64_t leaves_at(const std::vector<Happened>& happened, std::size_t index,
+                       const std::string& pod) {
+  for (std::size_t i = index + 1; i < happened.size(); ++i) {
+    if (happened[i].pod == pod && cluster::makes_leave(happened[i].kind)) {
+      return happened[i].happened_ns;
+    }
+  }
+  return never;
+}
+
 // What a backend that is gone may make of a request.
 bool by_absence(bench::FailureClass what) {
   using enum bench::FailureClass;
@@ -136,6 +170,9 @@ Outcomes outcomes_of(const std::vector<Happened>& happened, const bench::Workloa
   for (std::size_t i = 0; i < happened.size(); ++i) {
     const auto& event = happened[i];
     auto& outcome = outcomes.events[i];
+    if (const auto pod = joins_by(event); pod && !keeps) {
+      outcome.reached = reached_after(event, *pod, leaves_at(happened, i, *pod), servers);
+    }
     if (!cluster::makes_leave(event.kind)) continue;
     const auto next = i + 1 < happened.size() ? happened[i + 1].happened_ns : never;
     const bool killed_later = std::any_of(

@@ -48,12 +48,23 @@ struct Stale {
   std::int64_t error_ns = 0;
 };
 
+// How long a datapath took to send traffic to a backend that joined.
+struct Reached {
+  // From t_sent of the write to the first new connection or datagram that came to it, by its stamp.
+  std::int64_t ns = 0;
+  // How much sooner it may have been had anybody tried: the mean time between its arrivals since,
+  // and t_ack - t_sent.
+  std::int64_t error_ns = 0;
+};
+
 struct EventOutcome {
   Happened what;
   std::map<std::string, std::uint64_t> failed = {};  // by class, those charged to it
   // Of one that left, where it can be told: traffic that goes on choosing, connection by connection
   // or datagram by datagram, and whose stamps all found room.
   std::optional<Stale> stale = {};
+  // Of one that joined, under the same conditions, where anything came.
+  std::optional<Reached> reached = {};
   // Of kept flows of datagrams; a TCP connection cannot move without breaking.
   std::uint64_t flows_held = 0;    // that the pod that left answered until then
   std::uint64_t flows_moved = 0;   // off the pod that left, whenever each had something to send

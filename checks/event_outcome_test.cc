@@ -56,6 +56,39 @@ TEST(EventOutcome, AFailureIsChargedToTheLastEventBeforeItWasDue) {
   EXPECT_EQ(outcomes.events[1].failed, (Failed{{"timed_out", 1}}));
 }
 
+// Who joins was reached when its first connection came; that another comes every 5 ms says how well
+// that is known.
+TEST(EventOutcome, ABackendThatJoinsIsReachedByItsFirstArrival) {
+  const bench::WorkloadSpec connects{.kind = bench::WorkloadKind::tcp_crr};
+  auto replace = happened(EventKind::replace, "web-0", 1, 300, 300);
+  replace.by = "web-2";
+  const auto outcomes = checks::outcomes_of(
+      {happened(EventKind::unready, "web-0", 1, 100, 100),
+       happened(EventKind::ready, "web-0", 1, 200, 200), replace},
+      connects, budget, {},
+      {{"web-0", arrivals({90, 95, 230, 235, 240, 305})}, {"web-2", arrivals({312, 318})}});
+  EXPECT_FALSE(outcomes.events[0].reached);
+  ASSERT_TRUE(outcomes.events[1].reached);
+  EXPECT_EQ(outcomes.events[1].reached->ns, 30 * ms);
+  EXPECT_EQ(outcomes.events[1].reached->error_ns, (1 + 5) * ms);
+  ASSERT_TRUE(outcomes.events[2].reached);
+  EXPECT_EQ(outcomes.events[2].reached->ns, 12 * ms);
+  EXPECT_EQ(outcomes.events[2].reached->error_ns, (1 + 6) * ms);
+}
+
+TEST(EventOutcome, WhoeverGetsNothingNewIsNotSaidToBeReached) {
+  const bench::WorkloadSpec connects{.kind = bench::WorkloadKind::tcp_crr};
+  const std::vector joined{happened(EventKind::ready, "web-0", 1, 200, 200)};
+  auto lossy = arrivals({230, 235});
+  lossy.arrivals_lost = 1;
+  for (const auto& server : {arrivals({90, 95}), arrivals({230}), lossy}) {
+    EXPECT_FALSE(
+        checks::outcomes_of(joined, connects, budget, {}, {{"web-0", server}}).events[0].reached);
+  }
+  // Kept flows choose nobody anew.
+  EXPECT_FALSE(outcomes_of(joined, {}, {{"web-0", arrivals({230, 235})}}).events[0].reached);
+}
+
 TEST(EventOutcome, ARequestUnderWayWhenABackendLeftIsChargedToThat) {
   const auto under_way = [](FailureClass what) {
     return bench::FailedRequest{

@@ -138,9 +138,11 @@ class Target {
   virtual base::Result<WriteStamps> remove(std::string_view environment, std::string_view kind,
                                            std::string_view name) = 0;
   // Makes pods ready or not for new connections, in one write where a target can. A lab writes the
-  // EndpointSlices of `family`, which is all its clients look at; on a cluster, where their
+  // EndpointSlices of `family`, which is all its clients look at. On a cluster, where their
   // controller would overwrite that, conditions of the pods are written, and a pod that is to be
-  // terminating is unready. Returns once the slices say so. Errors: input (no such environment or
+  // terminating is deleted: its agent serves until its streams are closed, or for 10 s; asked to be
+  // ready or unready after that, it is made anew, with another agent and other addresses, which a
+  // second provision() tells. Returns once the slices say so. Errors: input (no such environment or
   // pod), timed_out (the slices never said so), and as apply().
   virtual base::Result<WriteStamps> set_readiness(std::string_view environment,
                                                   base::AddressFamily family,

@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <map>
+#include <set>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -156,6 +157,9 @@ struct EnvironmentPlan {
   std::vector<FaultKind> faults;
   Filler filler = {};
   std::string context = {};  // of a kubeconfig; empty: the one in use
+  // Of pods a workload is shared among, as its generators: on a cluster an Indexed Job makes them.
+  std::set<std::string> generator_groups = {};
+  bool replaces_pods = false;  // pods will be asked to terminate, and to be ready again afterwards
 
   bool operator==(const EnvironmentPlan&) const = default;
 };

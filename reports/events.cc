@@ -70,12 +70,15 @@ std::string event_table(const std::vector<EventRecord>& events, const std::strin
       [&](const EventRecord& event) { return time(event.stale_median_ns); });
   add("worst", Align::right, 70,
       [&](const EventRecord& event) { return time(event.stale_max_ns); });
-  add("unseen", Align::right, 40,
-      [&](const EventRecord& event) { return time(event.stale_error_ns); });
+  add("unseen", Align::right, 40, [&](const EventRecord& event) {
+    return time(event.stale_error_ns ? event.stale_error_ns : event.reached_error_ns);
+  });
   add("judged by", Align::left, 30,
       [](const EventRecord& event) { return event.judged_by.value_or(""); });
   add("programmed", Align::right, 60,
       [&](const EventRecord& event) { return time(event.programmed_median_ns); });
+  add("reached", Align::right, 65,
+      [&](const EventRecord& event) { return time(event.reached_median_ns); });
   add("flows moved", Align::right, 75, moved_of);
   add("others'", Align::right, 74, [](const EventRecord& event) {
     return event.others_moved == 0 ? std::string() : std::to_string(event.others_moved);

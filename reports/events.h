@@ -28,6 +28,9 @@ struct EventRecord {
   std::optional<std::int64_t> stale_error_ns = {};  // the largest
   std::optional<std::int64_t> programmed_median_ns = {};
   std::optional<std::int64_t> programmed_max_ns = {};
+  std::optional<std::int64_t> reached_median_ns = {};
+  std::optional<std::int64_t> reached_max_ns = {};
+  std::optional<std::int64_t> reached_error_ns = {};  // the largest
   std::uint64_t flows_held = 0;
   std::uint64_t flows_moved = 0;
   std::uint64_t others_moved = 0;
@@ -59,6 +62,13 @@ void describe(Visit& visit, Self& self) {
   visit("programmed_median_ns", self.programmed_median_ns,
         {.doc = "From t_sent until every node's datapath had it."});
   visit("programmed_max_ns", self.programmed_max_ns, {.doc = "The longest."});
+  visit("reached_median_ns", self.reached_median_ns,
+        {.doc = "From t_sent of the write to the first new connection or datagram that came to the "
+                "backend that joined, by its own stamp: middle of the invocations."});
+  visit("reached_max_ns", self.reached_max_ns, {.doc = "The longest."});
+  visit("reached_error_ns", self.reached_error_ns,
+        {.doc = "How much sooner it may have been had anybody tried, the most: the mean time "
+                "between arrivals there, and t_ack - t_sent."});
   visit("flows_held", self.flows_held,
         {.doc = "Kept flows of the backend that left, of all invocations together."});
   visit(

@@ -262,6 +262,18 @@ void add_events(Report& report) {
                       .flows_held = 40,
                       .flows_moved = 38};
   report.events.push_back(unready);
+  EventRecord ready{.arm = "iptables_cluster_ip",
+                    .workload = "tcp_crr",
+                    .kind = "ready",
+                    .pod = "web-0",
+                    .at_ns = 700'000'000,
+                    .invocations = 10,
+                    .programmed_median_ns = 24'000'000,
+                    .programmed_max_ns = 30'000'000,
+                    .reached_median_ns = 26'500'000,
+                    .reached_max_ns = 33'000'000,
+                    .reached_error_ns = 3'900'000};
+  report.events.push_back(ready);
   auto kill = unready;
   kill.kind = "kill";
   kill.pod = "web-1";

@@ -284,6 +284,14 @@ void add_events(Exposition& out, const Report& report) {
          event.stale_error_ns);
     time("event_programmed_seconds", "From the write until the datapath had it.",
          event.programmed_median_ns);
+    time(
+        "event_reached_seconds",
+        "From the write to the first new connection or datagram at the backend that joined, middle "
+        "of the invocations.",
+        event.reached_median_ns);
+    time("event_reached_max_seconds", "The longest of them.", event.reached_max_ns);
+    time("event_reached_error_seconds", "How much sooner it may have been, unseen.",
+         event.reached_error_ns);
     for (const auto& [kind, count] : event.failed) {
       auto with_class = labels;
       with_class.emplace_back("class", kind);

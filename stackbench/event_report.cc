@@ -40,6 +40,8 @@ reports::EventRecord record_of(const EventSpec& event, std::size_t index,
   std::vector<std::int64_t> stale;
   std::vector<std::int64_t> errors;
   std::vector<std::int64_t> programmed;
+  std::vector<std::int64_t> reached;
+  std::vector<std::int64_t> reached_errors;
   for (const auto& invocation : invocations) {
     const auto found = std::ranges::find_if(
         invocation.events, [&](const auto& one) { return one.what.event == index; });
@@ -54,15 +56,22 @@ reports::EventRecord record_of(const EventSpec& event, std::size_t index,
     if (const auto at_ns = outcome.what.programmed_ns) {
       programmed.push_back(*at_ns - outcome.what.sent_ns);
     }
-    const auto reached = outcome.stale;
-    if (!reached) continue;
-    record.judged_by = std::string(base::enum_name(reached->judged_by));
-    stale.push_back(reached->ns);
-    errors.push_back(reached->error_ns);
+    if (const auto& joined = outcome.reached) {
+      reached.push_back(joined->ns);
+      reached_errors.push_back(joined->error_ns);
+    }
+    const auto left = outcome.stale;
+    if (!left) continue;
+    record.judged_by = std::string(base::enum_name(left->judged_by));
+    stale.push_back(left->ns);
+    errors.push_back(left->error_ns);
   }
   record.stale_median_ns = median(stale);
   record.stale_max_ns = greatest(stale);
   record.stale_error_ns = greatest(errors);
+  record.reached_median_ns = median(reached);
+  record.reached_max_ns = greatest(reached);
+  record.reached_error_ns = greatest(reached_errors);
   record.programmed_median_ns = median(programmed);
   record.programmed_max_ns = greatest(programmed);
   return record;

@@ -33,6 +33,12 @@ std::vector<std::string> pods_of(const cluster::TopologySpec& topology, const st
   return pods;
 }
 
+// Whether a Service sends traffic to a group.
+bool serves(const cluster::TopologySpec& topology, const std::string& group) {
+  return std::ranges::any_of(topology.services,
+                             [&](const auto& service) { return service.second.target == group; });
+}
+
 // One port for every workload kind in use.
 std::vector<cluster::ServicePort> service_ports(const Scenario& scenario) {
   std::vector<cluster::ServicePort> ports;
@@ -85,9 +91,19 @@ base::Result<Plan> make_plan(const Scenario& scenario, const std::vector<int>& c
         .ports = service_ports(scenario),
         .faults = {},
         .filler = {.services = spec.filler, .family = scenario.family},
-        .context = spec.context.value_or("")};
+        .context = spec.context.value_or(""),
+        .replaces_pods = std::ranges::find(scenario.events, cluster::EventKind::replace,
+                                           &EventSpec::kind) != scenario.events.end()};
     for (const auto& fault : scenario.faults) {
       if (fault.environment == name) environment.faults.push_back(fault.kind);
+    }
+    const bool shared = std::ranges::any_of(
+        scenario.workloads, [](const auto& workload) { return workload.generators > 1; });
+    for (const auto& arm : scenario.arms) {
+      if (shared && arm.in == name && arm.from != cluster::external_client &&
+          !serves(scenario.topology, arm.from)) {
+        environment.generator_groups.insert(arm.from);
+      }
     }
     plan.environments.push_back(std::move(environment));
   };

@@ -50,6 +50,25 @@ TEST(ArmOrder, PutsEveryArmFirstEventually) {
   EXPECT_EQ(first.size(), 5u);
 }
 
+TEST(MakePlan, TellsWhichPodsShareAWorkload) {
+  auto scenario = small_scenario();
+  scenario.topology.pods.at("client").replicas = 4;
+  EXPECT_TRUE(make_plan(scenario, {0, 1})->environments[0].generator_groups.empty());
+  scenario.workloads[0].generators = 4;
+  EXPECT_EQ(make_plan(scenario, {0, 1})->environments[0].generator_groups,
+            std::set<std::string>{"client"});
+  // One that a Service sends traffic to stays as it is: events are about single pods.
+  for (auto& arm : scenario.arms) arm.from = "web";
+  EXPECT_TRUE(make_plan(scenario, {0, 1})->environments[0].generator_groups.empty());
+}
+
+TEST(MakePlan, TellsWhetherEventsReplacePods) {
+  auto scenario = small_scenario();
+  EXPECT_FALSE(make_plan(scenario, {0, 1})->environments[0].replaces_pods);
+  scenario.events = {{.at = {}, .kind = cluster::EventKind::replace, .pod = "web-0"}};
+  EXPECT_TRUE(make_plan(scenario, {0, 1})->environments[0].replaces_pods);
+}
+
 TEST(MakePlan, MakesTheBareEnvironmentAndLeavesOutUnusedOnes) {
   const auto plan = make_plan(small_scenario(), {0, 1});
   ASSERT_TRUE(plan) << base::describe_error(plan.error());

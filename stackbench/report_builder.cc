@@ -10,6 +10,7 @@
 #include "reports/conclude.h"
 #include "stackbench/event_report.h"
 #include "stackbench/growth.h"
+#include "stackbench/seen_translated.h"
 
 namespace stackbench {
 namespace {
@@ -66,6 +67,7 @@ base::Json stamps_of(const checks::Outcomes& outcomes) {
     if (event.what.published_ns) one["published_ns"] = *event.what.published_ns;
     if (event.what.programmed_ns) one["programmed_ns"] = *event.what.programmed_ns;
     if (event.stale) one["stale_ns"] = event.stale->ns;
+    if (event.reached) one["reached_ns"] = event.reached->ns;
     all.push_back(std::move(one));
   }
   return all;
@@ -220,6 +222,10 @@ void ReportBuilder::add_facts(base::Json facts) {
   for (auto& environment : report_.environments) {
     if (environment.skipped) continue;
     environment.facts = facts["environments"][environment.name];
+    if (const auto seen = seen_translated(*plan_, report_.checks, environment.name);
+        !seen.empty()) {
+      environment.facts["seen_translated"] = seen;
+    }
     const auto hooks = environment.facts.find("hooks");
     if (hooks == environment.facts.end()) continue;
     for (const auto& [hook, cost] : hooks->items()) {

@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "bench/shares.h"
+#include "stackbench/session_servers.h"
 
 namespace stackbench {
 namespace {
@@ -28,8 +29,6 @@ constexpr base::Duration services_tried_every = std::chrono::milliseconds(100);
 // address, and each rests for a minute after its connection. The same for every arm, whether it
 // dials one address or several, so that all make the same traffic.
 constexpr std::uint32_t cluster_connections_per_minute = 20'000;
-
-base::IpAddress any_address(base::AddressFamily family) { return {.family = family, .bytes = {}}; }
 
 // A target's streams as the client takes them, with the way to have them again where there is one.
 base::Result<bench::AgentClient> connect(cluster::AgentStreams streams, std::string name,
@@ -150,121 +149,6 @@ base::Result<bench::AgentClient*> Session::observer(std::size_t environment,
               .first->second.client;
 }
 
-// The servers of one invocation, by pod. A pod's may end and be started again.
-class Session::Servers {
- public:
-  Servers(Session& session, const PlannedArm& arm, const bench::WorkloadSpec& workload,
-          bool note_arrivals)
-      : session_(session), arm_(arm), workload_(workload), note_arrivals_(note_arrivals) {}
-
-  base::Result<> send(const std::string& pod) {
-    ASSIGN_OR_RETURN(const auto identity, session_.told_identity(arm_, pod));
-    ASSIGN_OR_RETURN(auto* const agent, session_.agent(arm_.environment, pod));
-    const bench::ServerJob job{
-        .kind = workload_.kind,
-        .wait = server_wait(workload_),
-        .listen = {{any_address(arm_.family), bench::target_port(workload_.kind)}},
-        .server_id = identity,
-        .cpu = session_.core_of(*agent, session_.plan_->cores.server),
-        .note_arrivals = note_arrivals_};
-    ASSIGN_OR_RETURN(const auto id, agent->send_server(job));
-    running_.push_back({pod, agent, id});
-    return {};
-  }
-
-  // Every one that was sent listens.
-  base::Result<> await() {
-    for (const auto& one : running_) {
-      if (auto ready = one.agent->await_server(one.id); !ready) {
-        return std::unexpected(std::move(ready).error());
-      }
-    }
-    return {};
-  }
-
-  base::Result<> start(const std::string& pod) {
-    RETURN_IF_ERROR(send(pod));
-    const auto& one = running_.back();
-    if (auto ready = one.agent->await_server(one.id); !ready) {
-      return std::unexpected(std::move(ready).error());
-    }
-    return {};
-  }
-
-  base::Result<> stop(const std::string& pod) {
-    ASSIGN_OR_RETURN(const auto one, take(pod));
-    ASSIGN_OR_RETURN(const auto result, one.agent->stop_server(one.id));
-    add(pod, result);
-    return {};
-  }
-
-  base::Result<> kill(const std::string& pod) {
-    ASSIGN_OR_RETURN(const auto one, take(pod));
-    return one.agent->kill(one.id);
-  }
-
-  // All are told to end before any of them is waited for. The first error, after trying all.
-  base::Result<> stop_all() {
-    base::Result<> trouble;
-    for (const auto& one : running_) {
-      if (auto stopped = one.agent->send_stop(one.id); !stopped && trouble) trouble = stopped;
-    }
-    for (const auto& one : running_) {
-      auto result = one.agent->await_server_result(one.id);
-      if (result) {
-        add(one.pod, *result);
-      } else if (trouble) {
-        trouble = std::unexpected(std::move(result).error());
-      }
-    }
-    running_.clear();
-    return trouble;
-  }
-
-  // What they said, by pod; nothing of one that was killed.
-  [[nodiscard]] const std::map<std::string, bench::ServerResult>& results() const {
-    return results_;
-  }
-
- private:
-  struct Running {
-    std::string pod;
-    bench::AgentClient* agent;
-    bench::JobId id;
-  };
-
-  base::Result<Running> take(const std::string& pod) {
-    const auto found = std::ranges::find(running_, pod, &Running::pod);
-    if (found == running_.end()) {
-      return base::fail(base::ErrorKind::input, "pod {} has no server to end", pod);
-    }
-    Running one = *found;
-    running_.erase(found);
-    return one;
-  }
-
-  void add(const std::string& pod, const bench::ServerResult& more) {
-    const auto [place, fresh] = results_.try_emplace(pod, more);
-    if (fresh) return;
-    auto& sum = place->second;
-    sum.requests += more.requests;
-    sum.connections += more.connections;
-    for (const auto& [address, count] : more.clients) sum.clients[address] += count;
-    sum.bad_requests += more.bad_requests;
-    sum.cpu_user_ns += more.cpu_user_ns;
-    sum.cpu_system_ns += more.cpu_system_ns;
-    sum.arrivals_ns.insert(sum.arrivals_ns.end(), more.arrivals_ns.begin(), more.arrivals_ns.end());
-    sum.arrivals_lost += more.arrivals_lost;
-  }
-
-  Session& session_;
-  const PlannedArm& arm_;
-  const bench::WorkloadSpec& workload_;
-  bool note_arrivals_;
-  std::vector<Running> running_;
-  std::map<std::string, bench::ServerResult> results_;
-};
-
 base::Result<Sample> Session::exchange(const PlannedArm& arm, const bench::WorkloadSpec& workload,
                                        std::uint64_t seed, const std::vector<EventSpec>& events) {
   ASSIGN_OR_RETURN(const auto dialled, endpoints(arm, workload.kind));
@@ -288,19 +172,16 @@ base::Result<Sample> Session::exchange(const PlannedArm& arm, const bench::Workl
     if (auto done = act(); !done) trouble = std::unexpected(std::move(done).error());
   };
   if (!events.empty()) step([&] { return churn.restore(); });
+  bench::ClientJob job{.workload = workload,
+                       .servers = dialled,
+                       .cpu = core_of(*client, plan_->cores.client),
+                       .seed = seed};
+  step([&] { return limit_connections({arm.environment, arm.from}, !events.empty(), job); });
   for (const auto& name : pods) step([&] { return servers.send(name); });
   step([&] { return servers.await(); });
 
   Sample sample;
   std::vector<checks::Happened> happened;
-  bench::ClientJob job{.workload = workload,
-                       .servers = dialled,
-                       .cpu = core_of(*client, plan_->cores.client),
-                       .seed = seed};
-  // A lab gives its pods ports enough, and has them used again at once.
-  if (target_->name() == "kubernetes") {
-    job.most_connections_per_minute = cluster_connections_per_minute;
-  }
   step([&]() -> base::Result<> {
     if (events.empty()) {
       ASSIGN_OR_RETURN(sample.client, run_clients(arm, job));
@@ -311,10 +192,10 @@ base::Result<Sample> Session::exchange(const PlannedArm& arm, const bench::Workl
   });
 
   // Whatever the client met: servers are told to end, and the environment is as it was.
-  if (!events.empty()) {
-    if (auto restored = churn.restore(); !restored && trouble) trouble = restored;
-  }
   if (auto stopped = servers.stop_all(); !stopped && trouble) trouble = stopped;
+  if (!events.empty()) {
+    if (auto restored = restore(arm.environment, churn); !restored && trouble) trouble = restored;
+  }
   if (!trouble) return base::in_context(std::move(trouble).error(), "arm {}", arm.name);
   for (const auto& name : pods) {
     const auto result = servers.results().find(name);
@@ -326,6 +207,40 @@ base::Result<Sample> Session::exchange(const PlannedArm& arm, const bench::Workl
                                           sample.client, servers.results());
   }
   return sample;
+}
+
+base::Result<> Session::limit_connections(const Place& client, bool events, bench::ClientJob& job) {
+  // A lab gives its pods ports enough, and has them used again at once.
+  if (!on_cluster()) return {};
+  job.most_connections_per_minute = cluster_connections_per_minute;
+  const auto& workload = job.workload;
+  if (!events || !workload.rate || bench::keeps_connections(workload)) return {};
+  const std::chrono::duration<double> lasts = workload.warm_up + workload.duration;
+  const auto count = static_cast<std::uint64_t>(workload.rate->per_second * lasts.count());
+  auto& budget =
+      budgets_.try_emplace(client, ConnectionBudget(cluster_connections_per_minute)).first->second;
+  const auto when = budget.room_for(count, base::monotonic_now());
+  if (!when) return {};
+  RETURN_IF_ERROR(interrupt_->wait_until(*when));
+  budget.spend(count, *when + workload.warm_up + workload.duration);
+  job.most_connections_per_minute.reset();
+  return {};
+}
+
+base::Result<> Session::restore(std::size_t environment, Churn& churn) {
+  const auto& plan = plan_->environments[environment];
+  const bool remade = plan.replaces_pods && on_cluster();
+  if (remade) {
+    // A pod that was deleted serves until nobody holds its agent.
+    for (const auto& event : plan_->scenario.events) {
+      if (event.kind == cluster::EventKind::replace) agents_.erase({environment, event.pod});
+    }
+  }
+  RETURN_IF_ERROR(churn.restore());
+  if (remade) {
+    ASSIGN_OR_RETURN(environments_[environment], target_->provision(plan));
+  }
+  return {};
 }
 
 base::Result<bench::ClientResult> Session::run_clients(const PlannedArm& arm,

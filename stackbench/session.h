@@ -17,6 +17,7 @@
 #include "probes/translation.h"
 #include "stackbench/analysis.h"
 #include "stackbench/churn.h"
+#include "stackbench/connection_budget.h"
 #include "stackbench/plan.h"
 
 namespace stackbench {
@@ -82,6 +83,8 @@ class Session {
   Session(cluster::Target& target, const Plan& plan, const base::Interrupt& interrupt)
       : target_(&target), plan_(&plan), interrupt_(&interrupt) {}
 
+  using Place = std::pair<std::size_t, std::string>;  // environment, pod
+
   // An address a Service is reached at.
   struct Frontend {
     DialTarget::Kind kind;
@@ -107,6 +110,13 @@ class Session {
                                                               const std::vector<EventSpec>& events,
                                                               Churn& churn,
                                                               bench::ClientResult& result);
+  // The environment as it was before the scenario's events.
+  base::Result<> restore(std::size_t environment, Churn& churn);
+  // On a cluster: holds a client to the connections its pod has local ports for. With events, whose
+  // resolution is the rate, it may make a minute's at once, and waits until it may. Errors:
+  // interrupted.
+  base::Result<> limit_connections(const Place& client, bool events, bench::ClientJob& job);
+  [[nodiscard]] bool on_cluster() const { return target_->name() == "kubernetes"; }
   base::Result<> await_answers(std::size_t arm, std::size_t workload, base::MonotonicTime deadline);
   // The core for a worker of this agent: the plan's cores are those of the machine we run on.
   static std::optional<int> core_of(const bench::AgentClient& agent, int core);
@@ -118,7 +128,6 @@ class Session {
   [[nodiscard]] base::Result<const cluster::PodHandle*> pod(std::size_t environment,
                                                             const std::string& name) const;
 
-  using Place = std::pair<std::size_t, std::string>;  // environment, pod
   struct ObserverAgent {
     bench::AgentClient client;
     std::string interface;
@@ -131,6 +140,7 @@ class Session {
   bench::ClockOffset clock_;
   std::map<Place, bench::AgentClient> agents_;
   std::map<Place, ObserverAgent> observers_;
+  std::map<Place, ConnectionBudget> budgets_;
   std::optional<bench::JobId> drops_watch_;  // at the first arm's client
 };
 

@@ -89,18 +89,36 @@ TEST_F(SessionOnACluster, MeasuresObservesAndMakesEventsHappen) {
     EXPECT_EQ(sample->client.answered_by.size(), 2U) << plan_.arms[arm].name;
     EXPECT_TRUE(sample->client.failures.empty()) << plan_.arms[arm].name;
   }
-  const auto sample = session->invoke(1, 0, 1);
-  ASSERT_TRUE(sample) << base::describe_error(sample.error());
-  ASSERT_EQ(sample->outcomes.events.size(), 5U);
-  for (const auto& event : sample->outcomes.events) {
-    EXPECT_LT(event.what.sent_ns, event.what.acked_ns);
-    ASSERT_TRUE(event.what.published_ns);
-    std::printf("%s %s: acknowledged %.1f ms, published %.1f ms, stale %.1f ms\n",
-                std::string(base::enum_name(event.what.kind)).c_str(), event.what.pod.c_str(),
-                static_cast<double>(event.what.acked_ns - event.what.sent_ns) / 1e6,
-                static_cast<double>(*event.what.published_ns - event.what.sent_ns) / 1e6,
-                event.stale ? static_cast<double>(event.stale->ns) / 1e6 : -1.0);
+  const auto address_of = [&](const char* name) {
+    const auto& pods = session->environments().front().pods;
+    return std::ranges::find(pods, name, &cluster::PodHandle::name)->ipv4.to_string();
+  };
+  const auto replaced = address_of("web-1");
+  const auto kept = address_of("web-0");
+  // The second finds the pod that the first has replaced made anew.
+  for (const std::uint64_t seed : {1U, 2U}) {
+    const auto sample = session->invoke(1, 0, seed);
+    ASSERT_TRUE(sample) << base::describe_error(sample.error());
+    ASSERT_EQ(sample->outcomes.events.size(), 5U);
+    for (const auto& event : sample->outcomes.events) {
+      EXPECT_LT(event.what.sent_ns, event.what.acked_ns);
+      ASSERT_TRUE(event.what.published_ns);
+      const auto kind = event.what.kind;
+      const bool joins = !cluster::makes_leave(kind) || kind == cluster::EventKind::replace;
+      EXPECT_EQ(event.reached.has_value(), joins) << base::enum_name(kind);
+      fmt::print(
+          "{} {}: acknowledged {:.1f} ms, published {:.1f} ms, stale {:.1f} ms, reached "
+          "{:.1f} ms\n",
+          base::enum_name(kind), event.what.pod,
+          static_cast<double>(event.what.acked_ns - event.what.sent_ns) / 1e6,
+          static_cast<double>(*event.what.published_ns - event.what.sent_ns) / 1e6,
+          event.stale ? static_cast<double>(event.stale->ns) / 1e6 : -1.0,
+          event.reached ? static_cast<double>(event.reached->ns) / 1e6 : -1.0);
+    }
+    EXPECT_FALSE(sample->client.rate_capped);
   }
+  EXPECT_NE(address_of("web-1"), replaced);
+  EXPECT_EQ(address_of("web-0"), kept);
   const auto drops = session->take_drops();
   EXPECT_TRUE(drops) << base::describe_error(drops.error());
   const auto clock = session->clock();

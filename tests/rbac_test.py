@@ -35,6 +35,18 @@ arms:
 workloads: [{kind: tcp_rr, duration: 20ms, warm_up: 2ms}]
 blocks: 6
 """
+REPLACING = """
+question: What do clients notice when a pod is replaced?
+topology:
+  nodes: 1
+  pods: {client: {node: 1}, web: {node: 1, standby: 1}}
+  services: {web: {target: web}}
+environments: {cluster: {datapath: installed}}
+arms: [{name: cluster_ip, in: cluster, dial: service/web}]
+workloads: [{kind: tcp_crr, rate: 100/s, connections: 4, duration: 500ms}]
+events: [{at: 100ms, kind: replace, pod: web-0, by: web-1, grace: 100ms}]
+blocks: 6
+"""
 # Waits: a cluster that is fast has what is waited for already in the list that comes before a watch.
 MAY_BE_SPARED = {"watch serviceaccounts", "watch endpointslices.discovery.k8s.io", "watch services",
                  "watch pods"}
@@ -168,10 +180,10 @@ class ChartOnAClusterTest(unittest.TestCase):
         pathlib.Path(file).write_text(json.dumps(config), encoding="utf-8")
         return file
 
-    def run_as_the_account(self, *words, path=os.path.dirname(KUBECTL)):
+    def run_as_the_account(self, *words, path=os.path.dirname(KUBECTL), scenario=None):
         """The scenario, from here: a whole run where nothing stops it."""
         report = os.path.join(self.folder, "report.json")
-        done = run(STACKBENCH, "run", self.scenario, "--target", "kubernetes", "--kubeconfig",
+        done = run(STACKBENCH, "run", scenario or self.scenario, "--target", "kubernetes", "--kubeconfig",
                    self.account, "--out", report, *words, check=False,
                    env={"PATH": f"{path}:{os.environ['PATH']}", "XDG_STATE_HOME": self.folder})
         return done, report
@@ -288,7 +300,15 @@ class ChartOnAClusterTest(unittest.TestCase):
         self.assertIn('cannot list resource \\"daemonsets\\"', text)
         self.assertIn('cannot get resource \\"configmaps\\"', text)
 
-    def test_5_in_one_namespace_it_needs_no_other(self):
+    def test_5_who_replaces_pods_must_be_let(self):
+        replacing = os.path.join(self.folder, "replacing.yaml")
+        pathlib.Path(replacing).write_text(REPLACING, encoding="utf-8")
+        done, _ = self.run_as_the_account(scenario=replacing)
+        self.assertEqual(done.returncode, 2, done.stdout + done.stderr)
+        self.assertRegex(done.stderr, r"lack rights .*: delete pods\n")
+        self.assertEqual(self.left(), [])
+
+    def test_6_in_one_namespace_it_needs_no_other(self):
         kubectl("create", "namespace", "bench")
         self.addCleanup(kubectl, "delete", "namespace", "bench", "--wait=false")
         run(HELM, "upgrade", "stackbench", CHART, "--namespace", NAMESPACE, "--set",
@@ -303,7 +323,7 @@ class ChartOnAClusterTest(unittest.TestCase):
         for kind in ("pods", "services", "endpointslices"):
             self.assertEqual(get(kind, "-n", "bench")["items"], [], kind)
 
-    def test_6_uninstalled_nothing_of_it_stays(self):
+    def test_7_uninstalled_nothing_of_it_stays(self):
         run(HELM, "uninstall", "stackbench", "--namespace", NAMESPACE, "--wait")
         for kind in ("clusterrole", "clusterrolebinding"):
             found = get(kind, "-l", "app.kubernetes.io/instance=stackbench")["items"]

@@ -281,6 +281,26 @@ TEST_F(SessionTest, SurvivesAFloodOfControllersThatSayNothing) {
   EXPECT_EQ(stopped->requests, fake_server_requests);
 }
 
+TEST_F(SessionTest, DrainsWhileAServerOfItsControllerRuns) {
+  start();
+  {
+    Wires wires(agent_.socket());
+    auto client = connect(wires);
+    const auto server = client.start_server(server_job());
+    ASSERT_TRUE(server) << server.error().message;
+    ASSERT_TRUE(agent_.process().signal(SIGTERM));
+    expect_alive(client);  // whose answer comes after the signal
+    const auto stopped = client.stop_server(server->id);
+    ASSERT_TRUE(stopped) << stopped.error().message;
+    EXPECT_EQ(stopped->requests, fake_server_requests);
+    // Until its controller leaves: nothing that was said is lost.
+    expect_alive(client);
+  }
+  const auto ended = agent_.process().wait(seconds(5));
+  ASSERT_TRUE(ended) << ended.error().message;
+  EXPECT_EQ(*ended, base::ExitStatus{});
+}
+
 TEST_F(SessionTest, EndsAtOnceWhenItIsTold) {
   start();
   Wires wires(agent_.socket());

@@ -52,7 +52,8 @@ Result<bool> Supervisor::turn() {
   std::vector<pollfd> watched;
   for (const int fd :
        {controller_ ? controller_->in() : -1, listening_ ? listening_->listener.fd() : -1,
-        listening_ ? listening_->stop_fd : -1, listening_ ? listening_->children_fd : -1}) {
+        listening_ && !draining_ ? listening_->stop_fd : -1,
+        listening_ ? listening_->children_fd : -1}) {
     watched.push_back({.fd = fd, .events = POLLIN, .revents = 0});
   }
   watched.push_back(
@@ -64,7 +65,7 @@ Result<bool> Supervisor::turn() {
       errno != EINTR) {
     return base::system_error(errno, "poll");
   }
-  if (watched[2].revents != 0) return false;
+  if (watched[2].revents != 0 && ends_now()) return false;
 
   workers_.handle(std::span(watched).subspan(others));
   if (listening_) reap_orphans();
@@ -74,10 +75,16 @@ Result<bool> Supervisor::turn() {
     if (!more) return false;
   }
   if (watched[1].revents != 0) RETURN_IF_ERROR(accept());
+  if (draining_ && !controller_) return false;
   stop_when_idle();
   workers_.enforce_deadlines();
   beat();
   return true;
+}
+
+bool Supervisor::ends_now() {
+  draining_ = controller_ && workers_.any_serves();
+  return !draining_;
 }
 
 Result<bool> Supervisor::read_commands() {

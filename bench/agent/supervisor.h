@@ -40,7 +40,7 @@ struct SupervisorOptions {
 // What a listening agent watches beside its controller; the descriptors stay the caller's.
 struct ListeningOn {
   Listener& listener;
-  int stop_fd;      // readable: the agent ends
+  int stop_fd;      // readable: the agent ends, or drains if it serves
   int children_fd;  // a signalfd of SIGCHLD: as process 1 it reaps orphans of its pid namespace
 };
 
@@ -54,6 +54,8 @@ class Supervisor {
   ~Supervisor() = default;
 
   // Greets, then serves until `in` ends or, listening, until it is to stop; and ends every worker.
+  // One that is to stop while a server of its controller's runs drains as a pod does that is being
+  // deleted: it goes on until that controller leaves. Whoever sent SIGTERM bounds that.
   // Errors: peer_lost when the controller on `out` stops reading, system.
   [[nodiscard]] base::Result<> run();
 
@@ -86,6 +88,8 @@ class Supervisor {
   // Whether there is a controller that could come back.
   [[nodiscard]] bool in_session() const;
   void beat();
+  // Told to stop: whether this is the end now.
+  [[nodiscard]] bool ends_now();
   void reap_orphans();
 
   SupervisorOptions options_;
@@ -96,6 +100,7 @@ class Supervisor {
   Workers workers_;
   base::MonotonicTime last_line_;
   base::MonotonicTime next_beat_;
+  bool draining_ = false;
 };
 
 }  // namespace bench

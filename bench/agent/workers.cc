@@ -123,6 +123,11 @@ bool Workers::busy() const {
   return std::ranges::any_of(workers_, [](const auto& entry) { return bool(entry.second.job); });
 }
 
+bool Workers::any_serves() const {
+  return std::ranges::any_of(
+      workers_, [](const auto& entry) { return entry.second.type == CommandType::serve; });
+}
+
 bool Workers::owns(pid_t pid) const {
   return std::ranges::any_of(workers_,
                              [&](const auto& entry) { return entry.second.process.pid() == pid; });

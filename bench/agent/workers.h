@@ -45,6 +45,8 @@ class Workers {
 
   // Whether a job runs that nobody has stopped.
   [[nodiscard]] bool busy() const;
+  // Whether one of them is a server.
+  [[nodiscard]] bool any_serves() const;
   // Whether it is one of ours, and so reaped here.
   [[nodiscard]] bool owns(pid_t pid) const;
 

@@ -1,6 +1,8 @@
 #include "cluster/kubernetes/cleanup.h"
 
-#include <array>
+#include <string>
+#include <utility>
+#include <vector>
 
 #include "cluster/kubernetes/api_error.h"
 #include "cluster/kubernetes/watch.h"
@@ -17,8 +19,14 @@ constexpr base::Duration patience = std::chrono::minutes(2);
 
 constexpr int not_allowed = 405;  // older API servers delete no collection of Services
 
-std::array<std::string, 3> collections_of(const Placement& place) {
-  return {pods_path(place), services_path(place), slices_path(place)};
+// Jobs first: they would miss their pods.
+std::vector<std::string> collections_of(const Placement& place) {
+  std::vector<std::string> paths;
+  if (place.has_jobs) paths.push_back(jobs_path(place));
+  for (auto path : {pods_path(place), services_path(place), slices_path(place)}) {
+    paths.push_back(std::move(path));
+  }
+  return paths;
 }
 
 Result<> delete_one_by_one(ApiClient& api, const std::string& path, const std::string& selector) {

@@ -25,6 +25,9 @@ constexpr base::Duration pods_patience = std::chrono::minutes(3);
 constexpr base::Duration unschedulable_patience = seconds(15);
 // From a pod's condition by way of its kubelet to the EndpointSlice controller.
 constexpr base::Duration slices_patience = seconds(30);
+// What a pod that is deleted in the course of things may go on serving: longer than any event.
+constexpr base::Duration drain = seconds(10);
+constexpr base::Duration removal_patience = drain + seconds(20);
 // A load balancer in the cluster answers within seconds; where there is none, nobody ever does.
 constexpr base::Duration balancer_patience = seconds(20);
 
@@ -95,6 +98,7 @@ std::unique_ptr<ClusterEnvironment> ClusterEnvironment::make(ApiClient& api, Env
 Result<> ClusterEnvironment::build(const std::vector<ClusterNode>& nodes,
                                    const std::string& image) {
   nodes_ = nodes;
+  image_ = image;
   handle_ = {.name = plan_.name,
              .datapath = plan_.datapath,
              .nodes = {},
@@ -104,7 +108,7 @@ Result<> ClusterEnvironment::build(const std::vector<ClusterNode>& nodes,
   if (place_.own_namespace) RETURN_IF_ERROR(create_namespace(*api_, place_, "restricted"));
   // Services before pods: their slices are made while the pods start.
   RETURN_IF_ERROR(create_services());
-  RETURN_IF_ERROR(create_pods(image));
+  RETURN_IF_ERROR(create_pods());
   RETURN_IF_ERROR(await_pods());
   RETURN_IF_ERROR(write_readiness());
   RETURN_IF_ERROR(create_fillers());
@@ -120,14 +124,43 @@ Result<> ClusterEnvironment::create_services() {
   return {};
 }
 
-Result<> ClusterEnvironment::create_pods(const std::string& image) {
-  return for_each_request(
-      api_->options(), handle_.pods.size(), [&](ApiClient& api, std::size_t index) -> Result<> {
-        const auto& pod = handle_.pods[index];
-        RETURN_IF_ERROR(api.apply(fmt::format("{}/{}", pods_path(place_), place_.name(pod.name)),
-                                  pod_manifest(place_, pod, node_of(pod), image)));
-        return {};
-      });
+Result<> ClusterEnvironment::create_pod(ApiClient& api, const PodHandle& pod) const {
+  RETURN_IF_ERROR(api.apply(pod_path(pod), pod_manifest(place_, pod, node_of(pod), image_)));
+  return {};
+}
+
+Result<> ClusterEnvironment::create_pods() {
+  std::vector<const PodHandle*> single;
+  std::map<std::string, std::vector<const PodHandle*>> generators;
+  for (const auto& pod : handle_.pods) {
+    if (plan_.generator_groups.contains(pod.group)) {
+      generators[pod.group].push_back(&pod);
+    } else {
+      single.push_back(&pod);
+    }
+  }
+  for (const auto& [group, pods] : generators) {
+    RETURN_IF_ERROR(api_->apply(fmt::format("{}/{}", jobs_path(place_), place_.name(group)),
+                                generators_manifest(place_, group, static_cast<int>(pods.size()),
+                                                    node_of(*pods.front()), image_)));
+  }
+  return for_each_request(api_->options(), single.size(), [&](ApiClient& api, std::size_t index) {
+    return create_pod(api, *single[index]);
+  });
+}
+
+void ClusterEnvironment::take_made_by_jobs(const Objects& pods) {
+  for (const auto& [name, object] : pods) {
+    const auto index = text_at(object, {"metadata", "annotations", completion_index});
+    if (index.empty()) continue;
+    const auto group = text_at(object, {"metadata", "labels", group_label});
+    made_by_jobs_[fmt::format("{}-{}", group, index)] = text_at(object, {"metadata", "name"});
+  }
+}
+
+std::string ClusterEnvironment::object_name(const PodHandle& pod) const {
+  const auto made = made_by_jobs_.find(pod.name);
+  return made == made_by_jobs_.end() ? place_.name(pod.name) : made->second;
 }
 
 Result<> ClusterEnvironment::await_pods() {
@@ -139,9 +172,14 @@ Result<> ClusterEnvironment::await_pods() {
     const auto before = base::monotonic_now();
     auto all_run = pods.until(
         [&](const Objects& all) -> Result<bool> {
+          take_made_by_jobs(all);
           for (const auto& pod : handle_.pods) {
-            const auto name = place_.name(pod.name);
+            const auto name = object_name(pod);
             const auto found = all.find(place_.in_namespace + "/" + name);
+            if (found == all.end() && plan_.generator_groups.contains(pod.group)) {
+              waiting_for = fmt::format("pod {}: its Job has not made it", name);
+              return false;
+            }
             if (found == all.end()) {
               return base::fail(ErrorKind::system, "pod {} was deleted by somebody", name);
             }
@@ -171,7 +209,7 @@ Result<> ClusterEnvironment::await_pods() {
         "usual reasons.");
   }
   for (auto& pod : handle_.pods) {
-    read_pod_addresses(pods.objects().at(place_.in_namespace + "/" + place_.name(pod.name)), pod);
+    read_pod_addresses(pods.objects().at(place_.in_namespace + "/" + object_name(pod)), pod);
   }
   return {};
 }
@@ -180,8 +218,7 @@ Result<> ClusterEnvironment::write_readiness() {
   return for_each_request(
       api_->options(), handle_.pods.size(), [&](ApiClient& api, std::size_t index) -> Result<> {
         const auto& pod = handle_.pods[index];
-        const auto path = fmt::format("{}/{}/status", pods_path(place_), place_.name(pod.name));
-        RETURN_IF_ERROR(api.patch(path, readiness_patch(is_ready(pod))));
+        RETURN_IF_ERROR(api.patch(pod_path(pod) + "/status", readiness_patch(is_ready(pod))));
         return {};
       });
 }
@@ -307,23 +344,62 @@ const std::string& ClusterEnvironment::node_of(const PodHandle& pod) const {
   return nodes_[static_cast<std::size_t>(pod.node) - 1].name;
 }
 
+std::string ClusterEnvironment::pod_path(const PodHandle& pod) const {
+  return fmt::format("{}/{}", pods_path(place_), object_name(pod));
+}
+
+Result<> ClusterEnvironment::remake_pods(const std::map<std::string, Readiness>& pods) {
+  std::vector<PodHandle*> again;
+  for (auto& pod : handle_.pods) {
+    const auto wanted = pods.find(pod.name);
+    if (wanted == pods.end() || wanted->second == Readiness::terminating) continue;
+    if (deleted_.contains(pod.name)) again.push_back(&pod);
+  }
+  if (again.empty()) return {};
+  Watch watch(api_->options(),
+              {.path = pods_path(place_), .label_selector = environment_selector(place_)});
+  auto gone = watch.until(
+      [&](const Objects& there) -> Result<bool> {
+        return std::ranges::none_of(again, [&](const PodHandle* pod) {
+          return there.contains(place_.in_namespace + "/" + object_name(*pod));
+        });
+      },
+      base::monotonic_now() + removal_patience);
+  if (!gone) return base::in_context(std::move(gone).error(), "waiting for deleted pods to go");
+  for (auto* pod : again) {
+    RETURN_IF_ERROR(create_pod(*api_, *pod));
+    deleted_.erase(pod->name);
+  }
+  return await_pods();
+}
+
+Result<ApiAnswer> ClusterEnvironment::write(const PodHandle& pod, Readiness readiness) {
+  ready_[pod.name] = readiness == Readiness::ready;
+  if (readiness != Readiness::terminating) {
+    return api_->patch(pod_path(pod) + "/status", readiness_patch(readiness == Readiness::ready));
+  }
+  deleted_.insert(pod.name);
+  return api_->remove(
+      fmt::format("{}?gracePeriodSeconds={}", pod_path(pod), drain / std::chrono::seconds(1)));
+}
+
 Result<WriteStamps> ClusterEnvironment::set_readiness(
     const std::map<std::string, Readiness>& pods) {
+  RETURN_IF_ERROR(remake_pods(pods));
   // Those that join before those that leave, as a rollout does it: some pod is always there.
-  std::vector<std::pair<const PodHandle*, bool>> changes;
+  std::vector<std::pair<const PodHandle*, Readiness>> changes;
   for (const bool joins : {true, false}) {
     for (const auto& [name, readiness] : pods) {
       ASSIGN_OR_RETURN(const PodHandle* pod, find_pod(name));
       const bool ready = readiness == Readiness::ready;
-      if (ready == joins && is_ready(*pod) != ready) changes.emplace_back(pod, ready);
+      const bool changed =
+          readiness == Readiness::terminating ? !deleted_.contains(name) : is_ready(*pod) != ready;
+      if (ready == joins && changed) changes.emplace_back(pod, readiness);
     }
   }
   WriteStamps stamps;
-  for (const auto& [pod, ready] : changes) {
-    ASSIGN_OR_RETURN(const auto answer, api_->patch(fmt::format("{}/{}/status", pods_path(place_),
-                                                                place_.name(pod->name)),
-                                                    readiness_patch(ready)));
-    ready_[pod->name] = ready;
+  for (const auto& [pod, readiness] : changes) {
+    ASSIGN_OR_RETURN(const auto answer, write(*pod, readiness));
     if (stamps.sent_ns == 0) stamps.sent_ns = answer.sent_ns;
     stamps.acked_ns = answer.acked_ns;
     stamps.resource_version = answer.resource_version();

@@ -3,6 +3,7 @@
 
 #include <map>
 #include <memory>
+#include <set>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -34,6 +35,8 @@ class ClusterEnvironment {
   [[nodiscard]] const Placement& place() const { return place_; }
   // Errors: input, when there is no such pod.
   base::Result<const PodHandle*> find_pod(std::string_view pod) const;
+  // The name of a pod's object.
+  [[nodiscard]] std::string object_name(const PodHandle& pod) const;
   // The name of the node a pod is on.
   [[nodiscard]] const std::string& node_of(const PodHandle& pod) const;
 
@@ -46,9 +49,17 @@ class ClusterEnvironment {
   ClusterEnvironment(ApiClient& api, EnvironmentPlan plan, Placement place);
 
   base::Result<> create_services();
-  base::Result<> create_pods(const std::string& image);
+  base::Result<> create_pod(ApiClient& api, const PodHandle& pod) const;
+  base::Result<> create_pods();
   base::Result<> await_pods();
+  // Pods that were deleted and are to be there again.
+  base::Result<> remake_pods(const std::map<std::string, Readiness>& pods);
   base::Result<> write_readiness();
+  // What readiness asks for, of one pod.
+  base::Result<ApiAnswer> write(const PodHandle& pod, Readiness readiness);
+  // Notes which pods Jobs have made.
+  void take_made_by_jobs(const Objects& pods);
+  [[nodiscard]] std::string pod_path(const PodHandle& pod) const;
   base::Result<> await_slices();
   base::Result<> create_fillers();
   base::Result<> read_services();
@@ -64,7 +75,10 @@ class ClusterEnvironment {
   Placement place_;
   EnvironmentHandle handle_;
   std::vector<ClusterNode> nodes_;
+  std::string image_;
   std::map<std::string, bool, std::less<>> ready_;  // pods that are not as at first
+  std::set<std::string, std::less<>> deleted_;
+  std::map<std::string, std::string, std::less<>> made_by_jobs_;  // pods' objects, by pod
   Watch slices_;
 };
 

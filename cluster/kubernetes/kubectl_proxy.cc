@@ -91,7 +91,8 @@ Result<> KubectlProxy::spawn(const KubectlOptions& options) {
   if (!spawned) {
     auto error = std::move(spawned).error();
     if (error.kind == ErrorKind::missing) {
-      error.mend = "Install kubectl, or name it with --kubectl PATH.";
+      error.mend =
+          "Install kubectl. `./bootstrap up` builds one in build/go/bin, which is found, too.";
     }
     return std::unexpected(std::move(error));
   }

@@ -12,7 +12,6 @@
 #include "cluster/kubernetes/cleanup.h"
 #include "cluster/kubernetes/owner.h"
 #include "cluster/kubernetes/pod_network.h"
-#include "cluster/kubernetes/rights.h"
 
 namespace cluster {
 namespace {
@@ -21,9 +20,6 @@ using base::ErrorKind;
 using base::Json;
 using base::Result;
 
-// Somebody waits at a terminal, and a cluster that is up answers at once.
-constexpr base::Duration first_answer = std::chrono::seconds(5);
-
 // Eight letters that no other run has.
 std::string new_run() {
   std::uint32_t number = 0;
@@ -31,16 +27,6 @@ std::string new_run() {
     number = static_cast<std::uint32_t>(base::monotonic_now().ns);
   }
   return fmt::format("{:08x}", number);
-}
-
-ApiOptions api_options(const KubernetesOptions& options, const KubectlProxy& proxy) {
-  return {
-      .socket = proxy.socket(), .timeout = options.request_timeout, .interrupt = options.interrupt};
-}
-
-std::string image_of(const KubernetesOptions& options) {
-  return options.agent_image.empty() ? fmt::format("stackbench-agent:{}", STACKBENCH_VERSION)
-                                     : options.agent_image;
 }
 
 // "networking.k8s.io/v1" of "NetworkPolicy.networking.k8s.io/v1"; what it is of a bare kind.
@@ -56,12 +42,21 @@ std::pair<std::string, std::string> split_kind(std::string_view kind) {
 
 }  // namespace
 
+std::string image_of(const KubernetesOptions& options) {
+  return options.agent_image.empty() ? fmt::format("stackbench-agent:{}", STACKBENCH_VERSION)
+                                     : options.agent_image;
+}
+
+ApiOptions api_options_of(const KubernetesOptions& options, const std::string& socket) {
+  return {.socket = socket, .timeout = options.request_timeout, .interrupt = options.interrupt};
+}
+
 KubernetesTarget::KubernetesTarget(KubernetesOptions options, KubectlProxy proxy)
     : options_(std::move(options)),
       proxy_(std::move(proxy)),
       run_(new_run()),
       owner_(owner_of_ours()),
-      api_(api_options(options_, proxy_)),
+      api_(api_options_of(options_, proxy_.socket())),
       agents_(proxy_.socket(),
               {.kubectl = options_.kubectl,
                .kubeconfig = options_.kubeconfig,
@@ -89,15 +84,12 @@ Result<T> KubernetesTarget::explained(Result<T> result) {
 
 Result<> KubernetesTarget::get_to_know() {
   auto hurried = api_.options();
-  hurried.timeout = std::min(hurried.timeout, first_answer);
+  hurried.timeout = std::min(hurried.timeout, first_answer_patience);
   ApiClient first(hurried);
   ASSIGN_OR_RETURN(const auto version, first.get("/version"));
   RETURN_IF_ERROR(check_rights(
       api_.options(), rights_of_run(options_.in_namespace, text_at(version, {"gitVersion"}))));
-  ASSIGN_OR_RETURN(const auto list, api_.get("/api/v1/nodes"));
-  if (const auto& items = json_at(list, {"items"}); items.is_array()) {
-    for (const auto& node : items) nodes_.emplace(object_key(node), node);
-  }
+  ASSIGN_OR_RETURN(nodes_, list_nodes(api_));
   ASSIGN_OR_RETURN(cluster_, collect_cluster_facts(api_, nodes_));
   ASSIGN_OR_RETURN(auto observers, cluster::place(run_, "", owner_, options_.in_namespace));
   observers_ = std::make_unique<Observers>(api_, agents_, std::move(observers), image_of(options_));
@@ -115,11 +107,9 @@ Result<EnvironmentHandle> KubernetesTarget::provision(const EnvironmentPlan& pla
   }
   RETURN_IF_ERROR(check_plan(plan));
   RETURN_IF_ERROR(check_fillers(plan));
-  if (plan.filler.services > 0) {
-    RETURN_IF_ERROR(
-        explained(check_rights(api_.options(), rights_for_fillers(options_.in_namespace))));
-  }
+  RETURN_IF_ERROR(explained(check_rights(api_.options(), more_rights(plan))));
   ASSIGN_OR_RETURN(auto place, cluster::place(run_, plan.name, owner_, options_.in_namespace));
+  place.has_jobs = !plan.generator_groups.empty();
   ASSIGN_OR_RETURN(const auto nodes, choose_nodes(nodes_, plan.topology.nodes));
   auto environment = ClusterEnvironment::make(api_, plan, place);
   auto built = environment->build(nodes, image_of(options_));
@@ -129,13 +119,25 @@ Result<EnvironmentHandle> KubernetesTarget::provision(const EnvironmentPlan& pla
     std::ignore = remove_objects(undo, place);
     return base::in_context(proxy_.explain(std::move(built).error()), "environment {}", plan.name);
   }
-  const auto& first = environment->handle().pods.front();
-  if (const auto network = read_pod_network(agents_, place.in_namespace, place.name(first.name))) {
+  const auto first = environment->object_name(environment->handle().pods.front());
+  if (const auto network = read_pod_network(agents_, place.in_namespace, first)) {
     networks_[plan.name] = base::to_json(*network);
   }
   auto handle = handle_of(*environment);
   environments_.emplace(plan.name, std::move(environment));
   return handle;
+}
+
+// Beside those of every run.
+std::vector<Right> KubernetesTarget::more_rights(const EnvironmentPlan& plan) const {
+  std::vector<Right> rights;
+  const auto add = [&rights](bool needed, const std::vector<Right>& more) {
+    if (needed) rights.insert(rights.end(), more.begin(), more.end());
+  };
+  add(plan.filler.services > 0, rights_for_fillers(options_.in_namespace));
+  add(plan.replaces_pods, rights_to_replace(options_.in_namespace));
+  add(!plan.generator_groups.empty(), rights_for_generators(options_.in_namespace));
+  return rights;
 }
 
 // Beside what was created: the datapath that is there, and that nobody says when it has a Service.
@@ -264,9 +266,9 @@ Result<WriteStamps> KubernetesTarget::set_readiness(std::string_view environment
 
 Result<AgentStreams> KubernetesTarget::agent(std::string_view environment, std::string_view pod) {
   ASSIGN_OR_RETURN(ClusterEnvironment * found, find(environment));
-  RETURN_IF_ERROR(found->find_pod(pod));
+  ASSIGN_OR_RETURN(const PodHandle* handle, found->find_pod(pod));
   const auto& place = found->place();
-  return explained(agents_.attach(place.in_namespace, place.name(pod)));
+  return explained(agents_.attach(place.in_namespace, found->object_name(*handle)));
 }
 
 Result<Observer> KubernetesTarget::observe(std::string_view environment, std::string_view pod) {
@@ -274,7 +276,7 @@ Result<Observer> KubernetesTarget::observe(std::string_view environment, std::st
   ASSIGN_OR_RETURN(const PodHandle* handle, found->find_pod(pod));
   const auto& place = found->place();
   return explained(observers_->observe({.in_namespace = place.in_namespace,
-                                        .pod = place.name(pod),
+                                        .pod = found->object_name(*handle),
                                         .node = found->node_of(*handle)}));
 }
 

@@ -17,6 +17,7 @@
 #include "cluster/kubernetes/environment.h"
 #include "cluster/kubernetes/kubectl_proxy.h"
 #include "cluster/kubernetes/observers.h"
+#include "cluster/kubernetes/rights.h"
 #include "cluster/target.h"
 
 namespace cluster {
@@ -30,6 +31,15 @@ struct KubernetesOptions {
   std::string agent_image = {};                               // empty: stackbench-agent:VERSION
   const base::Interrupt* interrupt = nullptr;                 // must outlive the target
 };
+
+// Somebody waits at a terminal, and a cluster that is up answers at once.
+inline constexpr base::Duration first_answer_patience = std::chrono::seconds(5);
+
+// The image of agents' pods.
+[[nodiscard]] std::string image_of(const KubernetesOptions& options);
+// How requests go to the socket of a kubectl proxy.
+[[nodiscard]] ApiOptions api_options_of(const KubernetesOptions& options,
+                                        const std::string& socket);
 
 class KubernetesTarget : public Target {
  public:
@@ -71,6 +81,7 @@ class KubernetesTarget : public Target {
   base::Result<> get_to_know();
   // Errors: input, where another environment loads another number of Services into this cluster.
   [[nodiscard]] base::Result<> check_fillers(const EnvironmentPlan& plan) const;
+  [[nodiscard]] std::vector<Right> more_rights(const EnvironmentPlan& plan) const;
   [[nodiscard]] EnvironmentHandle handle_of(const ClusterEnvironment& environment) const;
   base::Result<ClusterEnvironment*> find(std::string_view environment);
   // Where objects of this kind are in an environment.

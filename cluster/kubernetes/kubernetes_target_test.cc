@@ -205,7 +205,7 @@ TEST_F(KubernetesTargetTest, ReadinessIsWrittenToPodsAndSeenInSlices) {
   ASSERT_TRUE(it->provision(plan_of()));
   const auto changed =
       it->set_readiness("iptables", AddressFamily::ipv4,
-                        {{"web-0", Readiness::terminating}, {"web-2", Readiness::ready}});
+                        {{"web-0", Readiness::unready}, {"web-2", Readiness::ready}});
   ASSERT_TRUE(changed) << changed.error().message;
   EXPECT_LT(changed->sent_ns, changed->acked_ns);
   ASSERT_TRUE(changed->published_ns);
@@ -242,6 +242,40 @@ TEST_F(KubernetesTargetTest, ReadinessIsWrittenToPodsAndSeenInSlices) {
                 .error()
                 .kind,
             ErrorKind::input);
+}
+
+TEST_F(KubernetesTargetTest, WhatTerminatesIsDeletedAndMadeAnew) {
+  const auto it = target();
+  const auto before = it->provision(plan_of());
+  ASSERT_TRUE(before) << before.error().message;
+  const auto path = fmt::format("/api/v1/namespaces/stackbench-{}-iptables/pods/web-0", it->run());
+  const auto first = server_.object(path);
+  const auto left =
+      it->set_readiness("iptables", AddressFamily::ipv4,
+                        {{"web-0", Readiness::terminating}, {"web-2", Readiness::ready}});
+  ASSERT_TRUE(left) << left.error().message;
+  EXPECT_TRUE(left->published_ns);
+  EXPECT_EQ(server_.count("DELETE " + path + "?gracePeriodSeconds=10"), 1);
+  EXPECT_TRUE(server_.object(path).is_null());
+  // It is deleted once.
+  ASSERT_TRUE(
+      it->set_readiness("iptables", AddressFamily::ipv4, {{"web-0", Readiness::terminating}}));
+  EXPECT_EQ(server_.count("DELETE " + path), 1);
+
+  const auto back = it->set_readiness(
+      "iptables", AddressFamily::ipv4,
+      {{"web-0", Readiness::ready}, {"web-1", Readiness::ready}, {"web-2", Readiness::unready}});
+  ASSERT_TRUE(back) << back.error().message;
+  const auto after = it->provision(plan_of());
+  ASSERT_TRUE(after) << after.error().message;
+  const auto pod = [](const EnvironmentHandle& environment, std::string_view name) {
+    return *std::ranges::find(environment.pods, name, &PodHandle::name);
+  };
+  EXPECT_NE(pod(*after, "web-0").ipv4.to_string(), pod(*before, "web-0").ipv4.to_string());
+  EXPECT_EQ(pod(*after, "web-0").ipv4.to_string(),
+            server_.object(path)["status"]["podIP"].get<std::string>());
+  EXPECT_EQ(pod(*after, "web-0").id, pod(*before, "web-0").id);
+  EXPECT_EQ(pod(*after, "web-1").ipv4, pod(*before, "web-1").ipv4);
 }
 
 TEST_F(KubernetesTargetTest, ReachesTheAgentOfAPod) {

@@ -73,6 +73,23 @@ Json agent_pod(const Placement& place, const std::string& name, const std::strin
         {"volumes", Json::array({{{"name", "run"}, {"emptyDir", Json::object()}}})}}}};
 }
 
+// An agent's pod without privilege of any kind, as one of a group.
+Json group_pod(const Placement& place, const std::string& name, const std::string& group,
+               const std::string& node, const std::string& image) {
+  Json manifest = agent_pod(place, name, node, image);
+  manifest["metadata"]["labels"][std::string(group_label)] = group;
+  auto& spec = manifest["spec"];
+  spec["readinessGates"] = Json::array({{{"conditionType", readiness_gate}}});
+  spec["securityContext"] = {{"runAsNonRoot", true},
+                             {"runAsUser", agent_user},
+                             {"runAsGroup", agent_user},
+                             {"seccompProfile", {{"type", "RuntimeDefault"}}}};
+  spec["containers"][0]["securityContext"] = {{"allowPrivilegeEscalation", false},
+                                              {"readOnlyRootFilesystem", true},
+                                              {"capabilities", {{"drop", {"ALL"}}}}};
+  return manifest;
+}
+
 Json ports_of(const std::vector<ServicePort>& ports) {
   Json all = Json::array();
   for (const auto& port : ports) {
@@ -134,6 +151,7 @@ std::string environment_selector(const Placement& place) {
 }
 
 std::string pods_path(const Placement& place) { return path_of("/api/v1", place, "pods"); }
+std::string jobs_path(const Placement& place) { return path_of("/apis/batch/v1", place, "jobs"); }
 std::string services_path(const Placement& place) { return path_of("/api/v1", place, "services"); }
 std::string slices_path(const Placement& place) {
   return path_of("/apis/discovery.k8s.io/v1", place, "endpointslices");
@@ -149,18 +167,24 @@ Json namespace_manifest(const Placement& place, std::string_view pod_security) {
 
 Json pod_manifest(const Placement& place, const PodHandle& pod, const std::string& node,
                   const std::string& image) {
-  Json manifest = agent_pod(place, place.name(pod.name), node, image);
-  manifest["metadata"]["labels"][std::string(group_label)] = pod.group;
-  auto& spec = manifest["spec"];
-  spec["readinessGates"] = Json::array({{{"conditionType", readiness_gate}}});
-  spec["securityContext"] = {{"runAsNonRoot", true},
-                             {"runAsUser", agent_user},
-                             {"runAsGroup", agent_user},
-                             {"seccompProfile", {{"type", "RuntimeDefault"}}}};
-  spec["containers"][0]["securityContext"] = {{"allowPrivilegeEscalation", false},
-                                              {"readOnlyRootFilesystem", true},
-                                              {"capabilities", {{"drop", {"ALL"}}}}};
-  return manifest;
+  return group_pod(place, place.name(pod.name), pod.group, node, image);
+}
+
+Json generators_manifest(const Placement& place, const std::string& group, int generators,
+                         const std::string& node, const std::string& image) {
+  const auto name = place.name(group);
+  Json pod = group_pod(place, name, group, node, image);
+  pod["metadata"].erase("name");
+  pod["metadata"].erase("namespace");
+  return {{"apiVersion", "batch/v1"},
+          {"kind", "Job"},
+          {"metadata", metadata_of(place, name)},
+          {"spec",
+           {{"completionMode", "Indexed"},
+            {"completions", generators},
+            {"parallelism", generators},
+            {"backoffLimit", 0},
+            {"template", {{"metadata", pod["metadata"]}, {"spec", pod["spec"]}}}}}};
 }
 
 Json observer_manifest(const Placement& place, const std::string& name, const std::string& node,

@@ -21,6 +21,7 @@ inline constexpr std::string_view group_label = "stackbench.io/group";
 inline constexpr std::string_view owner_annotation = "stackbench.io/owner";
 // The condition the controller writes into a pod's status: with it true, its endpoint is ready.
 inline constexpr std::string_view readiness_gate = "stackbench.io/in-service";
+inline constexpr std::string_view completion_index = "batch.kubernetes.io/job-completion-index";
 inline constexpr std::string_view agent_container = "agent";
 inline constexpr std::string_view agent_path = "/usr/bin/stackbench-agent";
 
@@ -31,6 +32,7 @@ struct Placement {
   std::string owner;        // the annotation's value
   std::string in_namespace;
   bool own_namespace = true;  // made for it, and deleted with all that is in it
+  bool has_jobs = false;      // beside pods, Services and slices
   std::string prefix = {};    // before every name, where others share the namespace
 
   [[nodiscard]] std::string name(std::string_view in_plan) const {
@@ -50,6 +52,7 @@ struct Placement {
 
 // "/api/v1/namespaces/it/pods", and an object in it.
 [[nodiscard]] std::string pods_path(const Placement& place);
+[[nodiscard]] std::string jobs_path(const Placement& place);
 [[nodiscard]] std::string services_path(const Placement& place);
 [[nodiscard]] std::string slices_path(const Placement& place);
 
@@ -59,6 +62,11 @@ struct Placement {
 // account. Its Service sends it nothing until the readiness gate's condition is written.
 [[nodiscard]] base::Json pod_manifest(const Placement& place, const PodHandle& pod,
                                       const std::string& node, const std::string& image);
+// An Indexed Job of such pods, one of each index from 0: the generators a workload is shared among.
+// The index is in its pods' annotation `completion_index`. None that ended is made again.
+[[nodiscard]] base::Json generators_manifest(const Placement& place, const std::string& group,
+                                             int generators, const std::string& node,
+                                             const std::string& image);
 // An agent in a node's own network namespace, with the capabilities to load probes and to capture.
 [[nodiscard]] base::Json observer_manifest(const Placement& place, const std::string& name,
                                            const std::string& node, const std::string& image);

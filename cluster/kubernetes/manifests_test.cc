@@ -82,6 +82,23 @@ TEST(Manifests, APodHasNoPrivilegeAndIsPinnedToItsNode) {
   EXPECT_EQ(nlohmann::json(pod), nlohmann::json(*expected)) << base::dump_json_pretty(pod);
 }
 
+TEST(Manifests, GeneratorsAreAnIndexedJobOfTheSamePods) {
+  const auto plan = example_plan();
+  const auto pods = pods_of(plan);
+  const auto alone = pod_manifest(own_place(), pods[1], "worker-2", "agent:1");
+  const auto job = generators_manifest(own_place(), "web", 8, "worker-2", "agent:1");
+  EXPECT_EQ(job["metadata"]["name"], "web");
+  EXPECT_EQ(job["metadata"]["labels"]["stackbench.io/run"], "0a1b2c3d");
+  const auto& spec = job["spec"];
+  EXPECT_EQ(spec["completionMode"], "Indexed");
+  EXPECT_EQ(spec["completions"], 8);
+  EXPECT_EQ(spec["parallelism"], 8);
+  EXPECT_EQ(spec["backoffLimit"], 0);
+  EXPECT_EQ(spec["template"]["spec"], alone["spec"]);
+  EXPECT_EQ(spec["template"]["metadata"]["labels"], alone["metadata"]["labels"]);
+  EXPECT_FALSE(spec["template"]["metadata"].contains("name"));
+}
+
 TEST(Manifests, AnObserverHasExactlyTheCapabilitiesProbesTake) {
   const auto pod = observer_manifest(own_place(), "observer", "worker-1", "agent:1");
   const auto& spec = pod["spec"];

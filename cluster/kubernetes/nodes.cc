@@ -33,6 +33,15 @@ ClusterNode node_of(const Json& object, int number) {
 
 }  // namespace
 
+Result<Objects> list_nodes(ApiClient& api) {
+  ASSIGN_OR_RETURN(const auto list, api.get("/api/v1/nodes"));
+  Objects nodes;
+  if (const auto& items = json_at(list, {"items"}); items.is_array()) {
+    for (const auto& node : items) nodes.emplace(object_key(node), node);
+  }
+  return nodes;
+}
+
 std::string unusable_because(const Json& node) {
   const auto& conditions = json_at(node, {"status", "conditions"});
   const bool ready =

@@ -6,6 +6,7 @@
 
 #include "base/json.h"
 #include "base/result.h"
+#include "cluster/kubernetes/api_client.h"
 #include "cluster/kubernetes/watch.h"
 #include "cluster/target.h"
 
@@ -19,6 +20,9 @@ struct ClusterNode {
   std::string runtime = {};
   std::string kubelet = {};
 };
+
+// All nodes, by name. Errors: as ApiClient::get().
+[[nodiscard]] base::Result<Objects> list_nodes(ApiClient& api);
 
 // Why pods without tolerations cannot go there: "not Ready", "tainted node-role...:NoSchedule";
 // empty where they can.

@@ -97,6 +97,20 @@ std::vector<Right> rights_for_fillers(const std::string& in_namespace) {
   return rights;
 }
 
+std::vector<Right> rights_to_replace(const std::string& in_namespace) {
+  std::vector<Right> rights;
+  add(rights, "pods", "", in_namespace, {"delete"});
+  return rights;
+}
+
+std::vector<Right> rights_for_generators(const std::string& in_namespace) {
+  std::vector<Right> rights;
+  add(rights, "jobs", "batch", in_namespace, {"create", "patch"});
+  if (!in_namespace.empty())
+    add(rights, "jobs", "batch", in_namespace, {"list", "deletecollection"});
+  return rights;
+}
+
 Result<> check_rights(const ApiOptions& api, const std::vector<Right>& rights) {
   std::vector<char> missing(rights.size(), 0);  // not bool: threads write next to each other
   RETURN_IF_ERROR(

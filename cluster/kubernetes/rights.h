@@ -30,6 +30,12 @@ struct Right {
 // Beside those, where Services are loaded beside ours: their EndpointSlices are written by us.
 [[nodiscard]] std::vector<Right> rights_for_fillers(const std::string& in_namespace);
 
+// Where pods are deleted and made anew.
+[[nodiscard]] std::vector<Right> rights_to_replace(const std::string& in_namespace);
+
+// Where a workload is shared among generators, whose pods a Job makes.
+[[nodiscard]] std::vector<Right> rights_for_generators(const std::string& in_namespace);
+
 // Asks the server for each. A server that does not tell is not asked again: its own refusal will
 // come with the request. Errors: not_permitted (naming every right that is missing), and as
 // ApiClient::request().

@@ -3,42 +3,15 @@
 // programs are loaded and let go, namespaces and rules are made in a child that ends.
 #pragma once
 
-#include <array>
 #include <functional>
 #include <string>
 #include <string_view>
 #include <vector>
 
-#include "base/describe.h"
 #include "base/result.h"
-#include "base/scalar.h"
+#include "cluster/feature.h"
 
 namespace cluster {
-
-enum class Available {
-  yes,
-  no,
-  unknown,  // it could not be tried, mostly for want of root
-};
-
-struct Feature {
-  std::string name;  // "eBPF cgroup/connect4"
-  Available available = Available::unknown;
-  bool required = false;  // nothing runs in a lab without it
-  std::string detail;     // what was found: a version, a place, the kernel's refusal
-  std::string needed_by;  // what of ours uses it
-  std::string mend;       // what to install or do; empty where it is available
-};
-
-template <typename Visit, base::SelfOf<Feature> Self>
-void describe(Visit& visit, Self& self) {
-  visit("name", self.name, {.doc = "The feature.", .required = true});
-  visit("available", self.available, {.doc = "Whether it is there.", .required = true});
-  visit("required", self.required, {.doc = "Nothing runs in a lab without it."});
-  visit("detail", self.detail, {.doc = "What was found."});
-  visit("needed_by", self.needed_by, {.doc = "What uses it."});
-  visit("mend", self.mend, {.doc = "What to install or do."});
-}
 
 // An eBPF program that is really loaded, and attached where that is another question.
 struct BpfTrial {
@@ -77,11 +50,3 @@ struct MachineProbes {
 [[nodiscard]] base::Result<> try_bpf_program(const std::string& trial);
 
 }  // namespace cluster
-
-template <>
-struct base::EnumNames<cluster::Available> {
-  static constexpr std::array names{
-      std::pair{cluster::Available::yes, std::string_view("yes")},
-      std::pair{cluster::Available::no, std::string_view("no")},
-      std::pair{cluster::Available::unknown, std::string_view("unknown")}};
-};

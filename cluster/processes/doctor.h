@@ -5,7 +5,7 @@
 #include <string_view>
 
 #include "base/result.h"
-#include "cluster/lab/doctor.h"
+#include "cluster/feature.h"
 #include "cluster/processes/layout.h"
 
 namespace cluster::processes {

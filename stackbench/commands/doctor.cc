@@ -1,4 +1,4 @@
-// `stackbench doctor`: what this machine can and cannot do, and what to install.
+// `stackbench doctor`: what this machine, or a cluster, can and cannot do, and what to install.
 #include "cluster/lab/doctor.h"
 
 #include <algorithm>
@@ -7,8 +7,10 @@
 
 #include "base/json.h"
 #include "base/terminal.h"
+#include "cluster/kubernetes/doctor.h"
 #include "cluster/processes/doctor.h"
 #include "stackbench/commands/command.h"
+#include "stackbench/commands/target.h"
 #include "stackbench/exit_code.h"
 
 namespace stackbench {
@@ -38,31 +40,52 @@ std::string text_of(const std::vector<cluster::Feature>& features, const base::T
   return text;
 }
 
+base::Result<std::vector<cluster::Feature>> probe(const TargetArguments& arguments,
+                                                  const base::Interrupt& interrupt) {
+  if (arguments.target == "kubernetes") {
+    ASSIGN_OR_RETURN(const auto options, kubernetes_options(arguments, interrupt));
+    return cluster::probe_cluster(options);
+  }
+  RETURN_IF_ERROR(refuse_cluster_arguments(arguments));
+  auto features = cluster::probe_machine();
+  features.push_back(cluster::processes::probe_processes());
+  return features;
+}
+
 }  // namespace
 
 Action declare_doctor(CLI::App& app) {
-  auto json = std::make_shared<bool>(false);
-  app.add_flag("--json", *json, "Print it as JSON");
-  return [json](const Context&) -> base::Result<int> {
-    auto features = cluster::probe_machine();
-    features.push_back(cluster::processes::probe_processes());
-    const auto lacking = std::ranges::count_if(features, [](const cluster::Feature& feature) {
-      return feature.required && feature.available == cluster::Available::no;
-    });
-    const auto untried = std::ranges::count_if(features, [](const cluster::Feature& feature) {
-      return feature.required && feature.available == cluster::Available::unknown;
-    });
-    if (*json) {
+  struct Arguments {
+    TargetArguments target;
+    bool json = false;
+  };
+  auto arguments = std::make_shared<Arguments>();
+  app.add_flag("--json", arguments->json, "Print it as JSON");
+  declare_target_arguments(app, arguments->target);
+  return [arguments](const Context& context) -> base::Result<int> {
+    ASSIGN_OR_RETURN(const auto features, probe(arguments->target, context.interrupt));
+    const auto required = [&features](cluster::Available available) {
+      return std::ranges::any_of(features, [available](const cluster::Feature& feature) {
+        return feature.required && feature.available == available;
+      });
+    };
+    const bool lacking = required(cluster::Available::no);
+    if (arguments->json) {
       RETURN_IF_ERROR(print(base::dump_json_pretty(base::to_json(features)) + "\n"));
-    } else {
-      const auto terminal = base::detect_terminal(STDOUT_FILENO);
-      auto text = text_of(features, terminal);
-      text += lacking > 0   ? "\nA lab cannot run here: see the required features marked no.\n"
-              : untried > 0 ? "\nNot everything could be tried: ask again as root.\n"
-                            : "\nA lab can run here.\n";
-      RETURN_IF_ERROR(print(text));
+      return lacking ? exit_usage : exit_pass;
     }
-    return lacking > 0 ? exit_usage : exit_pass;
+    const bool lab = arguments->target.target == "lab";
+    auto text = text_of(features, base::detect_terminal(STDOUT_FILENO));
+    if (lacking) {
+      text += fmt::format("\n{}: see the required features marked no.\n",
+                          lab ? "A lab cannot run here" : "Scenarios cannot run on this cluster");
+    } else if (required(cluster::Available::unknown)) {
+      text += "\nNot everything could be tried: ask again as root.\n";
+    } else {
+      text += lab ? "\nA lab can run here.\n" : "\nScenarios can run on this cluster.\n";
+    }
+    RETURN_IF_ERROR(print(text));
+    return lacking ? exit_usage : exit_pass;
   };
 }
 

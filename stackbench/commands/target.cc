@@ -5,9 +5,11 @@
 
 #include <unistd.h>
 
+#include "base/process.h"
 #include "base/scalar.h"
 #include "cluster/kubernetes/contexts_target.h"
 #include "cluster/lab/lab_target.h"
+#include "cluster/processes/layout.h"
 
 namespace stackbench {
 namespace {
@@ -42,6 +44,13 @@ base::Result<std::unique_ptr<cluster::Target>> make_kubernetes(const TargetArgum
   return std::make_unique<cluster::ContextsTarget>(reach);
 }
 
+// Empty where it is in PATH, or nowhere.
+std::string own_kubectl() {
+  if (base::find_program("kubectl")) return {};
+  const auto tools = cluster::processes::find_tools();
+  return tools ? tools->kubectl : std::string();
+}
+
 }  // namespace
 
 base::Result<> refuse_cluster_arguments(const TargetArguments& arguments) {
@@ -66,7 +75,8 @@ base::Result<> refuse_cluster_arguments(const TargetArguments& arguments) {
 
 base::Result<cluster::KubernetesOptions> kubernetes_options(const TargetArguments& arguments,
                                                             const base::Interrupt& interrupt) {
-  cluster::KubernetesOptions options{.kubeconfig = arguments.kubeconfig,
+  cluster::KubernetesOptions options{.kubectl = own_kubectl(),
+                                     .kubeconfig = arguments.kubeconfig,
                                      .context = arguments.context,
                                      .in_namespace = arguments.in_namespace,
                                      .agent_image = arguments.agent_image,

@@ -23,6 +23,20 @@
   resources: [endpointslices]
   verbs: [create, patch]
 {{- end }}
+{{- if .Values.rbac.replace }}
+- apiGroups: [""]
+  resources: [pods]
+  verbs: [delete]
+{{- end }}
+{{- if .Values.rbac.generators }}
+- apiGroups: [batch]
+  resources: [jobs]
+  {{- if .Values.namespace }}
+  verbs: [create, patch, list, deletecollection]
+  {{- else }}
+  verbs: [create, patch]
+  {{- end }}
+{{- end }}
 {{- if .Values.namespace }}
 {{- /* A namespace of its own takes all in it with it. */}}
 - apiGroups: [""]
