@@ -50,7 +50,7 @@ class Session {
   // The address an arm's client has.
   [[nodiscard]] base::Result<base::IpAddress> client_address(const PlannedArm& arm) const;
 
-  // How far the clients' clocks may be from ours: of the agents met so far, the one least known.
+  // How far the agents' clocks are from ours: of those met so far, the one least known.
   [[nodiscard]] bench::ClockOffset clock() const { return clock_; }
 
   // Runs one invocation: fresh server workers on every pod that may answer, a fresh client worker,
@@ -92,6 +92,8 @@ class Session {
                                          const cluster::ServiceHandle& service,
                                          bench::WorkloadKind kind, base::AddressFamily family);
   base::Result<bench::AgentClient*> agent(std::size_t environment, const std::string& pod);
+  // How far an agent's clock is from ours now: measured anew, for clocks of two machines drift.
+  base::Result<bench::ClockOffset> clock_of(bench::AgentClient& agent);
   base::Result<bench::AgentClient*> observer(std::size_t environment, const std::string& pod);
   // Attaches the job's probe to the client's host-side interface. Errors: as invoke; missing or
   // not_permitted where it cannot be loaded.
@@ -102,11 +104,12 @@ class Session {
   // events also those of the pods on standby, and what came of the events.
   base::Result<Sample> exchange(const PlannedArm& arm, const bench::WorkloadSpec& workload,
                                 std::uint64_t seed, const std::vector<EventSpec>& events);
-  base::Result<std::vector<checks::Happened>> run_with_events(bench::AgentClient& client,
-                                                              bench::ClientJob job,
-                                                              const std::vector<EventSpec>& events,
-                                                              Churn& churn,
-                                                              bench::ClientResult& result);
+  base::Result<std::vector<checks::Happened>> run_with_events(
+      bench::AgentClient& client, const bench::ClockOffset& clock, bench::ClientJob job,
+      const std::vector<EventSpec>& events, Churn& churn, bench::ClientResult& result);
+  // That an arm's Service has anybody to answer, as far as the target can tell. Errors: workload,
+  // naming the pods that should.
+  [[nodiscard]] base::Result<> check_somebody_answers(const PlannedArm& arm) const;
   base::Result<> await_answers(std::size_t arm, std::size_t workload, base::MonotonicTime deadline);
   // The core for a worker of this agent: the plan's cores are those of the machine we run on.
   static std::optional<int> core_of(const bench::AgentClient& agent, int core);
@@ -122,6 +125,7 @@ class Session {
   struct ObserverAgent {
     bench::AgentClient client;
     std::string interface;
+    base::Duration clock_offset;
   };
 
   cluster::Target* target_;
