@@ -91,7 +91,7 @@ Result<> KubectlProxy::spawn(const KubectlOptions& options) {
   if (!spawned) {
     auto error = std::move(spawned).error();
     if (error.kind == ErrorKind::missing) {
-      error.mend = "Install kubectl, or name it with --kubectl PATH.";
+      error.mend = "Install kubectl: a run reaches the cluster by way of it.";
     }
     return std::unexpected(std::move(error));
   }

@@ -264,9 +264,15 @@ Result<WriteStamps> KubernetesTarget::set_readiness(std::string_view environment
 
 Result<AgentStreams> KubernetesTarget::agent(std::string_view environment, std::string_view pod) {
   ASSIGN_OR_RETURN(ClusterEnvironment * found, find(environment));
-  RETURN_IF_ERROR(found->find_pod(pod));
+  ASSIGN_OR_RETURN(const PodHandle* handle, found->find_pod(pod));
   const auto& place = found->place();
-  return explained(agents_.attach(place.in_namespace, place.name(pod)));
+  return explained(agents_.attach(place.in_namespace, place.name(pod), found->node_of(*handle)));
+}
+
+Result<std::optional<std::string>> KubernetesTarget::why_silent(std::string_view environment,
+                                                                std::string_view service) {
+  ASSIGN_OR_RETURN(ClusterEnvironment * found, find(environment));
+  return found->why_silent(service);
 }
 
 Result<Observer> KubernetesTarget::observe(std::string_view environment, std::string_view pod) {
