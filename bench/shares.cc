@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "bench/stamps.h"
+
 namespace bench {
 namespace {
 
@@ -20,21 +22,6 @@ void add(TrafficErrors& sum, const TrafficErrors& one) {
   sum.address_unavailable += one.address_unavailable;
   sum.lost += one.lost;
   sum.other += one.other;
-}
-
-// The same result with its stamps on our clock.
-ClientResult on_our_clock(const Share& share) {
-  auto result = share.result;
-  const auto offset = share.clock_offset.count();
-  result.start_ns -= offset;
-  result.end_ns -= offset;
-  for (auto& failure : result.failures) {
-    failure.due_ns -= offset;
-    failure.begun_ns -= offset;
-    failure.ended_ns -= offset;
-  }
-  for (auto& move : result.moves) move.at_ns -= offset;
-  return result;
 }
 
 void add(ClientResult& sum, const ClientResult& one) {
@@ -76,7 +63,7 @@ WorkloadSpec share_of(const WorkloadSpec& whole, int index, int generators) {
 
 base::Result<ClientResult> merge_shares(std::span<const Share> shares) {
   if (shares.empty()) return base::fail(base::ErrorKind::input, "there are no shares to merge");
-  auto sum = on_our_clock(shares.front());
+  auto sum = on_our_clock(shares.front().result, shares.front().clock_offset);
   if (is_stream(sum.kind)) {
     return base::fail(base::ErrorKind::input, "a {} has one generator", base::enum_name(sum.kind));
   }
@@ -85,7 +72,7 @@ base::Result<ClientResult> merge_shares(std::span<const Share> shares) {
       return base::fail(base::ErrorKind::input, "shares of different workloads: {} and {}",
                         base::enum_name(sum.kind), base::enum_name(share.result.kind));
     }
-    add(sum, on_our_clock(share));
+    add(sum, on_our_clock(share.result, share.clock_offset));
   }
   if (shares.size() > 1) {
     sum.cpu.reset();

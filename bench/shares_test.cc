@@ -5,6 +5,8 @@
 
 #include <gtest/gtest.h>
 
+#include "bench/stamps.h"
+
 namespace bench {
 namespace {
 
@@ -97,6 +99,13 @@ TEST(MergeShares, StampsAreOnOurClock) {
   EXPECT_EQ(merged->start_ns, 1'000'000'000);
   EXPECT_EQ(merged->end_ns, 1'500'000'001);
   EXPECT_EQ(merged->failures.front().ended_ns, 1'300'000'000);
+}
+
+TEST(OnOurClock, AServersStampsAreWhatOurClockWouldHaveMadeThem) {
+  const auto moved = on_our_clock(ServerResult{.requests = 2, .arrivals_ns = {900, 1000}},
+                                  std::chrono::nanoseconds(-50));
+  EXPECT_EQ(moved.arrivals_ns, (std::vector<std::int64_t>{950, 1050}));
+  EXPECT_EQ(moved.requests, 2U);
 }
 
 TEST(MergeShares, OneThatFlagsItselfFlagsAll) {

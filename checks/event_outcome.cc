@@ -32,44 +32,65 @@ std::int64_t ready_since(const std::vector<Happened>& happened, std::size_t inde
   return since;
 }
 
+// What stamps say of how long a backend was reached, from `sent` on and before `until`, when others
+// reach it again. What is so close to that that the clocks cannot tell is no more than perhaps of
+// this departure.
+class Reached {
+ public:
+  Reached(std::int64_t sent, std::int64_t until, base::Duration clock_uncertainty)
+      : sent_(sent), until_(until), unsure_from_(until - clock_uncertainty.count()) {}
+
+  void add(std::int64_t at) {
+    if (at < sent_ || at >= until_) return;
+    auto& last = at < unsure_from_ ? surely_ : perhaps_;
+    last = std::max(last, at - sent_);
+  }
+  // `gap`: between two stamps while it was there.
+  [[nodiscard]] Stale stale(JudgedBy by, std::int64_t gap) const {
+    return {.judged_by = by,
+            .ns = surely_,
+            .error_ns = gap + std::max(perhaps_ - surely_, std::int64_t{0})};
+  }
+
+ private:
+  std::int64_t sent_;
+  std::int64_t until_;
+  std::int64_t unsure_from_;
+  std::int64_t surely_ = 0;
+  std::int64_t perhaps_ = 0;
+};
+
 std::optional<Stale> by_receiver(const std::vector<Happened>& happened, std::size_t index,
-                                 const std::vector<std::int64_t>& arrivals) {
+                                 const std::vector<std::int64_t>& arrivals,
+                                 base::Duration clock_uncertainty) {
   const auto& event = happened[index];
-  const auto until = back_at(happened, index);
   const auto since = ready_since(happened, index);
-  std::uint64_t before = 0;
+  Reached reached(event.sent_ns, back_at(happened, index), clock_uncertainty);
+  std::int64_t before = 0;
   std::int64_t first = event.sent_ns;
-  std::int64_t last = event.sent_ns;
   for (const auto at : arrivals) {
     if (at >= since && at < event.sent_ns) {
       ++before;
       first = std::min(first, at);
     }
-    if (at >= event.sent_ns && at < until) last = std::max(last, at);
+    reached.add(at);
   }
   // Where nothing came while it was ready, that nothing came afterwards says nothing.
   if (before == 0) return std::nullopt;
-  return Stale{.judged_by = JudgedBy::receiver,
-               .ns = last - event.sent_ns,
-               .error_ns = event.acked_ns - event.sent_ns +
-                           (event.sent_ns - first) / static_cast<std::int64_t>(before)};
+  return reached.stale(JudgedBy::receiver, (event.sent_ns - first) / before);
 }
 
 std::optional<Stale> by_sender(const Happened& event, std::int64_t until,
-                               const std::vector<bench::FailedRequest>& failures) {
-  std::int64_t last = event.sent_ns;
-  std::uint64_t before = 0;
+                               const std::vector<bench::FailedRequest>& failures,
+                               base::Duration clock_uncertainty) {
+  Reached reached(event.sent_ns, until, clock_uncertainty);
+  std::int64_t before = 0;
   for (const auto& failure : failures) {
     if (failure.begun_ns >= event.happened_ns && failure.begun_ns < event.sent_ns) ++before;
-    if (failure.begun_ns >= event.sent_ns && failure.begun_ns < until) {
-      last = std::max(last, failure.begun_ns);
-    }
+    reached.add(failure.begun_ns);
   }
   if (before == 0) return std::nullopt;
-  return Stale{.judged_by = JudgedBy::sender,
-               .ns = last - event.sent_ns,
-               .error_ns = event.acked_ns - event.sent_ns +
-                           (event.sent_ns - event.happened_ns) / static_cast<std::int64_t>(before)};
+  return reached.stale(JudgedBy::sender, (event.sent_ns - event.happened_ns) / before);
 }
 
 // The pod that joins by an event, if any.
@@ -124,7 +145,8 @@ bool is_excused(const bench::FailedRequest& failure, const Happened& event, bool
 
 Outcomes outcomes_of(const std::vector<Happened>& happened, const bench::WorkloadSpec& workload,
                      base::Duration budget, const bench::ClientResult& client,
-                     const std::map<std::string, bench::ServerResult>& servers) {
+                     const std::map<std::string, bench::ServerResult>& servers,
+                     base::Duration clock_uncertainty) {
   const bool datagrams = bench::protocol_of(workload.kind) == base::Protocol::UDP;
   const bool keeps = bench::keeps_connections(workload);
   Outcomes outcomes{.failures_lost = client.failures_lost, .moves_lost = client.moves_lost};
@@ -180,10 +202,17 @@ Outcomes outcomes_of(const std::vector<Happened>& happened, const bench::Workloa
         [&](const Happened& one) { return one.kind == EventKind::kill && one.pod == event.pod; });
     if (keeps && !datagrams) continue;
     if (event.kind == EventKind::kill) {
-      if (client.failures_lost == 0) outcome.stale = by_sender(event, next, client.failures);
+      if (client.failures_lost == 0) {
+        outcome.stale = by_sender(event, next, client.failures, clock_uncertainty);
+      }
     } else if (const auto server = servers.find(event.pod);
                server != servers.end() && server->second.arrivals_lost == 0 && !killed_later) {
-      outcome.stale = by_receiver(happened, i, server->second.arrivals_ns);
+      outcome.stale = by_receiver(happened, i, server->second.arrivals_ns, clock_uncertainty);
+    }
+    if (outcome.stale) {
+      const auto unknown = event.acked_ns - event.sent_ns + clock_uncertainty.count();
+      outcome.stale->error_ns += unknown;
+      outcome.stale->less_ns = std::min(unknown, outcome.stale->ns);
     }
     if (!keeps) continue;
     const auto held = client.flows_of.find(std::to_string(event.identity));

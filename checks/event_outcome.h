@@ -44,8 +44,11 @@ struct Stale {
   std::int64_t ns = 0;
   // How much longer it may have lasted unseen: what lies between two probes that could have seen
   // it, here the mean time between this backend's arrivals before it left (of a killed one, between
-  // failures), and t_ack - t_sent.
+  // failures), t_ack - t_sent, and how little is known of the clock that stamped it.
   std::int64_t error_ns = 0;
+  // How much shorter it may have been: the backend had not left before the write was stored, which
+  // may have been as late as t_ack; and the clock again.
+  std::int64_t less_ns = 0;
 };
 
 // How long a datapath took to send traffic to a backend that joined.
@@ -87,11 +90,13 @@ struct Outcomes {
 // one that was under way when a backend left and did not time out (refused, reset, closed) to that
 // departure; one due before the first event to that, if it failed after it. It is excused where it
 // was due no later than `budget` after the datapath had the write; kept flows of datagrams to a pod
-// that ended, which may have nobody to tell them, as long as it is charged to that.
+// that ended, which may have nobody to tell them, as long as it is charged to that. All stamps are
+// on our clock, those of clients and servers within `clock_uncertainty`.
 [[nodiscard]] Outcomes outcomes_of(const std::vector<Happened>& happened,
                                    const bench::WorkloadSpec& workload, base::Duration budget,
                                    const bench::ClientResult& client,
-                                   const std::map<std::string, bench::ServerResult>& servers);
+                                   const std::map<std::string, bench::ServerResult>& servers,
+                                   base::Duration clock_uncertainty = base::Duration(0));
 
 }  // namespace checks
 

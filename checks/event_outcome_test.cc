@@ -127,6 +127,30 @@ TEST(EventOutcome, StaleIsUntilTheLastArrivalBeforeThePodIsBack) {
   EXPECT_FALSE(outcomes.events[1].stale);
 }
 
+TEST(EventOutcome, AWriteThatTookLongAndClocksNotWellKnownWidenWhatItWas) {
+  auto slow = happened(EventKind::unready, "web-0", 1, 100, 100);
+  slow.acked_ns = 120 * ms;
+  const auto seen = [&](std::vector<Happened> events) {
+    return checks::outcomes_of(events, {.kind = bench::WorkloadKind::udp_rr}, budget, {},
+                               {{"web-0", arrivals({60, 80, 150, 195})}},
+                               std::chrono::milliseconds(10))
+        .events[0]
+        .stale;
+  };
+  const auto alone = seen({slow});
+  ASSERT_TRUE(alone);
+  EXPECT_EQ(alone->ns, 95 * ms);
+  // 20 ms between two arrivals, 20 ms of the write, 10 ms of the clocks.
+  EXPECT_EQ(alone->error_ns, 50 * ms);
+  EXPECT_EQ(alone->less_ns, 30 * ms);
+  // The last one may as well have come because it was ready again.
+  const auto back = seen({slow, happened(EventKind::ready, "web-0", 1, 200, 200)});
+  ASSERT_TRUE(back);
+  EXPECT_EQ(back->ns, 50 * ms);
+  EXPECT_EQ(back->error_ns, (50 + 45) * ms);
+  EXPECT_EQ(back->less_ns, 30 * ms);
+}
+
 TEST(EventOutcome, WhereNothingCameAfterItLeftItWasNotStale) {
   const auto outcomes = outcomes_of({happened(EventKind::replace, "web-0", 1, 100, 100)}, {},
                                     {{"web-0", arrivals({90, 99})}});

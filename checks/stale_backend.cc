@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <optional>
+#include <utility>
 
 #include "base/units.h"
 
@@ -16,10 +17,12 @@ std::string time_of(std::int64_t ns) {
 
 // How long it may have been, with what went unseen.
 std::int64_t at_most(const Stale& stale) { return stale.ns + stale.error_ns; }
+std::int64_t at_least(const Stale& stale) { return stale.ns - stale.less_ns; }
 
 struct Worst {
   const Happened* what;
   Stale stale;
+  std::pair<bool, std::int64_t> weight;  // by which it is the worst
 };
 
 }  // namespace
@@ -40,13 +43,16 @@ Finding stale_backend(base::Duration budget, const std::vector<Outcomes>& invoca
         continue;
       }
       const Stale stale = *event.stale;
+      const bool is_late = at_least(stale) > budget.count();
       ++judged;
-      if (stale.ns > budget.count()) {
+      if (is_late) {
         ++late;
       } else if (at_most(stale) > budget.count()) {
         ++unsure;
       }
-      if (!worst || at_most(stale) > at_most(worst->stale)) worst = Worst{&event.what, stale};
+      // One that is surely late before one of which little is known.
+      const auto weight = std::pair(is_late, at_most(stale));
+      if (!worst || weight > worst->weight) worst = Worst{&event.what, stale, weight};
     }
   }
   Finding finding{.evidence = {{"budget_ns", budget.count()},
@@ -64,11 +70,13 @@ Finding stale_backend(base::Duration budget, const std::vector<Outcomes>& invoca
     finding.sentence = "cannot tell: no backend that left was sent anything before it did";
     return finding;
   }
-  const auto& [what, stale] = *worst;
+  const auto* const what = worst->what;
+  const auto& stale = worst->stale;
   finding.evidence["worst"] = {{"event", base::enum_name(what->kind)},
                                {"pod", what->pod},
                                {"stale_ns", stale.ns},
                                {"error_ns", stale.error_ns},
+                               {"less_ns", stale.less_ns},
                                {"judged_by", base::enum_name(stale.judged_by)}};
   finding.observed = stale.ns > 0 ? "stale " + time_of(stale.ns) : "none stale";
   const auto departures = base::format_count(judged, "departure");
@@ -91,8 +99,8 @@ Finding stale_backend(base::Duration budget, const std::vector<Outcomes>& invoca
         base::format_count(unjudged, "departure"), found);
   } else if (unsure > 0) {
     finding.sentence = fmt::format(
-        "cannot tell: of {} of {}, what may have gone unseen reaches beyond {}; a backend was "
-        "reached {}",
+        "cannot tell: of {} of {}, what may have gone unseen, or how long its write took, reaches "
+        "beyond {}; a backend was reached {}",
         unsure, departures, time_of(budget.count()), found);
   } else {
     finding.verdict = Verdict::pass;

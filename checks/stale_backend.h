@@ -12,10 +12,10 @@
 namespace checks {
 
 // Judges one arm under one workload over all invocations that count. Fail where a backend was
-// reached later than `budget` after t_sent of the write; pass where every departure was within it,
-// with what may have gone unseen; inconclusive where that reaches beyond it, where of a departure
-// nothing can be told, or stamps found no room. `observed` is the longest, "stale 35.1 ms", or
-// "none stale".
+// surely reached later than `budget` after the write, also if that was stored no sooner than t_ack;
+// pass where every departure was within it of t_sent, with what may have gone unseen; inconclusive
+// between the two, where of a departure nothing can be told, or stamps found no room. `observed` is
+// the longest, "stale 35.1 ms", or "none stale".
 [[nodiscard]] Finding stale_backend(base::Duration budget,
                                     const std::vector<Outcomes>& invocations);
 

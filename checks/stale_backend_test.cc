@@ -49,6 +49,21 @@ TEST(StaleBackend, OneLateDepartureFails) {
   EXPECT_THAT(finding.sentence, HasSubstr("receiver's stamp"));
 }
 
+TEST(StaleBackend, AWriteThatTookLongIsNoFailureOfTheDatapath) {
+  // The API server took 5 s for it: the backend may have been reached because it had not left.
+  auto slow = departures({900});
+  slow.events[0].stale->error_ns = 5'000'000'000;
+  slow.events[0].stale->less_ns = 900'000'000;
+  const auto unsure = stale_backend(budget, {departures({30}), slow});
+  EXPECT_EQ(unsure.verdict, Verdict::inconclusive);
+  EXPECT_EQ(unsure.evidence["late"], 0);
+  EXPECT_EQ(unsure.evidence["unsure"], 1);
+  // Beside one that surely was late, that one is told of.
+  const auto late = stale_backend(budget, {slow, departures({201})});
+  EXPECT_EQ(late.verdict, Verdict::fail);
+  EXPECT_EQ(late.observed, "stale 201 ms");
+}
+
 TEST(StaleBackend, CannotTellWithoutArrivalsOrWithLostStamps) {
   EXPECT_EQ(stale_backend(budget, {departures({std::nullopt})}).verdict, Verdict::inconclusive);
   auto lossy = departures({30});

@@ -147,6 +147,12 @@ class Target {
   virtual base::Result<WriteStamps> set_readiness(std::string_view environment,
                                                   base::AddressFamily family,
                                                   const std::map<std::string, Readiness>& pods) = 0;
+  // Why nobody can answer at a Service now, in a sentence: "no endpoint of Service web is ready".
+  // Nothing where somebody can, or where a target cannot tell. Errors: as apply().
+  virtual base::Result<std::optional<std::string>> why_silent(
+      [[maybe_unused]] std::string_view environment, [[maybe_unused]] std::string_view service) {
+    return std::nullopt;
+  }
   // Starts an agent in a pod. Errors: input (no such pod), missing (no agent executable), system.
   virtual base::Result<AgentStreams> agent(std::string_view environment, std::string_view pod) = 0;
   // Starts a privileged agent at a pod's host-side interface. Errors: as agent().

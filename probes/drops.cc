@@ -7,6 +7,8 @@
 #include <cstring>
 #include <map>
 #include <memory>
+#include <sstream>
+#include <string>
 #include <string_view>
 #include <utility>
 
@@ -144,6 +146,19 @@ base::Result<DropsProbe> DropsProbe::attach(const DropsJob& job) {
   return probe;
 }
 
+// How far this process' CLOCK_MONOTONIC is ahead of the kernel's, by which an eBPF program stamps:
+// of one in a time namespace they differ.
+std::int64_t ahead_of_kernel() {
+  std::istringstream lines(base::read_file("/proc/self/timens_offsets").value_or(""));
+  std::string clock;
+  std::int64_t seconds = 0;
+  std::int64_t rest = 0;
+  while (lines >> clock >> seconds >> rest) {
+    if (clock == "monotonic") return seconds * 1'000'000'000 + rest;
+  }
+  return 0;
+}
+
 base::Result<Drops> DropsProbe::take() {
   std::vector<DropRecord> records;
   const auto keep = [](void* to, void* data, std::size_t size) {
@@ -168,10 +183,11 @@ base::Result<Drops> DropsProbe::take() {
   std::ranges::sort(records, {}, &DropRecord::time_ns);
   ASSIGN_OR_RETURN(const auto names, reason_names());
   const auto functions = kernel_functions();
+  const auto ahead = ahead_of_kernel();
   for (const auto& record : records) {
     const auto name = names.find(record.reason);
     found.drops.push_back(
-        {.time_ns = static_cast<std::int64_t>(record.time_ns),
+        {.time_ns = static_cast<std::int64_t>(record.time_ns) + ahead,
          .reason = name == names.end() ? std::to_string(record.reason) : name->second,
          .where = function_at(functions, record.location),
          .from = endpoint_of(record.source, record.source_port),

@@ -106,7 +106,7 @@ struct PlanRecord {
   std::optional<int> server_cpu = {};
   std::optional<int> controller_cpu = {};
   std::int64_t expected_ns = 0;      // how long it was to take; 0: nobody said
-  std::int64_t clock_offset_ns = 0;  // client to controller; 0 where both read one clock
+  std::int64_t clock_offset_ns = 0;  // of the agent whose clock is least known; 0: all read ours
   std::int64_t clock_uncertainty_ns = 0;
 };
 
@@ -119,7 +119,8 @@ void describe(Visit& visit, Self& self) {
   visit("controller_cpu", self.controller_cpu, {.doc = "The controller's core."});
   visit("expected_ns", self.expected_ns, {.doc = "How long the run was to take; 0: unknown."});
   visit("clock_offset_ns", self.clock_offset_ns,
-        {.doc = "Client's clock minus ours; 0 in one boot and time namespace."});
+        {.doc = "Of the agent whose clock is least known: that clock minus ours; 0 where all read "
+                "one clock."});
   visit("clock_uncertainty_ns", self.clock_uncertainty_ns,
         {.doc = "Of the offset. No figure smaller than it is shown."});
 }

@@ -203,8 +203,9 @@ void Renderer::run_notes() {
     }
     std::string clock = "one clock for client and controller";
     if (report_.plan.clock_uncertainty_ns > 0) {
-      clock = fmt::format("client's clock offset {} +- {}",
-                          time(static_cast<double>(report_.plan.clock_offset_ns)),
+      const auto ahead = static_cast<double>(report_.plan.clock_offset_ns);
+      clock = fmt::format("clocks differ, one is {} {} the controller's and known to +- {}",
+                          time(std::abs(ahead)), ahead < 0 ? "behind" : "ahead of",
                           time(static_cast<double>(report_.plan.clock_uncertainty_ns)));
     }
     lines.push_back(fmt::format("Resolution: histograms {:.1f} %; {}.{}",

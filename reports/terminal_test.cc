@@ -57,6 +57,15 @@ TEST(TerminalReport, OfARunThatWasStopped) {
                 "testdata/partial.txt");
 }
 
+TEST(TerminalReport, ClocksThatDifferAreSaid) {
+  auto report = example_report();
+  report.plan.clock_offset_ns = -50'000'000;
+  report.plan.clock_uncertainty_ns = 400'000;
+  EXPECT_THAT(rendered(report, {}), HasSubstr("clocks differ, one is 50.0 ms behind the "
+                                              "controller's"));
+  EXPECT_THAT(rendered(report, {}), HasSubstr("400 us"));
+}
+
 TEST(TerminalReport, NoLineIsWiderThanTheTerminal) {
   for (const int width : {60, 80, 100, 120, 200}) {
     EXPECT_LE(

@@ -409,7 +409,7 @@ void ReportBuilder::no_drop_watch(const base::Error& error) {
 
 // A sample that lost something gets what the kernel dropped from before its first connection to
 // after its last. One invocation runs at a time, so what was dropped then was of its making; both
-// stamps are of one clock, a lab's.
+// stamps are on the controller's clock.
 void ReportBuilder::join_drops() {
   for (std::size_t i = 0; i < report_.samples.size(); ++i) {
     auto& sample = report_.samples[i];

@@ -1,10 +1,10 @@
 #include "stackbench/session.h"
 
 #include <algorithm>
-#include <set>
 #include <utility>
 
 #include "bench/shares.h"
+#include "bench/stamps.h"
 #include "stackbench/session_servers.h"
 
 namespace stackbench {
@@ -15,16 +15,6 @@ namespace {
 constexpr base::Duration client_starts_within = std::chrono::milliseconds(150);
 // How much later each further one of several clients may have started.
 constexpr base::Duration each_client_starts_within = std::chrono::milliseconds(20);
-// A check needs to see connections, not to load anything: sixteen of them.
-constexpr base::RequestRate observed_rate{200};
-constexpr base::Duration observed_duration = std::chrono::milliseconds(80);
-// Some thousands of connections in the lab, enough for shares within a tenth of what they should
-// be.
-constexpr base::Duration connections_observed_for = std::chrono::milliseconds(200);
-// How long a cluster may take until its Services work, and how often that is tried.
-constexpr base::Duration services_patience = std::chrono::seconds(60);
-constexpr base::Duration services_tried_every = std::chrono::milliseconds(100);
-
 // What a cluster's pods may connect in a minute: they have some 28,000 local ports towards one
 // address, and each rests for a minute after its connection. The same for every arm, whether it
 // dials one address or several, so that all make the same traffic.
@@ -129,9 +119,14 @@ base::Result<bench::AgentClient*> Session::agent(std::size_t environment, const 
   ASSIGN_OR_RETURN(auto client,
                    connect(std::move(streams), fmt::format("agent {} in environment {}", pod, name),
                            interrupt_));
-  ASSIGN_OR_RETURN(const auto clock, client.measure_clock());
-  if (clock.uncertainty > clock_.uncertainty) clock_ = clock;
+  RETURN_IF_ERROR(clock_of(client));
   return &agents_.emplace(place, std::move(client)).first->second;
+}
+
+base::Result<bench::ClockOffset> Session::clock_of(bench::AgentClient& agent) {
+  ASSIGN_OR_RETURN(const auto clock, agent.measure_clock());
+  if (clock.uncertainty > clock_.uncertainty) clock_ = clock;
+  return clock;
 }
 
 base::Result<bench::AgentClient*> Session::observer(std::size_t environment,
@@ -145,8 +140,9 @@ base::Result<bench::AgentClient*> Session::observer(std::size_t environment,
   ASSIGN_OR_RETURN(auto client,
                    connect(std::move(observer.streams),
                            fmt::format("observer of {} in environment {}", pod, name), interrupt_));
-  return &observers_.emplace(place, ObserverAgent{std::move(client), std::move(observer.interface)})
-              .first->second.client;
+  ASSIGN_OR_RETURN(const auto clock, clock_of(client));
+  ObserverAgent its{std::move(client), std::move(observer.interface), clock.offset};
+  return &observers_.emplace(place, std::move(its)).first->second.client;
 }
 
 base::Result<Sample> Session::exchange(const PlannedArm& arm, const bench::WorkloadSpec& workload,
@@ -180,6 +176,24 @@ base::Result<Sample> Session::exchange(const PlannedArm& arm, const bench::Workl
   for (const auto& name : pods) step([&] { return servers.send(name); });
   step([&] { return servers.await(); });
 
+  // The stamps of all are compared with each other.
+  bench::ClockOffset clients_clock;
+  std::map<std::string, base::Duration> ahead;  // of servers, by pod
+  base::Duration clock_uncertainty{0};
+  if (!events.empty()) {
+    step([&]() -> base::Result<> {
+      ASSIGN_OR_RETURN(clients_clock, clock_of(*client));
+      clock_uncertainty = clients_clock.uncertainty;
+      for (const auto& name : pods) {
+        ASSIGN_OR_RETURN(auto* const server, agent(arm.environment, name));
+        ASSIGN_OR_RETURN(const auto clock, clock_of(*server));
+        ahead[name] = clock.offset;
+        clock_uncertainty = std::max(clock_uncertainty, clock.uncertainty);
+      }
+      return {};
+    });
+  }
+
   Sample sample;
   std::vector<checks::Happened> happened;
   step([&]() -> base::Result<> {
@@ -187,24 +201,35 @@ base::Result<Sample> Session::exchange(const PlannedArm& arm, const bench::Workl
       ASSIGN_OR_RETURN(sample.client, run_clients(arm, job));
       return {};
     }
-    ASSIGN_OR_RETURN(happened, run_with_events(*client, job, events, churn, sample.client));
+    ASSIGN_OR_RETURN(happened,
+                     run_with_events(*client, clients_clock, job, events, churn, sample.client));
     return {};
   });
 
   // Whatever the client met: servers are told to end, and the environment is as it was.
-  if (auto stopped = servers.stop_all(); !stopped && trouble) trouble = stopped;
+  // A server's agent that is gone is why the client met what it did.
+  if (auto stopped = servers.stop_all();
+      !stopped && (trouble || stopped.error().kind == base::ErrorKind::peer_lost)) {
+    trouble = stopped;
+  }
+  const bool unanswered = trouble ? sample.client.requests == 0 && sample.client.errors.total() > 0
+                                  : trouble.error().kind == base::ErrorKind::workload;
+  if (unanswered) RETURN_IF_ERROR(check_somebody_answers(arm));
   if (!events.empty()) {
     if (auto restored = restore(arm.environment, churn); !restored && trouble) trouble = restored;
   }
   if (!trouble) return base::in_context(std::move(trouble).error(), "arm {}", arm.name);
+  std::map<std::string, bench::ServerResult> results;
+  for (const auto& [name, result] : servers.results()) {
+    results[name] = bench::on_our_clock(result, ahead[name]);
+  }
   for (const auto& name : pods) {
-    const auto result = servers.results().find(name);
-    sample.servers.push_back(result == servers.results().end() ? bench::ServerResult{}
-                                                               : result->second);
+    const auto result = results.find(name);
+    sample.servers.push_back(result == results.end() ? bench::ServerResult{} : result->second);
   }
   if (!events.empty()) {
     sample.outcomes = checks::outcomes_of(happened, workload, plan_->scenario.stale_budget,
-                                          sample.client, servers.results());
+                                          sample.client, results, clock_uncertainty);
   }
   return sample;
 }
@@ -243,12 +268,25 @@ base::Result<> Session::restore(std::size_t environment, Churn& churn) {
   return {};
 }
 
+base::Result<> Session::check_somebody_answers(const PlannedArm& arm) const {
+  if (arm.dial.kind == DialTarget::Kind::pod) return {};
+  const auto why = target_->why_silent(environments_[arm.environment].name, arm.dial.name);
+  // Where that cannot be asked, what the client met is said.
+  if (!why || !*why) return {};
+  return base::fail_with_mend(
+      base::ErrorKind::workload, fmt::format("arm {}: {}", arm.name, **why),
+      "Somebody else makes these pods unready, or ended them: their events and those of their "
+      "nodes say who.");
+}
+
 base::Result<bench::ClientResult> Session::run_clients(const PlannedArm& arm,
                                                        const bench::ClientJob& job) {
   const int generators = job.workload.generators;
   if (generators == 1) {
     ASSIGN_OR_RETURN(auto* const client, agent(arm.environment, arm.from));
-    return client->run(job);
+    ASSIGN_OR_RETURN(const auto clock, clock_of(*client));
+    ASSIGN_OR_RETURN(auto result, client->run(job));
+    return bench::on_our_clock(std::move(result), clock.offset);
   }
   struct Running {
     bench::AgentClient* client;
@@ -259,7 +297,7 @@ base::Result<bench::ClientResult> Session::run_clients(const PlannedArm& arm,
   for (int i = 0; i < generators; ++i) {
     ASSIGN_OR_RETURN(auto* const client,
                      agent(arm.environment, arm.clients[static_cast<std::size_t>(i)]));
-    ASSIGN_OR_RETURN(const auto clock, client->measure_clock());
+    ASSIGN_OR_RETURN(const auto clock, clock_of(*client));
     running.push_back({client, clock.offset, {}});
   }
   const auto begins = base::monotonic_now() + job.workload.warm_up + client_starts_within +
@@ -289,11 +327,12 @@ base::Result<bench::ClientResult> Session::run_clients(const PlannedArm& arm,
 }
 
 base::Result<std::vector<checks::Happened>> Session::run_with_events(
-    bench::AgentClient& client, bench::ClientJob job, const std::vector<EventSpec>& events,
-    Churn& churn, bench::ClientResult& result) {
-  // The client is told when its window begins, so that both know without asking while it runs.
-  const auto begins = base::monotonic_now() + job.workload.warm_up + client_starts_within;
-  ASSIGN_OR_RETURN(const auto clock, client.measure_clock());
+    bench::AgentClient& client, const bench::ClockOffset& clock, bench::ClientJob job,
+    const std::vector<EventSpec>& events, Churn& churn, bench::ClientResult& result) {
+  // The client is told when its window begins, so that both know without asking while it runs. The
+  // command has a round trip's time to get there.
+  const auto begins =
+      base::monotonic_now() + 2 * clock.uncertainty + job.workload.warm_up + client_starts_within;
   job.window_begins_ns = begins.ns + clock.offset.count();
   job.note_events = true;
   ASSIGN_OR_RETURN(const auto id, client.send_run(job));
@@ -301,7 +340,7 @@ base::Result<std::vector<checks::Happened>> Session::run_with_events(
   auto measured = client.await_run(id);
   if (!happened) return std::unexpected(std::move(happened).error());
   if (!measured) return std::unexpected(std::move(measured).error());
-  result = std::move(*measured);
+  result = bench::on_our_clock(std::move(*measured), clock.offset);
   return happened;
 }
 
@@ -328,84 +367,6 @@ base::Result<std::vector<std::string>> Session::identities(const PlannedArm& arm
   return all;
 }
 
-base::Result<> Session::watch_drops() {
-  std::set<base::Endpoint> endpoints;
-  for (const auto& workload : plan_->workloads) {
-    const auto kind = workload.spec.kind;
-    for (const auto& environment : environments_) {
-      for (const auto family : {base::AddressFamily::ipv4, base::AddressFamily::ipv6}) {
-        for (const auto& [name, service] : environment.services) {
-          for (const auto& frontend : frontends(environment, service, kind, family)) {
-            endpoints.insert(frontend.endpoint);
-          }
-        }
-        for (const auto& pod : environment.pods) {
-          endpoints.insert({pod.address(family), bench::target_port(kind)});
-        }
-      }
-    }
-  }
-  const auto& arm = plan_->arms.front();
-  ASSIGN_OR_RETURN(auto* const watcher, observer(arm.environment, arm.from));
-  ASSIGN_OR_RETURN(const auto watch,
-                   watcher->start_drops_watch({.endpoints = {endpoints.begin(), endpoints.end()}}));
-  drops_watch_ = watch.id;
-  return {};
-}
-
-base::Result<probes::Drops> Session::take_drops() {
-  const auto watch = std::exchange(drops_watch_, std::nullopt);
-  if (!watch) return base::fail(base::ErrorKind::input, "nobody watched for drops");
-  const auto& arm = plan_->arms.front();
-  ASSIGN_OR_RETURN(auto* const watcher, observer(arm.environment, arm.from));
-  return watcher->stop_drops_watch(*watch);
-}
-
-base::Result<> Session::await_services() {
-  const auto deadline = base::monotonic_now() + services_patience;
-  for (std::size_t i = 0; i < plan_->arms.size(); ++i) {
-    if (environments_[plan_->arms[i].environment].programmed) continue;
-    for (std::size_t workload = 0; workload < plan_->workloads.size(); ++workload) {
-      RETURN_IF_ERROR(await_answers(i, workload, deadline));
-    }
-  }
-  return {};
-}
-
-base::Result<> Session::await_answers(std::size_t arm, std::size_t workload,
-                                      base::MonotonicTime deadline) {
-  for (;;) {
-    const auto sample = observe_connections(arm, workload);
-    if (!sample && sample.error().kind != base::ErrorKind::workload) {
-      return std::unexpected(sample.error());
-    }
-    if (sample && sample->client.errors.total() == 0 && sample->client.requests > 0) return {};
-    if (base::monotonic_now() >= deadline) {
-      return base::fail_with_mend(
-          base::ErrorKind::timed_out,
-          fmt::format("arm {}: {} does not get through {} s after it was set up ({})",
-                      plan_->arms[arm].name, plan_->workloads[workload].name,
-                      services_patience / std::chrono::seconds(1),
-                      sample ? base::dump_json(base::to_json(sample->client.errors))
-                             : sample.error().message),
-          "Is the cluster's Service implementation (kube-proxy, CNI) running, and does a "
-          "NetworkPolicy forbid the traffic?");
-    }
-    RETURN_IF_ERROR(interrupt_->wait_until(base::monotonic_now() + services_tried_every));
-  }
-}
-
-base::Result<Sample> Session::observe_connections(std::size_t arm, std::size_t workload) {
-  auto spec = plan_->workloads[workload].spec;
-  spec.rate = {};
-  spec.connections = 1;
-  spec.generators = 1;
-  spec.duration = connections_observed_for;
-  spec.warm_up = base::Duration(0);
-  spec.wait = bench::WaitStrategy::block;
-  return exchange(plan_->arms[arm], spec, plan_->scenario.seed, {});
-}
-
 base::Result<Sample> Session::invoke(std::size_t arm, std::size_t workload, std::uint64_t seed) {
   const auto begun = base::monotonic_now();
   ASSIGN_OR_RETURN(auto sample, exchange(plan_->arms[arm], plan_->workloads[workload].spec, seed,
@@ -415,59 +376,6 @@ base::Result<Sample> Session::invoke(std::size_t arm, std::size_t workload, std:
   sample.arm = arm;
   sample.workload = workload;
   return sample;
-}
-
-base::Result<std::pair<bench::AgentClient*, bench::JobId>> Session::attach_probe(
-    const PlannedArm& arm, probes::TranslationJob job) {
-  ASSIGN_OR_RETURN(auto* const watcher, observer(arm.environment, arm.from));
-  job.interface = observers_.at({arm.environment, arm.from}).interface;
-  ASSIGN_OR_RETURN(const auto attached, watcher->start_observer(job));
-  return std::pair{watcher, attached.id};
-}
-
-base::Result<TranslationObservation> Session::observe_translation(std::size_t arm_index,
-                                                                  std::size_t workload) {
-  const auto& arm = plan_->arms[arm_index];
-  auto spec = plan_->workloads[workload].spec;
-  const auto family = arm.family;
-
-  // Every Service that could have been in the way counts, whatever the arm dials: an arm that dials
-  // a pod must be seen not to touch one.
-  probes::TranslationJob job;
-  const auto& environment = environments_[arm.environment];
-  for (const auto& [name, service] : environment.services) {
-    for (const auto& frontend : frontends(environment, service, spec.kind, family)) {
-      job.service.push_back(frontend.endpoint);
-    }
-  }
-  for (const auto& name : arm.servers) {
-    ASSIGN_OR_RETURN(const auto* const server, pod(arm.environment, name));
-    job.backends.push_back({server->address(family), bench::target_port(spec.kind)});
-  }
-  job.protocol = bench::protocol_of(spec.kind);
-
-  spec.rate = observed_rate;
-  spec.generators = 1;
-  spec.duration = observed_duration;
-  spec.warm_up = base::Duration(0);
-  spec.wait = bench::WaitStrategy::block;
-  // A stream's writes are paced like requests here, and small: its connections are what is looked
-  // at.
-  spec.gso = {};
-  if (spec.kind == bench::WorkloadKind::tcp_stream) spec.request = base::Bytes{bench::header_bytes};
-  const auto attached = attach_probe(arm, std::move(job));
-  if (!attached && attached.error().kind != base::ErrorKind::missing &&
-      attached.error().kind != base::ErrorKind::not_permitted) {
-    return std::unexpected(attached.error());
-  }
-  auto sample = exchange(arm, spec, plan_->scenario.seed, {});
-  auto counts = attached
-                    ? attached->first->stop_observer(attached->second)
-                    : base::Result<probes::TranslationCounts>(std::unexpected(attached.error()));
-  if (!sample) return std::unexpected(std::move(sample).error());
-  if (attached && !counts) return base::in_context(std::move(counts).error(), "arm {}", arm.name);
-  return TranslationObservation{std::move(counts), std::move(sample->client),
-                                std::move(sample->servers)};
 }
 
 }  // namespace stackbench

@@ -51,7 +51,7 @@ class Session {
   // The address an arm's client has.
   [[nodiscard]] base::Result<base::IpAddress> client_address(const PlannedArm& arm) const;
 
-  // How far the clients' clocks may be from ours: of the agents met so far, the one least known.
+  // How far the agents' clocks are from ours: of those met so far, the one least known.
   [[nodiscard]] bench::ClockOffset clock() const { return clock_; }
 
   // Runs one invocation: fresh server workers on every pod that may answer, a fresh client worker,
@@ -95,6 +95,8 @@ class Session {
                                          const cluster::ServiceHandle& service,
                                          bench::WorkloadKind kind, base::AddressFamily family);
   base::Result<bench::AgentClient*> agent(std::size_t environment, const std::string& pod);
+  // How far an agent's clock is from ours now: measured anew, for clocks of two machines drift.
+  base::Result<bench::ClockOffset> clock_of(bench::AgentClient& agent);
   base::Result<bench::AgentClient*> observer(std::size_t environment, const std::string& pod);
   // Attaches the job's probe to the client's host-side interface. Errors: as invoke; missing or
   // not_permitted where it cannot be loaded.
@@ -105,11 +107,6 @@ class Session {
   // events also those of the pods on standby, and what came of the events.
   base::Result<Sample> exchange(const PlannedArm& arm, const bench::WorkloadSpec& workload,
                                 std::uint64_t seed, const std::vector<EventSpec>& events);
-  base::Result<std::vector<checks::Happened>> run_with_events(bench::AgentClient& client,
-                                                              bench::ClientJob job,
-                                                              const std::vector<EventSpec>& events,
-                                                              Churn& churn,
-                                                              bench::ClientResult& result);
   // The environment as it was before the scenario's events.
   base::Result<> restore(std::size_t environment, Churn& churn);
   // On a cluster: holds a client to the connections its pod has local ports for. With events, whose
@@ -117,6 +114,12 @@ class Session {
   // interrupted.
   base::Result<> limit_connections(const Place& client, bool events, bench::ClientJob& job);
   [[nodiscard]] bool on_cluster() const { return target_->name() == "kubernetes"; }
+  base::Result<std::vector<checks::Happened>> run_with_events(
+      bench::AgentClient& client, const bench::ClockOffset& clock, bench::ClientJob job,
+      const std::vector<EventSpec>& events, Churn& churn, bench::ClientResult& result);
+  // That an arm's Service has anybody to answer, as far as the target can tell. Errors: workload,
+  // naming the pods that should.
+  [[nodiscard]] base::Result<> check_somebody_answers(const PlannedArm& arm) const;
   base::Result<> await_answers(std::size_t arm, std::size_t workload, base::MonotonicTime deadline);
   // The core for a worker of this agent: the plan's cores are those of the machine we run on.
   static std::optional<int> core_of(const bench::AgentClient& agent, int core);
@@ -131,6 +134,7 @@ class Session {
   struct ObserverAgent {
     bench::AgentClient client;
     std::string interface;
+    base::Duration clock_offset;
   };
 
   cluster::Target* target_;

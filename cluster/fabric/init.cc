@@ -10,6 +10,7 @@
 
 #include <fcntl.h>
 #include <net/if.h>
+#include <sched.h>
 #include <signal.h>
 #include <sys/ioctl.h>
 #include <sys/mount.h>
@@ -99,6 +100,28 @@ int raise_loopback() {
   return code;
 }
 
+// A time namespace takes its offsets before the first process is in it, and unshare(2) leads there
+// only those that are made later: so the way in is setns(2).
+int set_clock_ahead(base::Duration ahead) {
+  if (::unshare(CLONE_NEWTIME) < 0) return errno;
+  constexpr std::int64_t second = 1'000'000'000;
+  const long long seconds = ahead.count() / second;
+  const long long rest = ahead.count() % second;
+  std::array<char, 128> text{};
+  const int length =
+      ::snprintf(text.data(), text.size(), "monotonic %lld %lld\nboottime %lld %lld\n", seconds,
+                 rest, seconds, rest);
+  const int offsets = ::open("/proc/self/timens_offsets", O_WRONLY | O_CLOEXEC);
+  if (offsets < 0) return errno;
+  if (::write(offsets, text.data(), static_cast<std::size_t>(length)) < 0) return errno;
+  ::close(offsets);
+  const int made = ::open("/proc/self/ns/time_for_children", O_RDONLY | O_CLOEXEC);
+  if (made < 0) return errno;
+  const int code = ::setns(made, CLONE_NEWTIME) < 0 ? errno : 0;
+  ::close(made);
+  return code;
+}
+
 }  // namespace
 
 std::string_view init_step_name(InitStep step) {
@@ -119,6 +142,8 @@ std::string_view init_step_name(InitStep step) {
       return "raising lo";
     case InitStep::hostname:
       return "setting the host name";
+    case InitStep::clock:
+      return "making a time namespace";
     case InitStep::kept_directories:
       return "keeping a directory visible";
     case InitStep::mounts:
@@ -152,6 +177,7 @@ void run_init(int alive_fd, int report_fd, const InitPlan& plan) {
   if (!plan.hostname.empty()) {
     must(InitStep::hostname, mount_code(::sethostname(plan.hostname.data(), plan.hostname.size())));
   }
+  if (plan.clock_ahead.count() != 0) must(InitStep::clock, set_clock_ahead(plan.clock_ahead));
   std::array<int, most_kept> held{};
   for (std::size_t i = 0; i < plan.kept.size(); ++i) {
     held[i] = take_hold(plan.kept[i]);

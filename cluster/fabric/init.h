@@ -7,6 +7,8 @@
 #include <string_view>
 #include <vector>
 
+#include "base/clock.h"
+
 namespace cluster {
 
 enum class InitStep : std::int32_t {
@@ -18,6 +20,7 @@ enum class InitStep : std::int32_t {
   sysfs,
   loopback,
   hostname,
+  clock,
   kept_directories,
   mounts,
 };
@@ -36,7 +39,10 @@ inline constexpr std::size_t most_kept = 8;
 
 // What init sets up beside what every sandbox has. It is made before the fork and only read there.
 struct InitPlan {
-  std::string hostname = {};           // empty: the one it finds
+  std::string hostname = {};  // empty: the one it finds
+  // How far CLOCK_MONOTONIC and CLOCK_BOOTTIME are ahead of those where it is made, not negative;
+  // 0: they are the same, and no time namespace is made.
+  base::Duration clock_ahead{0};
   std::vector<InitMount> mounts = {};  // in their order, after its own
   // Directories that stay where they are though one of `mounts` covers them. What covers them holds
   // a directory of that path to put each on.

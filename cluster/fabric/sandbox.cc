@@ -79,9 +79,11 @@ Result<> enter_sandbox(int init_pidfd, int init_root, int namespaces) {
 // system calls.
 class Entrance {
  public:
-  static Result<std::shared_ptr<Entrance>> open(int init_pidfd, int init_root, const Place& place) {
+  static Result<std::shared_ptr<Entrance>> open(int init_pidfd, int init_root, bool own_clock,
+                                                const Place& place) {
     auto entrance = std::make_shared<Entrance>();
     entrance->init_pidfd_ = init_pidfd;
+    if (own_clock) entrance->namespaces_ |= CLONE_NEWTIME;
     entrance->init_root_ = init_root;
     entrance->netns_ = place.netns;
     if (!place.cgroup.empty()) {
@@ -97,7 +99,7 @@ class Entrance {
       return base::system_error(errno, "joining a cgroup");
     }
     // All at once by init's pidfd (Linux 5.8), then the place's own network namespace.
-    RETURN_IF_ERROR(enter_sandbox(init_pidfd_, init_root_, every_namespace));
+    RETURN_IF_ERROR(enter_sandbox(init_pidfd_, init_root_, namespaces_));
     if (netns_ >= 0 && ::setns(netns_, CLONE_NEWNET) < 0) {
       return base::system_error(errno, "entering a network namespace");
     }
@@ -107,6 +109,7 @@ class Entrance {
  private:
   int init_pidfd_ = -1;
   int init_root_ = -1;
+  int namespaces_ = every_namespace;
   int netns_ = -1;
   UniqueFd cgroup_;
 };
@@ -204,6 +207,7 @@ Result<Sandbox> Sandbox::create(const SandboxOptions& options) {
   ASSIGN_OR_RETURN(UniqueFd pidfd, clone_init(options, alive.read.get(), report.write.get()));
   const pid_t init = pid_behind(pidfd.get());
   Sandbox sandbox(init, std::move(pidfd), std::move(alive.write));
+  sandbox.own_clock_ = options.init.clock_ahead.count() != 0;
   alive.read.reset();
   report.write.reset();
 
@@ -273,7 +277,7 @@ Result<> Sandbox::remove_netns(const std::vector<std::string>& names) const {
 }
 
 Result<base::Process> Sandbox::spawn(base::SpawnOptions options, const Place& place) const {
-  ASSIGN_OR_RETURN(auto entrance, Entrance::open(pidfd_.get(), root_.get(), place));
+  ASSIGN_OR_RETURN(auto entrance, Entrance::open(pidfd_.get(), root_.get(), own_clock_, place));
   options.before_exec = [entrance] { return entrance->enter(); };
   options.enters_pid_namespace = true;
   return base::Process::spawn(options);
@@ -281,7 +285,7 @@ Result<base::Process> Sandbox::spawn(base::SpawnOptions options, const Place& pl
 
 Result<std::string> Sandbox::run(const Place& place, const std::vector<std::string>& argv,
                                  std::string_view input, base::Duration timeout) const {
-  ASSIGN_OR_RETURN(auto entrance, Entrance::open(pidfd_.get(), root_.get(), place));
+  ASSIGN_OR_RETURN(auto entrance, Entrance::open(pidfd_.get(), root_.get(), own_clock_, place));
   return base::run_for_output(argv, {.stdin_text = std::string(input),
                                      .timeout = timeout,
                                      .before_exec = [entrance] { return entrance->enter(); },

@@ -113,9 +113,10 @@ class Sandbox {
       : init_(init), pidfd_(std::move(pidfd)), alive_(std::move(alive)) {}
 
   pid_t init_ = -1;
-  base::UniqueFd pidfd_;  // of init; empty once it is gone
-  base::UniqueFd root_;   // init's root directory
-  base::UniqueFd alive_;  // the pipe that init reads
+  bool own_clock_ = false;  // a time namespace
+  base::UniqueFd pidfd_;    // of init; empty once it is gone
+  base::UniqueFd root_;     // init's root directory
+  base::UniqueFd alive_;    // the pipe that init reads
 };
 
 // Writes sysctls ("net.ipv4.ip_forward" -> "1") where the calling thread is: call it from inside().

@@ -57,6 +57,22 @@ TEST(Sandbox, ShowsOnlyItsOwnProcesses) {
   EXPECT_EQ(must(sandbox.run({}, {"sh", "-c", "echo $PPID"})), "0\n");
 }
 
+TEST(Sandbox, MayHaveAClockThatIsAheadOfOurs) {
+  const auto ahead = std::chrono::milliseconds(1250);
+  const auto sandbox = must(Sandbox::create({.init = {.clock_ahead = ahead}}));
+  // /proc/uptime is CLOCK_BOOTTIME of who reads it, in hundredths of a second.
+  const auto uptime = [](const std::string& text) { return std::stod(text); };
+  const auto before = uptime(must(base::read_file("/proc/uptime")));
+  const auto inside = uptime(must(sandbox.run({}, {"cat", "/proc/uptime"})));
+  const auto after = uptime(must(base::read_file("/proc/uptime")));
+  EXPECT_GE(inside, before + 1.23);
+  EXPECT_LE(inside, after + 1.27);
+  const std::vector<std::string> look{"readlink", "/proc/self/ns/time"};
+  EXPECT_NE(must(sandbox.run({}, look)), must(base::run_for_output(look)));
+  // Without one it is our clock.
+  EXPECT_EQ(must(make_sandbox().run({}, look)), must(base::run_for_output(look)));
+}
+
 TEST(Sandbox, KeepsTheHostsCgroupsVisible) {
   const Sandbox sandbox = make_sandbox();
   const std::string cgroup2 = must(find_cgroup2());

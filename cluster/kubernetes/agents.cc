@@ -9,7 +9,9 @@
 #include <unistd.h>
 
 #include "cluster/agent_errors.h"
+#include "cluster/kubernetes/api_client.h"
 #include "cluster/kubernetes/manifests.h"
+#include "cluster/kubernetes/nodes.h"
 
 namespace cluster {
 namespace {
@@ -19,6 +21,9 @@ using base::Result;
 
 // With the tries an API server that stalls for a few seconds takes.
 constexpr base::Duration open_patience = std::chrono::seconds(20);
+// The same on a node that is gone, as far as the cluster knows; and to ask it.
+constexpr base::Duration lost_patience = std::chrono::seconds(1);
+constexpr base::Duration node_patience = std::chrono::seconds(5);
 constexpr base::Duration run_patience = std::chrono::seconds(20);
 constexpr base::Duration pause = std::chrono::milliseconds(200);
 // How long after its streams a child's process may take to end.
@@ -68,8 +73,8 @@ std::string text_of(const base::UniqueFd& errors) {
 
 }  // namespace
 
-Result<AgentStreams> Agents::open(const ExecRequest& request) {
-  const auto until = Until::after(open_patience, interrupt_);
+Result<AgentStreams> Agents::open(const ExecRequest& request, base::Duration patience) {
+  const auto until = Until::after(patience, interrupt_);
   while (!websocket_refused_) {
     auto streams = exec_.open(request, until);
     if (streams && *streams) return std::move(**streams);
@@ -110,24 +115,45 @@ std::string Agents::how_it_ended(pid_t pid) {
   return status ? status->to_string() : std::string();
 }
 
-Result<AgentStreams> Agents::attach(const std::string& in_namespace, const std::string& pod) {
-  ASSIGN_OR_RETURN(auto streams, open(request_of(in_namespace, pod, {"attach"})));
-  streams.reattach = [this, in_namespace, pod]() -> Result<AgentStreams> {
-    auto again = attach(in_namespace, pod);
-    if (again) return again;
-    auto& error = again.error();
-    // No such pod, or one that has ended: its agent is gone for good.
-    if (error.kind == ErrorKind::missing || error.kind == ErrorKind::input) {
-      error.kind = ErrorKind::peer_lost;
-    }
-    return again;
-  };
+Result<AgentStreams> Agents::attach(const std::string& in_namespace, const std::string& pod,
+                                    const std::string& node) {
+  auto streams = open(request_of(in_namespace, pod, {"attach"}), open_patience);
+  if (streams) streams->reattach = again_to(in_namespace, pod, node);
   return streams;
+}
+
+std::function<Result<AgentStreams>()> Agents::again_to(const std::string& in_namespace,
+                                                       const std::string& pod,
+                                                       const std::string& node) {
+  return [this, in_namespace, pod, node] { return attach_again(in_namespace, pod, node); };
+}
+
+Result<AgentStreams> Agents::attach_again(const std::string& in_namespace, const std::string& pod,
+                                          const std::string& node) {
+  ApiClient api({.socket = socket_, .timeout = node_patience, .interrupt = interrupt_});
+  const auto lost_node = [&]() -> std::string {
+    const auto why = why_lost(api, node);
+    return why && *why ? **why : std::string();
+  };
+  // A node may be called lost that only had no word to the API server: it is tried, but not long.
+  auto lost = lost_node();
+  auto again =
+      open(request_of(in_namespace, pod, {"attach"}), lost.empty() ? open_patience : lost_patience);
+  if (again) again->reattach = again_to(in_namespace, pod, node);
+  if (again || again.error().kind == ErrorKind::interrupted) return again;
+  if (lost.empty()) lost = lost_node();
+  auto& error = again.error();
+  if (!lost.empty()) return base::fail(ErrorKind::peer_lost, "{} ({})", lost, error.message);
+  // No such pod, or one that has ended: its agent is gone for good.
+  if (error.kind == ErrorKind::missing || error.kind == ErrorKind::input) {
+    error.kind = ErrorKind::peer_lost;
+  }
+  return again;
 }
 
 Result<std::string> Agents::run(const std::string& in_namespace, const std::string& pod,
                                 const std::vector<std::string>& arguments) {
-  ASSIGN_OR_RETURN(auto streams, open(request_of(in_namespace, pod, arguments)));
+  ASSIGN_OR_RETURN(auto streams, open(request_of(in_namespace, pod, arguments), open_patience));
   streams.to_agent.reset();
   auto text = read_to_end(streams.from_agent.get(), Until::after(run_patience, interrupt_));
   const auto what = fmt::format("stackbench-agent {} in pod {}", fmt::join(arguments, " "), pod);

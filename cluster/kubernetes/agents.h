@@ -2,9 +2,11 @@
 // stdout to the agent's socket in the pod.
 #pragma once
 
+#include <functional>
 #include <string>
 #include <vector>
 
+#include "base/clock.h"
 #include "base/process.h"
 #include "base/result.h"
 #include "cluster/kubernetes/exec_stream.h"
@@ -18,11 +20,15 @@ class Agents {
  public:
   // `socket`: kubectl proxy's. `interrupt` must outlive it.
   Agents(std::string socket, KubectlOptions kubectl, const base::Interrupt* interrupt)
-      : exec_(std::move(socket)), kubectl_(std::move(kubectl)), interrupt_(interrupt) {}
+      : socket_(std::move(socket)),
+        exec_(socket_),
+        kubectl_(std::move(kubectl)),
+        interrupt_(interrupt) {}
 
-  // Streams to the agent in a pod that runs. They can be had again after they broke. Errors: as
-  // ExecStreams::open.
-  base::Result<AgentStreams> attach(const std::string& in_namespace, const std::string& pod);
+  // Streams to the agent in a pod that runs, on `node`. They can be had again after they broke,
+  // unless the pod has ended or its node is gone. Errors: as ExecStreams::open.
+  base::Result<AgentStreams> attach(const std::string& in_namespace, const std::string& pod,
+                                    const std::string& node);
 
   // Runs the agent's executable with `arguments` in a pod, and returns what it prints. Errors: as
   // ExecStreams::open; system, where it fails, in its own words.
@@ -35,10 +41,18 @@ class Agents {
   }
 
  private:
-  base::Result<AgentStreams> open(const ExecRequest& request);
+  // Tries again, for so long, what may pass.
+  base::Result<AgentStreams> open(const ExecRequest& request, base::Duration patience);
+  // What AgentStreams::reattach is.
+  std::function<base::Result<AgentStreams>()> again_to(const std::string& in_namespace,
+                                                       const std::string& pod,
+                                                       const std::string& node);
+  base::Result<AgentStreams> attach_again(const std::string& in_namespace, const std::string& pod,
+                                          const std::string& node);
   base::Result<AgentStreams> open_by_kubectl(const ExecRequest& request);
   std::string how_it_ended(pid_t pid);
 
+  std::string socket_;
   ExecStreams exec_;
   KubectlOptions kubectl_;
   const base::Interrupt* interrupt_;

@@ -1,10 +1,12 @@
 #include "cluster/kubernetes/cleanup.h"
 
+#include <algorithm>
 #include <string>
 #include <utility>
 #include <vector>
 
 #include "cluster/kubernetes/api_error.h"
+#include "cluster/kubernetes/lost_pods.h"
 #include "cluster/kubernetes/watch.h"
 
 namespace cluster {
@@ -16,6 +18,9 @@ using base::Result;
 
 // A pod has a grace period of a second; the rest is finalizers', and thousands of Services.
 constexpr base::Duration patience = std::chrono::minutes(2);
+
+// How often a wait for that looks whether it can come true: a node may be gone.
+constexpr base::Duration looks_every = std::chrono::seconds(2);
 
 constexpr int not_allowed = 405;  // older API servers delete no collection of Services
 
@@ -70,12 +75,17 @@ std::string holders_of(const Objects& left) {
   return text;
 }
 
-Result<> await_none(const ApiOptions& api, const Collection& collection) {
+Result<> await_none(const ApiOptions& api, const Collection& collection, LostPods& lost) {
   Watch watch(api, collection);
-  auto gone = watch.until([](const Objects& left) -> Result<bool> { return left.empty(); },
-                          base::monotonic_now() + patience);
-  if (gone) return {};
-  if (gone.error().kind != ErrorKind::timed_out) return gone;
+  ApiClient client(api);
+  const auto deadline = base::monotonic_now() + patience;
+  while (base::monotonic_now() < deadline) {
+    auto gone = watch.until([](const Objects& left) -> Result<bool> { return left.empty(); },
+                            std::min(deadline, base::monotonic_now() + looks_every));
+    if (gone) return {};
+    if (gone.error().kind != ErrorKind::timed_out) return gone;
+    RETURN_IF_ERROR(lost.remove(client));
+  }
   return base::fail_with_mend(
       ErrorKind::timed_out,
       fmt::format("deleted, but still there after {} s: {}",
@@ -101,12 +111,16 @@ Result<> delete_objects(ApiClient& api, const Placement& place) {
 }
 
 Result<> await_removal(const ApiOptions& api, const Placement& place) {
+  LostPods lost(place);
   if (place.own_namespace) {
-    return await_none(api, {.path = "/api/v1/namespaces",
-                            .field_selector = "metadata.name=" + place.in_namespace});
+    return await_none(
+        api,
+        {.path = "/api/v1/namespaces", .field_selector = "metadata.name=" + place.in_namespace},
+        lost);
   }
   for (const auto& path : collections_of(place)) {
-    RETURN_IF_ERROR(await_none(api, {.path = path, .label_selector = environment_selector(place)}));
+    RETURN_IF_ERROR(
+        await_none(api, {.path = path, .label_selector = environment_selector(place)}, lost));
   }
   return {};
 }

@@ -8,8 +8,9 @@
 namespace cluster {
 
 // Everything of a placement: its namespace, or what is labelled so in one that is shared. Once it
-// is gone, nothing happens. Errors: timed_out (something holds it: a finalizer, a pod that does not
-// end), not_permitted, system.
+// is gone, nothing happens. Pods of nodes that are gone are taken away by force
+// (cluster/kubernetes/lost_pods.h). Errors: timed_out (something holds it: a finalizer, a pod that
+// does not end), not_permitted, system.
 [[nodiscard]] base::Result<> remove_objects(const ApiOptions& api, const Placement& place);
 
 // The same without waiting.

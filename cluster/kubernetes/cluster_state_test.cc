@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include "cluster/kubernetes/cluster_facts.h"
+#include "cluster/kubernetes/lost_pods.h"
 #include "cluster/kubernetes/nodes.h"
 #include "cluster/kubernetes/owner.h"
 #include "cluster/kubernetes/pod_state.h"
@@ -33,6 +34,28 @@ Json node(const std::string& name, const std::string& rest = "{}", const char* r
                                            {{"type", "ExternalIP"}, {"address", "9.9.9.9"}}})},
                 {"nodeInfo", {{"kernelVersion", "6.1.0"}}}}}};
   return one;
+}
+
+TEST(LostPods, AreThoseThatShouldHaveEnded) {
+  const auto pod = [](const std::string& uid, const std::string& on, int grace) {
+    Json one = {{"metadata", {{"uid", uid}}}, {"spec", {{"nodeName", on}}}};
+    if (grace >= 0) {
+      one["metadata"]["deletionTimestamp"] = "2024-01-01T00:00:00Z";
+      one["metadata"]["deletionGracePeriodSeconds"] = grace;
+    }
+    return one;
+  };
+  const Json pods = {{"items", Json::array({pod("1", "a", 1), pod("2", "b", 30), pod("3", "c", -1),
+                                            pod("4", "", 0)})}};
+  LostPods lost({.run = {}, .environment = {}, .owner = {}, .in_namespace = "it"});
+  const base::MonotonicTime first{1'000'000'000'000};
+  using std::chrono::seconds;
+  EXPECT_THAT(lost.overdue(pods, first), IsEmpty());
+  // Of a grace of 1 s, and a second for the kubelet to say so.
+  EXPECT_THAT(lost.overdue(pods, first + std::chrono::milliseconds(1900)), IsEmpty());
+  EXPECT_THAT(lost.overdue(pods, first + seconds(2)), ::testing::ElementsAre("a"));
+  EXPECT_THAT(lost.overdue(pods, first + seconds(31)), ::testing::ElementsAre("a", "b"));
+  EXPECT_THAT(lost.overdue(Json(), first), IsEmpty());
 }
 
 TEST(Nodes, TheFirstThatTakePodsByName) {

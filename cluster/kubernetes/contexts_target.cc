@@ -60,6 +60,12 @@ Result<WriteStamps> ContextsTarget::set_readiness(std::string_view environment,
   return target->set_readiness(environment, family, pods);
 }
 
+Result<std::optional<std::string>> ContextsTarget::why_silent(std::string_view environment,
+                                                              std::string_view service) {
+  ASSIGN_OR_RETURN(auto* const target, of(environment));
+  return target->why_silent(environment, service);
+}
+
 Result<AgentStreams> ContextsTarget::agent(std::string_view environment, std::string_view pod) {
   ASSIGN_OR_RETURN(auto* const target, of(environment));
   return target->agent(environment, pod);

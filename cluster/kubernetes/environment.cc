@@ -228,7 +228,7 @@ bool ClusterEnvironment::is_ready(const PodHandle& pod) const {
   return changed == ready_.end() ? first_readiness(pod) == Readiness::ready : changed->second;
 }
 
-bool ClusterEnvironment::slices_agree(const Objects& slices) const {
+std::string ClusterEnvironment::what_slices_lack(const Objects& slices) const {
   std::map<std::string, std::set<std::string>> ready;
   for (const auto& [name, slice] : slices) add_ready(slice, ready);
   for (const auto& [name, service] : handle_.services) {
@@ -244,20 +244,59 @@ bool ClusterEnvironment::slices_agree(const Objects& slices) const {
         }
       }
     }
-    if (ready[place_.name(name)] != wanted) return false;
+    const auto& there = ready[place_.name(name)];
+    if (there == wanted) continue;
+    return fmt::format("of Service {}, ready are [{}] and should be [{}]", name,
+                       fmt::join(there, ", "), fmt::join(wanted, ", "));
   }
-  return true;
+  return {};
 }
 
 Result<> ClusterEnvironment::await_slices() {
-  auto agreed =
-      slices_.until([this](const Objects& slices) -> Result<bool> { return slices_agree(slices); },
-                    base::monotonic_now() + slices_patience);
+  std::string lack;
+  auto agreed = slices_.until(
+      [&](const Objects& slices) -> Result<bool> {
+        lack = what_slices_lack(slices);
+        return lack.empty();
+      },
+      base::monotonic_now() + slices_patience);
   if (agreed) return {};
   return base::in_context(std::move(agreed).error(),
                           "waiting for the EndpointSlices in namespace {} to say which pods are "
-                          "ready",
-                          place_.in_namespace);
+                          "ready ({})",
+                          place_.in_namespace, lack);
+}
+
+std::string ClusterEnvironment::pod_at(const std::string& address) const {
+  const auto found = std::ranges::find_if(handle_.pods, [&](const PodHandle& pod) {
+    return pod.ipv4.to_string() == address || pod.ipv6.to_string() == address;
+  });
+  return found == handle_.pods.end() ? address : found->name;
+}
+
+Result<std::optional<std::string>> ClusterEnvironment::why_silent(std::string_view service) const {
+  const auto selector = fmt::format("{}={}", base::kube::service_name_label, place_.name(service));
+  ASSIGN_OR_RETURN(
+      const auto list,
+      api_->get(fmt::format("{}?labelSelector={}", slices_path(place_), url_escape(selector))));
+  std::set<std::string> unready;
+  if (const auto& slices = json_at(list, {"items"}); slices.is_array()) {
+    for (const auto& slice : slices) {
+      std::map<std::string, std::set<std::string>> ready;
+      add_ready(slice, ready);
+      for (const auto& [name, addresses] : ready) {
+        if (!addresses.empty()) return std::nullopt;
+      }
+      for (const auto& endpoint : json_at(slice, {"endpoints"})) {
+        for (const auto& address : strings_of(json_at(endpoint, {"addresses"}))) {
+          unready.insert(pod_at(address));
+        }
+      }
+    }
+  }
+  if (unready.empty()) return fmt::format("Service {} has no endpoints", service);
+  return fmt::format("no endpoint of Service {} is ready (there are {})", service,
+                     fmt::join(unready, ", "));
 }
 
 Result<> ClusterEnvironment::create_fillers() {

@@ -3,6 +3,7 @@
 
 #include <map>
 #include <memory>
+#include <optional>
 #include <set>
 #include <string>
 #include <string_view>
@@ -42,6 +43,7 @@ class ClusterEnvironment {
 
   // As Target's.
   base::Result<WriteStamps> set_readiness(const std::map<std::string, Readiness>& pods);
+  base::Result<std::optional<std::string>> why_silent(std::string_view service) const;
   // What is known of it beside its handle.
   [[nodiscard]] base::Json facts() const;
 
@@ -66,9 +68,11 @@ class ClusterEnvironment {
   base::Result<> await_load_balancers(Watch& services) const;
   base::Result<ServiceHandle> service_handle(const std::string& name,
                                              const base::Json& object) const;
-  // Whether the slices hold exactly the pods that are ready.
-  [[nodiscard]] bool slices_agree(const Objects& slices) const;
+  // In what the slices do not hold exactly the pods that are ready; empty where they do.
+  [[nodiscard]] std::string what_slices_lack(const Objects& slices) const;
   [[nodiscard]] bool is_ready(const PodHandle& pod) const;
+  // The name of the pod with this address; the address where there is none.
+  [[nodiscard]] std::string pod_at(const std::string& address) const;
 
   ApiClient* api_;
   EnvironmentPlan plan_;

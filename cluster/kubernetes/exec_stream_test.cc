@@ -177,12 +177,15 @@ TEST_F(ExecStreamTest, EndsWithItsOwner) {
   EXPECT_EQ(read_from(agent.from_agent, 1), "");
 }
 
-class AgentsTest : public ExecStreamTest {};
+class AgentsTest : public ExecStreamTest {
+ protected:
+  AgentsTest() { server_.add_node("n1", "172.18.0.2"); }
+};
 
 TEST_F(AgentsTest, AreAttachedToAndHadAgain) {
   echo();
   Agents all(server_.socket(), {.kubectl = server_.kubectl()}, nullptr);
-  auto first = all.attach("it", "web-0");
+  auto first = all.attach("it", "web-0", "n1");
   ASSERT_TRUE(first) << first.error().message;
   first->from_agent.reset();
   first->to_agent.reset();
@@ -197,7 +200,7 @@ TEST_F(AgentsTest, AreAttachedToAndHadAgain) {
 TEST_F(AgentsTest, OfAPodThatIsGoneAreLost) {
   echo();
   Agents all(server_.socket(), {.kubectl = server_.kubectl()}, nullptr);
-  const auto streams = all.attach("it", "web-0");
+  const auto streams = all.attach("it", "web-0", "n1");
   ASSERT_TRUE(streams) << streams.error().message;
   server_.erase("/api/v1/namespaces/it/pods/web-0");
   const auto again = streams->reattach();
@@ -209,14 +212,14 @@ TEST_F(AgentsTest, AServerThatStallsForAMomentIsAskedAgain) {
   echo();
   server_.answer_with({.when = "/exec", .status = 500, .body = R"({"message":"not yet"})"});
   Agents all(server_.socket(), {.kubectl = server_.kubectl()}, nullptr);
-  const auto streams = all.attach("it", "web-0");
+  const auto streams = all.attach("it", "web-0", "n1");
   ASSERT_TRUE(streams) << streams.error().message;
 }
 
 TEST_F(AgentsTest, KubectlExecStandsInWhereWebSocketIsRefused) {
   server_.set_exec_protocol("");
   Agents all(server_.socket(), {.kubectl = server_.kubectl(), .context = "here"}, nullptr);
-  auto streams = all.attach("it", "web-0");
+  auto streams = all.attach("it", "web-0", "n1");
   ASSERT_TRUE(streams) << streams.error().message;
   EXPECT_EQ(all.way(), "kubectl exec");
   ASSERT_TRUE(write_to(streams->to_agent, "hi"));

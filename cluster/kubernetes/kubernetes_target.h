@@ -67,6 +67,8 @@ class KubernetesTarget : public Target {
                                    std::string_view name) override;
   base::Result<WriteStamps> set_readiness(std::string_view environment, base::AddressFamily family,
                                           const std::map<std::string, Readiness>& pods) override;
+  base::Result<std::optional<std::string>> why_silent(std::string_view environment,
+                                                      std::string_view service) override;
   base::Result<AgentStreams> agent(std::string_view environment, std::string_view pod) override;
   base::Result<Observer> observe(std::string_view environment, std::string_view pod) override;
   [[nodiscard]] base::Json facts() const override;

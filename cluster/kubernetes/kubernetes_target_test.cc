@@ -278,6 +278,38 @@ TEST_F(KubernetesTargetTest, WhatTerminatesIsDeletedAndMadeAnew) {
   EXPECT_EQ(pod(*after, "web-1").ipv4, pod(*before, "web-1").ipv4);
 }
 
+TEST_F(KubernetesTargetTest, SaysWhyAServiceIsSilent) {
+  const auto it = target();
+  ASSERT_TRUE(it->provision(plan_of()));
+  const auto talks = it->why_silent("iptables", "web");
+  ASSERT_TRUE(talks) << talks.error().message;
+  EXPECT_FALSE(*talks);
+  ASSERT_TRUE(it->set_readiness("iptables", AddressFamily::ipv4,
+                                {{"web-0", Readiness::unready}, {"web-1", Readiness::unready}}));
+  EXPECT_EQ(it->why_silent("iptables", "web")->value_or(""),
+            "no endpoint of Service web is ready (there are web-0, web-1, web-2)");
+  EXPECT_EQ(it->why_silent("iptables", "other")->value_or(""), "Service other has no endpoints");
+}
+
+TEST_F(KubernetesTargetTest, AnAgentWhoseNodeIsGoneCannotBeHadAgain) {
+  const auto it = target();
+  ASSERT_TRUE(it->provision(plan_of()));
+  auto streams = it->agent("iptables", "web-1");
+  ASSERT_TRUE(streams) << streams.error().message;
+  server_.put(
+      "/api/v1/nodes/n2",
+      {{"status",
+        {{"conditions",
+          Json::array(
+              {{{"type", "Ready"}, {"status", "Unknown"}, {"message", "no word of it"}}})}}}});
+  // The pod is still listed; who asks for it is told that nobody is there.
+  server_.answer_with({.when = "/pods/web-1/exec", .status = 400, .body = "{}"});
+  const auto again = streams->reattach();
+  ASSERT_FALSE(again);
+  EXPECT_EQ(again.error().kind, ErrorKind::peer_lost);
+  EXPECT_THAT(again.error().message, StartsWith("node n2 is not Ready: no word of it ("));
+}
+
 TEST_F(KubernetesTargetTest, ReachesTheAgentOfAPod) {
   const auto it = target();
   ASSERT_TRUE(it->provision(plan_of()));

@@ -31,6 +31,18 @@ ClusterNode node_of(const Json& object, int number) {
   return node;
 }
 
+// The condition Ready; null where a node has none yet.
+const Json& readiness_of(const Json& node) {
+  static const Json none;
+  const auto& conditions = json_at(node, {"status", "conditions"});
+  if (!conditions.is_array()) return none;
+  const auto found = std::ranges::find_if(
+      conditions, [](const Json& condition) { return text_at(condition, {"type"}) == "Ready"; });
+  return found == conditions.end() ? none : *found;
+}
+
+bool is_ready(const Json& node) { return text_at(readiness_of(node), {"status"}) == "True"; }
+
 }  // namespace
 
 Result<Objects> list_nodes(ApiClient& api) {
@@ -42,13 +54,21 @@ Result<Objects> list_nodes(ApiClient& api) {
   return nodes;
 }
 
+Result<std::optional<std::string>> why_lost(ApiClient& api, const std::string& node) {
+  // A list of one: the right to list nodes is all that a run has to them.
+  ASSIGN_OR_RETURN(const auto list,
+                   api.get("/api/v1/nodes?fieldSelector=" + url_escape("metadata.name=" + node)));
+  const auto& items = json_at(list, {"items"});
+  if (!items.is_array() || items.empty()) {
+    return fmt::format("there is no node {} any more", node);
+  }
+  if (is_ready(items.front())) return std::nullopt;
+  return fmt::format("node {} is not Ready: {}", node,
+                     text_at(readiness_of(items.front()), {"message"}));
+}
+
 std::string unusable_because(const Json& node) {
-  const auto& conditions = json_at(node, {"status", "conditions"});
-  const bool ready =
-      conditions.is_array() && std::ranges::any_of(conditions, [](const Json& condition) {
-        return text_at(condition, {"type"}) == "Ready" && text_at(condition, {"status"}) == "True";
-      });
-  if (!ready) return "not Ready";
+  if (!is_ready(node)) return "not Ready";
   const auto& cordoned = json_at(node, {"spec", "unschedulable"});
   if (cordoned.is_boolean() && cordoned.get<bool>()) return "cordoned";
   const auto& taints = json_at(node, {"spec", "taints"});

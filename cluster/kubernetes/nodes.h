@@ -1,6 +1,7 @@
 // The cluster's nodes, and which of them an environment gets.
 #pragma once
 
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -27,6 +28,11 @@ struct ClusterNode {
 // Why pods without tolerations cannot go there: "not Ready", "tainted node-role...:NoSchedule";
 // empty where they can.
 [[nodiscard]] std::string unusable_because(const base::Json& node);
+
+// Why a node can be taken for gone: "node n2 is not Ready: Kubelet stopped posting node status.",
+// "there is no node n2 any more"; nothing where it is Ready. Errors: as ApiClient::checked().
+[[nodiscard]] base::Result<std::optional<std::string>> why_lost(ApiClient& api,
+                                                                const std::string& node);
 
 // The first `wanted` usable ones by name, numbered from 1. Errors: missing (too few; every other
 // node is named with the reason).

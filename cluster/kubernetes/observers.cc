@@ -59,7 +59,7 @@ Result<Observer> Observers::observe(const Observed& pod) {
   const auto name = place_.name(fmt::format("{}.{}", pod.in_namespace, pod.pod));
   RETURN_IF_ERROR(start(name, pod.node));
   ASSIGN_OR_RETURN(auto interface, host_interface(pod, name));
-  ASSIGN_OR_RETURN(auto streams, agents_->attach(place_.in_namespace, name));
+  ASSIGN_OR_RETURN(auto streams, agents_->attach(place_.in_namespace, name, pod.node));
   return Observer{.streams = std::move(streams), .interface = std::move(interface)};
 }
 

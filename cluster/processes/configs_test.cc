@@ -123,8 +123,9 @@ std::vector<std::string> targets(const InitPlan& plan) {
 }
 
 TEST(NodeInit, PutsPlainFilesOverWhatAKubeletWouldSetOfTheMachine) {
-  const auto plan = node_init(directory, tools, 2);
+  const auto plan = node_init(directory, tools, {}, 2);
   EXPECT_EQ(plan.hostname, "node2");
+  EXPECT_EQ(plan.clock_ahead, base::Duration(0));
   EXPECT_THAT(targets(plan), Contains("/proc/sys/vm/overcommit_memory"));
   EXPECT_THAT(targets(plan), Contains("/proc/sys/kernel/keys/root_maxkeys"));
   EXPECT_THAT(targets(plan), Contains("/var/lib"));
@@ -134,9 +135,15 @@ TEST(NodeInit, PutsPlainFilesOverWhatAKubeletWouldSetOfTheMachine) {
 
 TEST(NodeInit, KeepsWhatTheNodesOwnDirectoriesWouldCover) {
   const auto plan =
-      node_init(Directory("/var/lib/ci/state/x"), tools_below("/var/lib/ci/tree/build"), 1);
+      node_init(Directory("/var/lib/ci/state/x"), tools_below("/var/lib/ci/tree/build"), {}, 1);
   EXPECT_THAT(plan.kept, ElementsAre("/var/lib/ci/state/x", "/var/lib/ci/tree/build"));
-  EXPECT_THAT(node_init(Directory("/var/libs/x"), tools, 1).kept, IsEmpty());
+  EXPECT_THAT(node_init(Directory("/var/libs/x"), tools, {}, 1).kept, IsEmpty());
+}
+
+TEST(NodeInit, SetsTheClockThatItsShapeSays) {
+  const Shape ahead{.clocks_ahead = {{"node2", std::chrono::milliseconds(50)}}};
+  EXPECT_EQ(node_init(directory, tools, ahead, 1).clock_ahead, base::Duration(0));
+  EXPECT_EQ(node_init(directory, tools, ahead, 2).clock_ahead, std::chrono::milliseconds(50));
 }
 
 }  // namespace

@@ -67,8 +67,10 @@ const std::vector<FakedSysctl>& faked_sysctls() {
   return all;
 }
 
-InitPlan node_init(const Directory& directory, const Tools& tools, int node) {
+InitPlan node_init(const Directory& directory, const Tools& tools, const Shape& shape, int node) {
   InitPlan plan{.hostname = node_name(node)};
+  const auto ahead = shape.clocks_ahead.find(plan.hostname);
+  if (ahead != shape.clocks_ahead.end()) plan.clock_ahead = ahead->second;
   for (const auto& [name, value] : faked_sysctls()) {
     std::string place(name);
     std::ranges::replace(place, '.', '/');

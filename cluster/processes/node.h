@@ -21,8 +21,9 @@ struct FakedSysctl {
 [[nodiscard]] const std::vector<FakedSysctl>& faked_sysctls();
 
 // What a node sees: /var/lib and /var/log are its own; the tools and the cluster's directory stay
-// where they are, even below those. Pure.
-[[nodiscard]] InitPlan node_init(const Directory& directory, const Tools& tools, int node);
+// where they are, even below those; its clock is ahead of ours if the shape says so. Pure.
+[[nodiscard]] InitPlan node_init(const Directory& directory, const Tools& tools, const Shape& shape,
+                                 int node);
 
 // Makes a node's directory with everything in it that node_init() mounts and its components read.
 // Errors: not_permitted, system.

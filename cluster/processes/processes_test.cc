@@ -213,6 +213,24 @@ TEST(SuperviseWords, SayTheWholeShape) {
                          "x", "--nodes", "2", "--proxy", "nftables", "--cni", "bridge"));
 }
 
+TEST(SuperviseWords, SayWhichClocksAreAhead) {
+  Shape shape{.name = "x", .nodes = 3};
+  ASSERT_TRUE(add_clock_ahead(shape, "node2=50ms"));
+  ASSERT_TRUE(add_clock_ahead(shape, "node3=1500ms"));
+  const auto words = supervise_words(shape, Directory("/state/x"), "/tree/build");
+  EXPECT_THAT(std::vector(words.end() - 4, words.end()),
+              ElementsAre("--clock-ahead", "node2=50ms", "--clock-ahead", "node3=1500ms"));
+  EXPECT_EQ(to_string(shape),
+            "3 nodes, kube-proxy iptables, CNI bridge, clock of node2 50ms ahead, clock of node3 "
+            "1500ms ahead");
+  for (const auto* word : {"node2=50ms", "node4=50ms", "node1", "node1=", "node1=0ms", "=5ms"}) {
+    const auto refused = add_clock_ahead(shape, word);
+    ASSERT_FALSE(refused) << word;
+    EXPECT_EQ(refused.error().kind, base::ErrorKind::usage);
+    EXPECT_THAT(refused.error().message, HasSubstr("node1=50ms"));
+  }
+}
+
 base::Json node(const std::string& name, const std::string& ready, const std::string& taint = "") {
   base::Json json = {
       {"metadata", {{"name", name}}},

@@ -2,12 +2,16 @@
 #pragma once
 
 #include <array>
+#include <map>
 #include <string>
 #include <string_view>
+#include <vector>
 
+#include "base/clock.h"
 #include "base/describe.h"
 #include "base/result.h"
 #include "base/scalar.h"
+#include "base/units.h"
 
 namespace cluster::processes {
 
@@ -25,6 +29,8 @@ struct Shape {
   int nodes = 3;
   ProxyMode proxy = ProxyMode::iptables;
   Cni cni = Cni::bridge;
+  // A fault: how far the clocks of nodes are ahead of the machine's, by node ("node2").
+  std::map<std::string, base::Duration> clocks_ahead = {};
 
   bool operator==(const Shape&) const = default;
 };
@@ -39,13 +45,20 @@ void describe(Visit& visit, Self& self) {
          .at_most = most_nodes});
   visit("proxy", self.proxy, {.doc = "The mode of kube-proxy.", .required = true});
   visit("cni", self.cni, {.doc = "Who connects pods.", .required = true});
+  visit("clocks_ahead", self.clocks_ahead,
+        {.doc = "By node: how far its CLOCK_MONOTONIC is ahead of the machine's."});
 }
 
 // Whether a name is one: it becomes a directory and part of a context's name.
 // Errors: usage, with what is expected.
 [[nodiscard]] base::Result<> check_name(std::string_view name);
 
-// "3 nodes, kube-proxy iptables, CNI bridge".
+// Reads "node2=50ms" into shape.clocks_ahead. Errors: usage (no such node, no duration, twice).
+[[nodiscard]] base::Result<> add_clock_ahead(Shape& shape, std::string_view word);
+// The words that say shape.clocks_ahead.
+[[nodiscard]] std::vector<std::string> clock_words(const Shape& shape);
+
+// "3 nodes, kube-proxy iptables, CNI bridge"; "..., clock of node2 50ms ahead".
 [[nodiscard]] std::string to_string(const Shape& shape);
 
 }  // namespace cluster::processes

@@ -129,19 +129,21 @@ Result<StartReport> from_line(std::string_view line) {
 
 std::vector<std::string> supervise_words(const Shape& shape, const Directory& directory,
                                          const std::string& tools) {
-  return {std::string(supervise_command),
-          "--directory",
-          directory.path(),
-          "--tools",
-          tools,
-          "--name",
-          shape.name,
-          "--nodes",
-          std::to_string(shape.nodes),
-          "--proxy",
-          std::string(base::enum_name(shape.proxy)),
-          "--cni",
-          std::string(base::enum_name(shape.cni))};
+  std::vector<std::string> words{std::string(supervise_command),
+                                 "--directory",
+                                 directory.path(),
+                                 "--tools",
+                                 tools,
+                                 "--name",
+                                 shape.name,
+                                 "--nodes",
+                                 std::to_string(shape.nodes),
+                                 "--proxy",
+                                 std::string(base::enum_name(shape.proxy)),
+                                 "--cni",
+                                 std::string(base::enum_name(shape.cni))};
+  for (const auto& clock : clock_words(shape)) words.insert(words.end(), {"--clock-ahead", clock});
+  return words;
 }
 
 Result<> start_supervisor(const Shape& shape, const Directory& directory, const std::string& tools,

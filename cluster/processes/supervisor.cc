@@ -144,8 +144,9 @@ Result<> Supervisor::make_network() {
 Result<> Supervisor::make_nodes() {
   for (int node = 1; node <= shape_.nodes; ++node) {
     const auto name = node_name(node);
-    auto made = Sandbox::create(
-        {.within = &*root_, .netns = netns(name), .init = node_init(directory_, tools_, node)});
+    auto made = Sandbox::create({.within = &*root_,
+                                 .netns = netns(name),
+                                 .init = node_init(directory_, tools_, shape_, node)});
     if (!made) return base::in_context(std::move(made).error(), "{}", name);
     nodes_.push_back(std::move(*made));
     state_.nodes.push_back(

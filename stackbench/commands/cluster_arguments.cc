@@ -28,6 +28,11 @@ void declare_cluster_shape(CLI::App& app, ClusterArguments& arguments) {
                  "The mode of kube-proxy: iptables (default) or nftables")
       ->type_name("MODE");
   app.add_option("--cni", arguments.cni, "Who connects pods: bridge")->type_name("CNI");
+  app.add_option("--clock-ahead", arguments.clocks_ahead,
+                 "A fault: the clock of a node is ahead of the machine's, such as node2=50ms")
+      ->type_name("NODE=DURATION")
+      ->expected(1)
+      ->multi_option_policy(CLI::MultiOptionPolicy::TakeAll);
 }
 
 base::Result<processes::Shape> shape_of(const ClusterArguments& arguments) {
@@ -39,6 +44,9 @@ base::Result<processes::Shape> shape_of(const ClusterArguments& arguments) {
   processes::Shape shape{.name = arguments.name, .nodes = arguments.nodes};
   ASSIGN_OR_RETURN(shape.proxy, named<processes::ProxyMode>("--proxy", arguments.proxy));
   ASSIGN_OR_RETURN(shape.cni, named<processes::Cni>("--cni", arguments.cni));
+  for (const auto& word : arguments.clocks_ahead) {
+    RETURN_IF_ERROR(processes::add_clock_ahead(shape, word));
+  }
   return shape;
 }
 

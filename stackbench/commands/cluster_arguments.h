@@ -2,6 +2,7 @@
 #pragma once
 
 #include <string>
+#include <vector>
 
 #include <CLI/CLI.hpp>
 
@@ -16,10 +17,11 @@ struct ClusterArguments {
   int nodes = cluster::processes::Shape{}.nodes;
   std::string proxy = "iptables";
   std::string cni = "bridge";
+  std::vector<std::string> clocks_ahead = {};
 };
 
 void declare_cluster_name(CLI::App& app, ClusterArguments& arguments);
-// --nodes, --proxy and --cni.
+// --nodes, --proxy, --cni and --clock-ahead.
 void declare_cluster_shape(CLI::App& app, ClusterArguments& arguments);
 
 // Errors: usage, naming the option.

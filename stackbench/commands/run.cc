@@ -98,7 +98,17 @@ Action declare_run(CLI::App& app) {
     const auto run = run_scenario(*target, plan, request, progress, context.interrupt,
                                   server ? ReportWatcher(show) : ReportWatcher());
     progress.finish();
-    if (!run) return std::unexpected(run.error());
+    if (!run) {
+      // What was made goes, whatever came of it; where it does not, whoever asked has to know.
+      auto error = run.error();
+      if (const auto down = target->teardown(); !down) {
+        error.message += fmt::format(
+            "\nWhat was made for it is still there: {}. stackbench clean "
+            "--target {} tries again.",
+            down.error().message, target->name());
+      }
+      return std::unexpected(std::move(error));
+    }
     // First what was measured, saved or not.
     RETURN_IF_ERROR(print(reports::render_terminal(
         run->report, base::detect_terminal(STDOUT_FILENO), run->saved ? request.report_file : "")));

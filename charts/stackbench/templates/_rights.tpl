@@ -5,6 +5,10 @@
   # Applied by the server: a patch that creates.
   verbs: [create, patch, list, watch]
 - apiGroups: [""]
+  resources: [pods]
+  # By force those of a node that is gone.
+  verbs: [deletecollection]
+- apiGroups: [""]
   resources: [pods/status]
   verbs: [patch]
 - apiGroups: [""]
@@ -40,7 +44,7 @@
 {{- if .Values.namespace }}
 {{- /* A namespace of its own takes all in it with it. */}}
 - apiGroups: [""]
-  resources: [pods, services]
+  resources: [services]
   verbs: [deletecollection]
 - apiGroups: [discovery.k8s.io]
   resources: [endpointslices]

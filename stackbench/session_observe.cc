@@ -1,0 +1,158 @@
+// What a session looks at outside of every measurement: whether Services work yet, where they are
+// translated, what the kernel drops.
+#include <algorithm>
+#include <set>
+#include <utility>
+
+#include "stackbench/session.h"
+
+namespace stackbench {
+namespace {
+
+// A check needs to see connections, not to load anything: sixteen of them.
+constexpr base::RequestRate observed_rate{200};
+constexpr base::Duration observed_duration = std::chrono::milliseconds(80);
+// Some thousands of connections in the lab, enough for shares within a tenth of what they should
+// be.
+constexpr base::Duration connections_observed_for = std::chrono::milliseconds(200);
+// How long a cluster may take until its Services work, and how often that is tried.
+constexpr base::Duration services_patience = std::chrono::seconds(60);
+constexpr base::Duration services_tried_every = std::chrono::milliseconds(100);
+
+}  // namespace
+
+base::Result<> Session::watch_drops() {
+  std::set<base::Endpoint> endpoints;
+  for (const auto& workload : plan_->workloads) {
+    const auto kind = workload.spec.kind;
+    for (const auto& environment : environments_) {
+      for (const auto family : {base::AddressFamily::ipv4, base::AddressFamily::ipv6}) {
+        for (const auto& [name, service] : environment.services) {
+          for (const auto& frontend : frontends(environment, service, kind, family)) {
+            endpoints.insert(frontend.endpoint);
+          }
+        }
+        for (const auto& pod : environment.pods) {
+          endpoints.insert({pod.address(family), bench::target_port(kind)});
+        }
+      }
+    }
+  }
+  const auto& arm = plan_->arms.front();
+  ASSIGN_OR_RETURN(auto* const watcher, observer(arm.environment, arm.from));
+  ASSIGN_OR_RETURN(const auto watch,
+                   watcher->start_drops_watch({.endpoints = {endpoints.begin(), endpoints.end()}}));
+  drops_watch_ = watch.id;
+  return {};
+}
+
+base::Result<probes::Drops> Session::take_drops() {
+  const auto watch = std::exchange(drops_watch_, std::nullopt);
+  if (!watch) return base::fail(base::ErrorKind::input, "nobody watched for drops");
+  const auto& arm = plan_->arms.front();
+  ASSIGN_OR_RETURN(auto* const watcher, observer(arm.environment, arm.from));
+  ASSIGN_OR_RETURN(auto drops, watcher->stop_drops_watch(*watch));
+  const auto ahead = observers_.at({arm.environment, arm.from}).clock_offset;
+  for (auto& drop : drops.drops) drop.time_ns -= ahead.count();
+  return drops;
+}
+
+base::Result<> Session::await_services() {
+  const auto deadline = base::monotonic_now() + services_patience;
+  for (std::size_t i = 0; i < plan_->arms.size(); ++i) {
+    if (environments_[plan_->arms[i].environment].programmed) continue;
+    for (std::size_t workload = 0; workload < plan_->workloads.size(); ++workload) {
+      RETURN_IF_ERROR(await_answers(i, workload, deadline));
+    }
+  }
+  return {};
+}
+
+base::Result<> Session::await_answers(std::size_t arm, std::size_t workload,
+                                      base::MonotonicTime deadline) {
+  for (;;) {
+    const auto sample = observe_connections(arm, workload);
+    if (!sample && sample.error().kind != base::ErrorKind::workload) {
+      return std::unexpected(sample.error());
+    }
+    if (sample && sample->client.errors.total() == 0 && sample->client.requests > 0) return {};
+    if (base::monotonic_now() >= deadline) {
+      return base::fail_with_mend(
+          base::ErrorKind::timed_out,
+          fmt::format("arm {}: {} does not get through {} s after it was set up ({})",
+                      plan_->arms[arm].name, plan_->workloads[workload].name,
+                      services_patience / std::chrono::seconds(1),
+                      sample ? base::dump_json(base::to_json(sample->client.errors))
+                             : sample.error().message),
+          "Is the cluster's Service implementation (kube-proxy, CNI) running, and does a "
+          "NetworkPolicy forbid the traffic?");
+    }
+    RETURN_IF_ERROR(interrupt_->wait_until(base::monotonic_now() + services_tried_every));
+  }
+}
+
+base::Result<Sample> Session::observe_connections(std::size_t arm, std::size_t workload) {
+  auto spec = plan_->workloads[workload].spec;
+  spec.rate = {};
+  spec.connections = 1;
+  spec.generators = 1;
+  spec.duration = connections_observed_for;
+  spec.warm_up = base::Duration(0);
+  spec.wait = bench::WaitStrategy::block;
+  return exchange(plan_->arms[arm], spec, plan_->scenario.seed, {});
+}
+
+base::Result<std::pair<bench::AgentClient*, bench::JobId>> Session::attach_probe(
+    const PlannedArm& arm, probes::TranslationJob job) {
+  ASSIGN_OR_RETURN(auto* const watcher, observer(arm.environment, arm.from));
+  job.interface = observers_.at({arm.environment, arm.from}).interface;
+  ASSIGN_OR_RETURN(const auto attached, watcher->start_observer(job));
+  return std::pair{watcher, attached.id};
+}
+
+base::Result<TranslationObservation> Session::observe_translation(std::size_t arm_index,
+                                                                  std::size_t workload) {
+  const auto& arm = plan_->arms[arm_index];
+  auto spec = plan_->workloads[workload].spec;
+  const auto family = arm.family;
+
+  // Every Service that could have been in the way counts, whatever the arm dials: an arm that dials
+  // a pod must be seen not to touch one.
+  probes::TranslationJob job;
+  const auto& environment = environments_[arm.environment];
+  for (const auto& [name, service] : environment.services) {
+    for (const auto& frontend : frontends(environment, service, spec.kind, family)) {
+      job.service.push_back(frontend.endpoint);
+    }
+  }
+  for (const auto& name : arm.servers) {
+    ASSIGN_OR_RETURN(const auto* const server, pod(arm.environment, name));
+    job.backends.push_back({server->address(family), bench::target_port(spec.kind)});
+  }
+  job.protocol = bench::protocol_of(spec.kind);
+
+  spec.rate = observed_rate;
+  spec.generators = 1;
+  spec.duration = observed_duration;
+  spec.warm_up = base::Duration(0);
+  spec.wait = bench::WaitStrategy::block;
+  // A stream's writes are paced like requests here, and small: its connections are what is looked
+  // at.
+  spec.gso = {};
+  if (spec.kind == bench::WorkloadKind::tcp_stream) spec.request = base::Bytes{bench::header_bytes};
+  const auto attached = attach_probe(arm, std::move(job));
+  if (!attached && attached.error().kind != base::ErrorKind::missing &&
+      attached.error().kind != base::ErrorKind::not_permitted) {
+    return std::unexpected(attached.error());
+  }
+  auto sample = exchange(arm, spec, plan_->scenario.seed, {});
+  auto counts = attached
+                    ? attached->first->stop_observer(attached->second)
+                    : base::Result<probes::TranslationCounts>(std::unexpected(attached.error()));
+  if (!sample) return std::unexpected(std::move(sample).error());
+  if (attached && !counts) return base::in_context(std::move(counts).error(), "arm {}", arm.name);
+  return TranslationObservation{std::move(counts), std::move(sample->client),
+                                std::move(sample->servers)};
+}
+
+}  // namespace stackbench
