@@ -17,9 +17,11 @@ base::Result<> check_name(std::string_view name) {
 }
 
 std::string to_string(const Shape& shape) {
-  return fmt::format("{} {}, kube-proxy {}, CNI {}", shape.nodes,
-                     shape.nodes == 1 ? "node" : "nodes", base::enum_name(shape.proxy),
-                     base::enum_name(shape.cni));
+  auto text =
+      fmt::format("{} {}, kube-proxy {}, CNI {}", shape.nodes, shape.nodes == 1 ? "node" : "nodes",
+                  base::enum_name(shape.proxy), base::enum_name(shape.cni));
+  if (shape.bgp != Bgp::none) text += fmt::format(", BGP {}", base::enum_name(shape.bgp));
+  return text;
 }
 
 }  // namespace cluster::processes

@@ -27,7 +27,12 @@ void declare_cluster_shape(CLI::App& app, ClusterArguments& arguments) {
   app.add_option("--proxy", arguments.proxy,
                  "The mode of kube-proxy: iptables (default) or nftables")
       ->type_name("MODE");
-  app.add_option("--cni", arguments.cni, "Who connects pods: bridge")->type_name("CNI");
+  app.add_option("--cni", arguments.cni,
+                 "Who connects pods: bridge (default), or calico, which enforces NetworkPolicies")
+      ->type_name("CNI");
+  app.add_option("--bgp", arguments.bgp,
+                 "Who announces load balancers' addresses: none (default) or metallb")
+      ->type_name("BGP");
 }
 
 base::Result<processes::Shape> shape_of(const ClusterArguments& arguments) {
@@ -39,6 +44,7 @@ base::Result<processes::Shape> shape_of(const ClusterArguments& arguments) {
   processes::Shape shape{.name = arguments.name, .nodes = arguments.nodes};
   ASSIGN_OR_RETURN(shape.proxy, named<processes::ProxyMode>("--proxy", arguments.proxy));
   ASSIGN_OR_RETURN(shape.cni, named<processes::Cni>("--cni", arguments.cni));
+  ASSIGN_OR_RETURN(shape.bgp, named<processes::Bgp>("--bgp", arguments.bgp));
   return shape;
 }
 

@@ -16,10 +16,11 @@ struct ClusterArguments {
   int nodes = cluster::processes::Shape{}.nodes;
   std::string proxy = "iptables";
   std::string cni = "bridge";
+  std::string bgp = "none";
 };
 
 void declare_cluster_name(CLI::App& app, ClusterArguments& arguments);
-// --nodes, --proxy and --cni.
+// --nodes, --proxy, --cni and --bgp.
 void declare_cluster_shape(CLI::App& app, ClusterArguments& arguments);
 
 // Errors: usage, naming the option.
