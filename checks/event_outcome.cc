@@ -35,9 +35,9 @@ std::int64_t ready_since(const std::vector<Happened>& happened, std::size_t inde
 // What stamps say of how long a backend was reached, from `sent` on and before `until`, when others
 // reach it again. What is so close to that that the clocks cannot tell is no more than perhaps of
 // this departure.
-class Reached {
+class LastReached {
  public:
-  Reached(std::int64_t sent, std::int64_t until, base::Duration clock_uncertainty)
+  LastReached(std::int64_t sent, std::int64_t until, base::Duration clock_uncertainty)
       : sent_(sent), until_(until), unsure_from_(until - clock_uncertainty.count()) {}
 
   void add(std::int64_t at) {
@@ -65,7 +65,7 @@ std::optional<Stale> by_receiver(const std::vector<Happened>& happened, std::siz
                                  base::Duration clock_uncertainty) {
   const auto& event = happened[index];
   const auto since = ready_since(happened, index);
-  Reached reached(event.sent_ns, back_at(happened, index), clock_uncertainty);
+  LastReached reached(event.sent_ns, back_at(happened, index), clock_uncertainty);
   std::int64_t before = 0;
   std::int64_t first = event.sent_ns;
   for (const auto at : arrivals) {
@@ -83,7 +83,7 @@ std::optional<Stale> by_receiver(const std::vector<Happened>& happened, std::siz
 std::optional<Stale> by_sender(const Happened& event, std::int64_t until,
                                const std::vector<bench::FailedRequest>& failures,
                                base::Duration clock_uncertainty) {
-  Reached reached(event.sent_ns, until, clock_uncertainty);
+  LastReached reached(event.sent_ns, until, clock_uncertainty);
   std::int64_t before = 0;
   for (const auto& failure : failures) {
     if (failure.begun_ns >= event.happened_ns && failure.begun_ns < event.sent_ns) ++before;
@@ -102,7 +102,8 @@ std::optional<std::string> joins_by(const Happened& event) {
 
 std::optional<Reached> reached_after(const Happened& event, const std::string& pod,
                                      std::int64_t until,
-                                     const std::map<std::string, bench::ServerResult>& servers) {
+                                     const std::map<std::string, bench::ServerResult>& servers,
+                                     base::Duration clock_uncertainty) {
   const auto server = servers.find(pod);
   if (server == servers.end() || server->second.arrivals_lost > 0) return std::nullopt;
   std::vector<std::int64_t> since;
@@ -112,7 +113,7 @@ std::optional<Reached> reached_after(const Happened& event, const std::string& p
   if (since.size() < 2) return std::nullopt;
   const auto [first, last] = std::ranges::minmax(since);
   return Reached{.ns = first - event.sent_ns,
-                 .error_ns = event.acked_ns - event.sent_ns +
+                 .error_ns = event.acked_ns - event.sent_ns + clock_uncertainty.count() +
                              (last - first) / static_cast<std::int64_t>(since.size() - 1)};
 }
 
@@ -193,7 +194,8 @@ Outcomes outcomes_of(const std::vector<Happened>& happened, const bench::Workloa
     const auto& event = happened[i];
     auto& outcome = outcomes.events[i];
     if (const auto pod = joins_by(event); pod && !keeps) {
-      outcome.reached = reached_after(event, *pod, leaves_at(happened, i, *pod), servers);
+      outcome.reached =
+          reached_after(event, *pod, leaves_at(happened, i, *pod), servers, clock_uncertainty);
     }
     if (!cluster::makes_leave(event.kind)) continue;
     const auto next = i + 1 < happened.size() ? happened[i + 1].happened_ns : never;

@@ -56,7 +56,7 @@ struct Reached {
   // From t_sent of the write to the first new connection or datagram that came to it, by its stamp.
   std::int64_t ns = 0;
   // How much sooner it may have been had anybody tried: the mean time between its arrivals since,
-  // and t_ack - t_sent.
+  // t_ack - t_sent, and what is not known of the clocks.
   std::int64_t error_ns = 0;
 };
 

@@ -66,7 +66,8 @@ TEST(EventOutcome, ABackendThatJoinsIsReachedByItsFirstArrival) {
       {happened(EventKind::unready, "web-0", 1, 100, 100),
        happened(EventKind::ready, "web-0", 1, 200, 200), replace},
       connects, budget, {},
-      {{"web-0", arrivals({90, 95, 230, 235, 240, 305})}, {"web-2", arrivals({312, 318})}});
+      {{"web-0", arrivals({90, 95, 230, 235, 240, 305})}, {"web-2", arrivals({312, 318})}},
+      base::Duration(0));
   EXPECT_FALSE(outcomes.events[0].reached);
   ASSERT_TRUE(outcomes.events[1].reached);
   EXPECT_EQ(outcomes.events[1].reached->ns, 30 * ms);
@@ -83,7 +84,9 @@ TEST(EventOutcome, WhoeverGetsNothingNewIsNotSaidToBeReached) {
   lossy.arrivals_lost = 1;
   for (const auto& server : {arrivals({90, 95}), arrivals({230}), lossy}) {
     EXPECT_FALSE(
-        checks::outcomes_of(joined, connects, budget, {}, {{"web-0", server}}).events[0].reached);
+        checks::outcomes_of(joined, connects, budget, {}, {{"web-0", server}}, base::Duration(0))
+            .events[0]
+            .reached);
   }
   // Kept flows choose nobody anew.
   EXPECT_FALSE(outcomes_of(joined, {}, {{"web-0", arrivals({230, 235})}}).events[0].reached);

@@ -1,131 +1,22 @@
 // A real Kubernetes on this machine, by the command as a user calls it: up, in use, down, and the
 // host as it was; and what a killed supervisor, a missing program and Ctrl-C leave. Needs root and
 // what `./bootstrap up` makes; every wait is for a condition, bounded.
-#include <algorithm>
-#include <chrono>
 #include <csignal>
-#include <filesystem>
-#include <optional>
-#include <sstream>
-#include <utility>
 
 #include <gmock/gmock.h>
-#include <gtest/gtest.h>
-#include <poll.h>
-#include <unistd.h>
 
-#include "base/clock.h"
-#include "base/file.h"
-#include "base/json.h"
-#include "base/process.h"
-#include "tests/host_snapshot.h"
+#include "tests/own_cluster.h"
 
 namespace {
 
 namespace fs = std::filesystem;
 using testing::HasSubstr;
 using testing::Not;
-using tests::HostSnapshot;
+using tests::binaries;
+using tests::tools;
 
-constexpr auto patience = std::chrono::minutes(4);
-const fs::path binaries = STACKBENCH_BINARY_DIR;
-const fs::path tools = fs::weakly_canonical(binaries / "../..");
-
-struct Ran {
-  int code = -1;
-  std::string out;
-  std::string err;
-};
-
-// A user of its own: a state directory that goes with it, and, where a test plants a fault, tools
-// of its own. Whatever a test leaves up is taken down.
-class Cluster : public ::testing::Test {
+class Cluster : public tests::OwnCluster {
  protected:
-  void SetUp() override {
-    if (::geteuid() != 0) GTEST_SKIP() << "needs root";
-    ASSERT_TRUE(fs::exists(tools / "go/hyperkube")) << "run ./bootstrap up first";
-    std::string name = (fs::path(::testing::TempDir()) / "stackbench-cluster-XXXXXX").string();
-    home_ = ::mkdtemp(name.data());
-    before_.emplace(HostSnapshot::take());
-  }
-  void TearDown() override {
-    if (home_.empty()) return;
-    for (const auto& entry : fs::directory_iterator(home_)) {
-      if (!fs::exists(entry.path() / "clusters")) continue;
-      for (const auto& cluster : fs::directory_iterator(entry.path() / "clusters")) {
-        stackbench({"down", "--name", cluster.path().filename().string()});
-      }
-    }
-    fs::remove_all(home_);
-  }
-
-  std::vector<std::string> environment() const {
-    std::vector<std::string> all{"XDG_STATE_HOME=" + home_.string(), "HOME=" + home_.string(),
-                                 std::string("PATH=") + ::getenv("PATH")};
-    if (!tools_.empty()) all.push_back("STACKBENCH_TOOLS=" + tools_);
-    return all;
-  }
-  Ran stackbench(std::vector<std::string> words) const {
-    words.insert(words.begin(), (binaries / "stackbench").string());
-    return run(words);
-  }
-  Ran kubectl(std::vector<std::string> words, const std::string& input = {}) const {
-    words.insert(words.begin(), {(tools / "go/bin/kubectl").string(),
-                                 "--kubeconfig=" + directory().string() + "/kubeconfig"});
-    return run(words, input);
-  }
-  Ran run(const std::vector<std::string>& words, const std::string& input = {}) const {
-    const auto result =
-        base::run(words, {.stdin_text = input, .timeout = patience, .environment = environment()});
-    if (!result) {
-      ADD_FAILURE() << base::describe_error(result.error());
-      return {};
-    }
-    return {result->status.code, result->out, result->err};
-  }
-  fs::path directory() const { return home_ / "stackbench/clusters/test"; }
-  base::Json state() const {
-    const auto text = base::read_file(directory().string() + "/state.json");
-    return text ? base::parse_json(*text).value_or(base::Json::object()) : base::Json::object();
-  }
-  // Without cgroups that are none of ours: other programs of the machine make and remove theirs.
-  std::string difference() const {
-    std::string ours;
-    std::string section;
-    std::istringstream lines(tests::difference_from(*before_));
-    for (std::string line; std::getline(lines, line);) {
-      if (!line.starts_with("  ")) {
-        section = line + "\n";
-        continue;
-      }
-      const auto has = [&](std::string_view name) { return line.find(name) != std::string::npos; };
-      if (section == "cgroups:\n" && !has("stackbench") && !has("kube") && !has("k8s")) continue;
-      ours += std::exchange(section, "") + line + "\n";
-    }
-    return ours;
-  }
-  // A process' pid by its component's name.
-  static pid_t pid_of(const base::Json& state, std::string_view component) {
-    for (const auto& entry : state.value("components", base::Json::array())) {
-      if (entry["name"] == component) return entry["pid"].get<pid_t>();
-    }
-    return -1;
-  }
-  // A zombie waits for a reaper that is not ours; it runs nothing any more.
-  static bool runs(pid_t pid) {
-    const auto stat = base::read_file(fmt::format("/proc/{}/stat", pid), 4096);
-    return stat && stat->find(") Z ") == std::string::npos;
-  }
-  // Asks until it is so, or half a minute is over.
-  template <typename Condition>
-  static bool comes_true(const Condition& condition) {
-    const auto deadline = base::monotonic_now() + std::chrono::seconds(30);
-    while (!condition()) {
-      if (base::monotonic_now() > deadline) return false;
-      ::poll(nullptr, 0, 50);
-    }
-    return true;
-  }
   // Tools that are those of the machine but for one program of a package below tools/, which is
   // `replacement`, or not there.
   void plant(const std::string& package, const std::string& program,
@@ -147,10 +38,6 @@ class Cluster : public ::testing::Test {
     if (!replacement.empty()) fs::create_symlink(replacement, planted);
     tools_ = root.string();
   }
-
-  fs::path home_;
-  std::string tools_;
-  std::optional<HostSnapshot> before_;
 };
 
 constexpr std::string_view pods = R"(

@@ -119,7 +119,8 @@ TEST(Command, AClusterAskedForWronglyIsRefusedBeforeAnythingElse) {
   const std::vector<std::pair<std::vector<std::string>, std::string>> wrong{
       {{"up", "--nodes", "0"}, "--nodes: expected 1 to 16, got 0"},
       {{"up", "--proxy", "ipvs"}, "--proxy: expected one of iptables, nftables, got \"ipvs\""},
-      {{"up", "--cni", "calico"}, "--cni: expected one of bridge, got \"calico\""},
+      {{"up", "--cni", "cilium"}, "--cni: expected one of bridge, calico, got \"cilium\""},
+      {{"up", "--bgp", "bird"}, "--bgp: expected one of none, metallb, got \"bird\""},
       {{"up", "--name", "a/b"},
        "--name: expected up to 40 small letters, digits and inner dashes, got \"a/b\""},
       {{"down", "--name", ".."},

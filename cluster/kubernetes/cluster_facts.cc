@@ -101,16 +101,22 @@ std::set<std::string> api_groups(ApiClient& api) {
   return names;
 }
 
+// Calico without a DaemonSet of its image: it tells its version itself, to those it lets read it.
+NetworkPlugin find_calico(ApiClient& api) {
+  std::string why;
+  const auto information =
+      look(api, "/apis/crd.projectcalico.org/v1/clusterinformations/default", why);
+  auto version = text_at(information, {"spec", "calicoVersion"});
+  if (version.empty()) return {.name = "calico", .source = "API group crd.projectcalico.org"};
+  return {.name = "calico", .version = std::move(version), .source = "ClusterInformation default"};
+}
+
 NetworkPlugin find_plugin(ApiClient& api, const std::set<std::string>& groups) {
   std::string why;
   const auto daemon_sets = look(api, "/apis/apps/v1/daemonsets", why);
   if (auto plugin = plugin_of(daemon_sets)) return *plugin;
-  for (const auto& [group, name] :
-       {std::pair{"crd.projectcalico.org", "calico"}, std::pair{"cilium.io", "cilium"}}) {
-    if (groups.contains(group)) {
-      return {.name = name, .source = fmt::format("API group {}", group)};
-    }
-  }
+  if (groups.contains("crd.projectcalico.org")) return find_calico(api);
+  if (groups.contains("cilium.io")) return {.name = "cilium", .source = "API group cilium.io"};
   return {.source = why.empty() ? "no DaemonSet of a network plugin we know" : why};
 }
 

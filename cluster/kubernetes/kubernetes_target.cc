@@ -268,7 +268,8 @@ Result<AgentStreams> KubernetesTarget::agent(std::string_view environment, std::
   ASSIGN_OR_RETURN(ClusterEnvironment * found, find(environment));
   ASSIGN_OR_RETURN(const PodHandle* handle, found->find_pod(pod));
   const auto& place = found->place();
-  return explained(agents_.attach(place.in_namespace, found->object_name(*handle), found->node_of(*handle)));
+  return explained(
+      agents_.attach(place.in_namespace, found->object_name(*handle), found->node_of(*handle)));
 }
 
 Result<std::optional<std::string>> KubernetesTarget::why_silent(std::string_view environment,

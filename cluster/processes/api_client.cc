@@ -21,6 +21,8 @@ using base::Result;
 using boost::system::error_code;
 
 constexpr std::uint64_t longest_body = std::uint64_t{16} << 20;
+constexpr const char* json_type = "application/json";
+constexpr base::Duration default_patience = std::chrono::seconds(5);
 
 std::string words_of(const ApiClient::Response& response) {
   const auto json = base::parse_json(response.body);
@@ -108,12 +110,18 @@ Result<ApiClient> ApiClient::create(std::uint16_t port, const std::string& autho
 Result<ApiClient::Response> ApiClient::request(const std::string& method, const std::string& path,
                                                const std::string& body,
                                                base::Duration timeout) const {
+  return send(method, path, json_type, body, timeout);
+}
+
+Result<ApiClient::Response> ApiClient::send(const std::string& method, const std::string& path,
+                                            const std::string& content_type,
+                                            const std::string& body, base::Duration timeout) const {
   Exchange exchange(tls_->context);
   exchange.message = {beast::http::string_to_verb(method), path, 11};
   exchange.message.set(beast::http::field::host, fmt::format("127.0.0.1:{}", port_));
   exchange.message.set(beast::http::field::user_agent, "stackbench");
   exchange.message.set(beast::http::field::connection, "close");
-  if (!body.empty()) exchange.message.set(beast::http::field::content_type, "application/json");
+  if (!body.empty()) exchange.message.set(beast::http::field::content_type, content_type);
   exchange.message.body() = body;
   exchange.message.prepare_payload();
   exchange.start(port_);
@@ -135,7 +143,16 @@ Result<base::Json> ApiClient::get(const std::string& path) const {
 }
 
 Result<> ApiClient::create_object(const std::string& path, const base::Json& object) const {
-  ASSIGN_OR_RETURN(const auto response, request("POST", path, base::dump_json(object)));
+  return create(path, json_type, base::dump_json(object));
+}
+
+Result<> ApiClient::create_from_yaml(const std::string& path, const std::string& text) const {
+  return create(path, "application/yaml", text);
+}
+
+Result<> ApiClient::create(const std::string& path, const std::string& content_type,
+                           const std::string& body) const {
+  ASSIGN_OR_RETURN(const auto response, send("POST", path, content_type, body, default_patience));
   constexpr int created = 201;
   constexpr int conflict = 409;
   if (response.status == created || response.status == conflict) return {};

@@ -40,9 +40,17 @@ class ApiClient {
   // POST of a new object; one that exists is no error. Errors: as request(); system.
   [[nodiscard]] base::Result<> create_object(const std::string& path,
                                              const base::Json& object) const;
+  // The same of one that is written as YAML.
+  [[nodiscard]] base::Result<> create_from_yaml(const std::string& path,
+                                                const std::string& text) const;
 
  private:
   struct Tls;
+  base::Result<Response> send(const std::string& method, const std::string& path,
+                              const std::string& content_type, const std::string& body,
+                              base::Duration timeout) const;
+  base::Result<> create(const std::string& path, const std::string& content_type,
+                        const std::string& body) const;
   ApiClient(std::uint16_t port, std::unique_ptr<Tls> tls);
 
   std::uint16_t port_ = 0;

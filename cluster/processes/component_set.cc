@@ -44,8 +44,10 @@ Result<> ComponentSet::start(const ComponentPlan& plan, const Sandbox& sandbox,
   const base::UniqueFd log(
       ::open(path.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_APPEND | O_CLOEXEC, 0644));
   if (!log) return base::system_error(errno, "{}", path);
+  auto environment = environment_;
+  environment.insert(environment.end(), plan.environment.begin(), plan.environment.end());
   auto process = sandbox.spawn({.argv = plan.argv,
-                                .environment = environment_,
+                                .environment = std::move(environment),
                                 .out = base::Stdio::descriptor(log.get()),
                                 .err = base::Stdio::descriptor(log.get())},
                                place);

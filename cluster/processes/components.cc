@@ -1,7 +1,9 @@
 #include "cluster/processes/components.h"
 
 #include "cluster/processes/addresses.h"
+#include "cluster/processes/calico.h"
 #include "cluster/processes/configs.h"
+#include "cluster/processes/metallb.h"
 
 namespace cluster::processes {
 namespace {
@@ -74,9 +76,9 @@ ComponentPlan containerd_component(const Directory& directory, const Tools& tool
 }
 
 std::vector<ComponentPlan> node_components(const Directory& directory, const Tools& tools,
-                                           int node) {
+                                           const Shape& shape, int node) {
   const auto name = node_name(node);
-  return {
+  std::vector<ComponentPlan> all{
       {.name = name + "-kubelet",
        .node = node,
        .argv = {tools.hyperkube, "kubelet", "--config=" + directory.node(node, "kubelet.json"),
@@ -86,6 +88,9 @@ std::vector<ComponentPlan> node_components(const Directory& directory, const Too
        .node = node,
        .argv = {tools.hyperkube, "kube-proxy",
                 "--config=" + directory.node(node, "kube-proxy.json")}}};
+  if (shape.cni == Cni::calico) all.push_back(felix_component(directory, tools, node));
+  if (shape.bgp == Bgp::metallb) all.push_back(metallb_speaker_component(directory, tools, node));
+  return all;
 }
 
 std::vector<std::string> import_command(const Tools& tools, const std::string& archive) {

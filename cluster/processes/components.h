@@ -13,6 +13,7 @@ struct ComponentPlan {
   std::string name = {};  // "etcd", "node1-kubelet": unique; its log is called so
   int node = 0;           // 0: the control plane
   std::vector<std::string> argv = {};
+  std::vector<std::string> environment = {};  // "NAME=value", beside component_environment()
 };
 
 // What runs before the API server answers, and what is started then.
@@ -20,11 +21,13 @@ struct ComponentPlan {
                                                                const Tools& tools);
 [[nodiscard]] std::vector<ComponentPlan> controller_components(const Directory& directory,
                                                                const Tools& tools);
-// Of one node: its containerd, which needs no API server, and what does.
+// Of one node: its containerd, which needs no API server, and what does, the parts of its addons
+// included.
 [[nodiscard]] ComponentPlan containerd_component(const Directory& directory, const Tools& tools,
                                                  int node);
 [[nodiscard]] std::vector<ComponentPlan> node_components(const Directory& directory,
-                                                         const Tools& tools, int node);
+                                                         const Tools& tools, const Shape& shape,
+                                                         int node);
 
 // Takes an archive into a node's containerd, for its kubelet; to be run on the node.
 [[nodiscard]] std::vector<std::string> import_command(const Tools& tools,

@@ -106,7 +106,7 @@ Json kube_proxy_config_map(const Shape& shape) {
           {"data", {{"config.conf", base::dump_json(config)}}}};
 }
 
-Json cni_config(int node) {
+Json bridge_cni_config(int node) {
   const Json range = {{"subnet", addresses::pod_cidr_of(node)}};
   const Json everywhere = {{"dst", "0.0.0.0/0"}};
   const Json address_management = {{"type", "host-local"},
@@ -148,7 +148,7 @@ state = "/run/containerd"
         SystemdCgroup = false
 )";
   return fmt::format(fmt::runtime(text), fmt::arg("socket", containerd_socket),
-                     fmt::arg("pause", pause_image), fmt::arg("cni_plugins", tools.cni_plugins),
+                     fmt::arg("pause", pause_image), fmt::arg("cni_plugins", files.cni_plugins),
                      fmt::arg("directory", files.directory), fmt::arg("runc", tools.runc));
 }
 

@@ -23,6 +23,7 @@ struct NodeFiles {
   std::string serving_cert;  // the kubelet's
   std::string serving_key;
   std::string proxy_kubeconfig;
+  std::string cni_plugins;  // the directory of the programs that connect pods
   std::string cgroup_root;  // "/stackbench-4711-123456-0/node1"
 };
 
@@ -31,8 +32,8 @@ struct NodeFiles {
 // The ConfigMap kube-system/kube-proxy, where kubeadm keeps what its kube-proxies are told and
 // tools look for their mode.
 [[nodiscard]] base::Json kube_proxy_config_map(const Shape& shape);
-// The network configuration list of the CNI, for one node's pods.
-[[nodiscard]] base::Json cni_config(int node);
+// The network configuration list of the CNI, for one node's pods, where a bridge connects them.
+[[nodiscard]] base::Json bridge_cni_config(int node);
 // TOML.
 [[nodiscard]] std::string containerd_config(const Tools& tools, const NodeFiles& files);
 

@@ -26,6 +26,7 @@ const NodeFiles files{.directory = "/state/clusters/two/node2",
                       .serving_cert = "/cert",
                       .serving_key = "/key",
                       .proxy_kubeconfig = "/proxy.conf",
+                      .cni_plugins = "/plugins",
                       .cgroup_root = "/stackbench-1-2-0/node2"};
 
 TEST(Kubeconfig, HasOneContextWithEverythingInside) {
@@ -62,7 +63,7 @@ TEST(KubeProxyConfig, HasTheModeAskedForAndLeavesConntrackAlone) {
 }
 
 TEST(CniConfig, GivesEachNodesPodsAddressesOfItsOwn) {
-  const auto config = cni_config(2);
+  const auto config = bridge_cni_config(2);
   ASSERT_EQ(config["plugins"].size(), 2U);
   EXPECT_EQ(config["plugins"][0]["type"], "bridge");
   EXPECT_EQ(config["plugins"][0]["ipam"]["ranges"][0][0]["subnet"], "10.244.2.0/24");
@@ -76,6 +77,7 @@ TEST(ContainerdConfig, NamesOurImageOurToolsAndTheNodesOwnPlaces) {
   const auto text = containerd_config(tools, files);
   EXPECT_THAT(text, HasSubstr("sandbox_image = \"docker.io/library/stackbench-pause:"));
   EXPECT_THAT(text, HasSubstr("BinaryName = \"/tree/build/tools/runc/usr/sbin/runc\""));
+  EXPECT_THAT(text, HasSubstr("bin_dir = \"/plugins\""));
   EXPECT_THAT(text, HasSubstr("conf_dir = \"/state/clusters/two/node2/cni\""));
   EXPECT_THAT(text, HasSubstr("restrict_oom_score_adj = true"));
   EXPECT_THAT(text, Not(HasSubstr("{")));
@@ -85,7 +87,7 @@ TEST(Components, AreCalledByTheirNamesWithFilesOfTheirCluster) {
   std::vector<ComponentPlan> all = api_server_components(directory, tools);
   for (auto& plan : controller_components(directory, tools)) all.push_back(plan);
   all.push_back(containerd_component(directory, tools, 2));
-  for (auto& plan : node_components(directory, tools, 2)) all.push_back(plan);
+  for (auto& plan : node_components(directory, tools, shape, 2)) all.push_back(plan);
   std::vector<std::string> names;
   for (const auto& plan : all) names.push_back(plan.name);
   EXPECT_THAT(names,

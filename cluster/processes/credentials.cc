@@ -48,6 +48,13 @@ std::vector<Credential> credentials_of(const Shape& shape) {
       {.file = "kube-proxy",
        .subject = {.common_name = "system:kube-proxy"},
        .has_kubeconfig = true}};
+  const auto add_administrator = [&](const std::string& name) {
+    all.push_back({.file = name,
+                   .subject = {.common_name = name, .organisation = masters},
+                   .has_kubeconfig = true});
+  };
+  if (shape.cni == Cni::calico) add_administrator("calico");
+  if (shape.bgp == Bgp::metallb) add_administrator("metallb");
   for (int node = 1; node <= shape.nodes; ++node) {
     const auto name = node_name(node);
     const Subject client{.common_name = "system:node:" + name, .organisation = "system:nodes"};

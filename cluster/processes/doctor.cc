@@ -6,7 +6,7 @@
 namespace cluster::processes {
 
 Feature processes_feature(const base::Result<Tools>& tools, std::string_view filesystems,
-                          bool filters_bridges) {
+                          bool filters_bridges, const std::vector<std::string>& options) {
   Feature feature{.name = "processes",
                   .available = Available::no,
                   .required = false,
@@ -24,14 +24,19 @@ Feature processes_feature(const base::Result<Tools>& tools, std::string_view fil
     feature.mend = "modprobe br_netfilter";
   } else {
     feature.available = Available::yes;
-    feature.detail = "hyperkube, containerd, runc and CNI plugins below " + tools->root;
+    feature.detail = fmt::format("hyperkube, containerd, runc and CNI plugins below {}{}{}",
+                                 tools->root, options.empty() ? "" : ", with what is needed for ",
+                                 fmt::join(options, " and "));
   }
   return feature;
 }
 
 Feature probe_processes() {
-  return processes_feature(find_tools(), base::read_file("/proc/filesystems").value_or(""),
-                           filters_bridged_packets());
+  std::vector<std::string> options;
+  if (find_tools({.cni = Cni::calico})) options.emplace_back("--cni calico");
+  if (find_tools({.bgp = Bgp::metallb})) options.emplace_back("--bgp metallb");
+  return processes_feature(find_tools({}), base::read_file("/proc/filesystems").value_or(""),
+                           filters_bridged_packets(), options);
 }
 
 }  // namespace cluster::processes

@@ -3,6 +3,7 @@
 
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "base/result.h"
 #include "cluster/feature.h"
@@ -14,8 +15,9 @@ namespace cluster::processes {
 [[nodiscard]] Feature probe_processes();
 
 // The same of what was found: the tools, the content of /proc/filesystems, whether bridged packets
-// are filtered.
+// are filtered, and the options of `up` for which there are tools, too: "--cni calico".
 [[nodiscard]] Feature processes_feature(const base::Result<Tools>& tools,
-                                        std::string_view filesystems, bool filters_bridges);
+                                        std::string_view filesystems, bool filters_bridges,
+                                        const std::vector<std::string>& options);
 
 }  // namespace cluster::processes

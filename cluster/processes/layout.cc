@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cstdlib>
 #include <filesystem>
+#include <initializer_list>
 #include <system_error>
 
 #include <unistd.h>
@@ -14,9 +15,52 @@ namespace fs = std::filesystem;
 using base::ErrorKind;
 using base::Result;
 
-constexpr std::string_view mend =
-    "./bootstrap up builds and unpacks what is missing (hyperkube takes some minutes, once); "
-    "STACKBENCH_TOOLS names another build/ directory.";
+// Whether one of the directories of a PATH has the program.
+bool is_on_path(std::string_view path, std::string_view program) {
+  while (!path.empty()) {
+    const auto end = path.find(':');
+    const auto candidate = fmt::format("{}/{}", path.substr(0, end), program);
+    if (::access(candidate.c_str(), X_OK) == 0) return true;
+    path.remove_prefix(end == std::string_view::npos ? path.size() : end + 1);
+  }
+  return false;
+}
+
+std::vector<std::string> needed_programs(const Tools& tools, const Shape& shape) {
+  std::vector<std::string> all{tools.hyperkube,
+                               tools.kubectl,
+                               tools.containerd,
+                               tools.ctr,
+                               tools.runc,
+                               tools.cni_plugins + "/bridge",
+                               tools.cni_plugins + "/portmap"};
+  const auto add = [&all](const std::string& directory,
+                          std::initializer_list<std::string_view> names) {
+    for (const auto name : names) all.push_back(fmt::format("{}/{}", directory, name));
+  };
+  if (shape.cni == Cni::calico) add(tools.calico, {"calico", "calico-felix"});
+  if (shape.bgp == Bgp::metallb) add(tools.metallb, {"controller", "speaker"});
+  return all;
+}
+
+// Files that are read, directories included.
+std::vector<std::string> needed_files(const Tools& tools, const Shape& shape) {
+  std::vector<std::string> all{tools.images + "/pause.tar"};
+  if (shape.cni == Cni::calico) {
+    all.push_back(tools.calico + "/crds");
+    all.push_back(tools.calico + "/version");
+  }
+  if (shape.bgp == Bgp::metallb) all.push_back(tools.metallb + "/crds");
+  return all;
+}
+
+std::string mend_for(const Shape& shape) {
+  return fmt::format(
+      "./bootstrap up{}{} builds and unpacks what is missing (what is made of Go takes some "
+      "minutes, once); STACKBENCH_TOOLS names another build/ directory.",
+      shape.cni == Cni::calico ? " --cni calico" : "",
+      shape.bgp == Bgp::metallb ? " --bgp metallb" : "");
+}
 
 }  // namespace
 
@@ -30,38 +74,41 @@ Tools tools_below(const std::string& root) {
           .ctr = containerd + "/ctr",
           .runc = runc + "/runc",
           .cni_plugins = root + "/tools/containernetworking-plugins/usr/lib/cni",
+          .calico = root + "/go/calico",
+          .metallb = root + "/go/metallb",
           .images = root + "/images",
           .path = fmt::format("{}:{}:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
                               containerd, runc)};
 }
 
-Result<Tools> find_tools(const std::string& root) {
+Result<Tools> find_tools(const std::string& root, const Shape& shape) {
   std::error_code code;
   const auto absolute = fs::weakly_canonical(root, code);
   if (code) return base::system_error(code.value(), "{}", root);
   auto tools = tools_below(absolute.string());
   std::vector<std::string> missing;
-  for (const auto& program :
-       {tools.hyperkube, tools.kubectl, tools.containerd, tools.ctr, tools.runc,
-        tools.cni_plugins + "/bridge", tools.cni_plugins + "/portmap"}) {
+  for (const auto& program : needed_programs(tools, shape)) {
     if (::access(program.c_str(), X_OK) < 0) missing.push_back(program);
   }
-  if (!fs::exists(tools.images + "/pause.tar", code))
-    missing.push_back(tools.images + "/pause.tar");
+  for (const auto& file : needed_files(tools, shape)) {
+    if (::access(file.c_str(), R_OK) < 0) missing.push_back(file);
+  }
+  // Felix keeps the addresses that policies select in the kernel's ipsets.
+  if (shape.cni == Cni::calico && !is_on_path(tools.path, "ipset")) missing.push_back("ipset");
   if (missing.empty()) return tools;
   return base::fail_with_mend(
       ErrorKind::missing, fmt::format("a cluster of processes lacks {}", fmt::join(missing, ", ")),
-      std::string(mend));
+      mend_for(shape));
 }
 
-Result<Tools> find_tools() {
+Result<Tools> find_tools(const Shape& shape) {
   // Read before any thread starts that could change it.
   const char* named = std::getenv("STACKBENCH_TOOLS");  // NOLINT(concurrency-mt-unsafe)
-  if (named != nullptr && *named != '\0') return find_tools(named);
+  if (named != nullptr && *named != '\0') return find_tools(named, shape);
   std::error_code code;
   const auto own = fs::read_symlink("/proc/self/exe", code);
   if (code) return base::system_error(code.value(), "/proc/self/exe");
-  return find_tools((own.parent_path() / "../..").string());
+  return find_tools((own.parent_path() / "../..").string(), shape);
 }
 
 Result<std::vector<std::string>> image_archives(const Tools& tools) {

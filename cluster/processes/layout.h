@@ -8,6 +8,7 @@
 #include <fmt/format.h>
 
 #include "base/result.h"
+#include "cluster/processes/shape.h"
 
 namespace cluster::processes {
 
@@ -54,6 +55,8 @@ struct Tools {
   std::string ctr;
   std::string runc;
   std::string cni_plugins;  // a directory
+  std::string calico;       // a directory: calico-felix, calico (the CNI plugin), crds/, version
+  std::string metallb;      // a directory: controller, speaker, crds/
   std::string images;       // a directory; every *.tar in it is for every node
   std::string path;         // PATH for those that look others up
 };
@@ -62,9 +65,10 @@ struct Tools {
 [[nodiscard]] Tools tools_below(const std::string& root);
 
 // $STACKBENCH_TOOLS, or what is two directories above our own executable's (build/dev/bin): with
-// everything that is needed. Errors: missing, naming all that is not there, with the mend.
-[[nodiscard]] base::Result<Tools> find_tools();
-[[nodiscard]] base::Result<Tools> find_tools(const std::string& root);
+// everything that a cluster of this shape needs. Errors: missing, naming all that is not there,
+// with the mend.
+[[nodiscard]] base::Result<Tools> find_tools(const Shape& shape);
+[[nodiscard]] base::Result<Tools> find_tools(const std::string& root, const Shape& shape);
 
 // The archives in tools.images, in the order of their names. Errors: missing (no such directory),
 // system.

@@ -2,11 +2,13 @@
 
 #include <algorithm>
 #include <filesystem>
+#include <system_error>
 #include <utility>
 
 #include <sys/mount.h>
 
 #include "cluster/processes/addresses.h"
+#include "cluster/processes/calico.h"
 #include "cluster/processes/configs.h"
 #include "cluster/processes/files.h"
 
@@ -45,13 +47,28 @@ Result<> write_json(const std::string& path, const base::Json& json) {
   return write_plain_file(path, base::dump_json_pretty(json) + "\n");
 }
 
-NodeFiles files_of(const Directory& directory, int node, const std::string& cgroup_root) {
+// containerd looks for plugins in one directory: Calico's joins those it works with.
+Result<> link_calico_plugins(const std::string& directory, const Tools& tools) {
+  RETURN_IF_ERROR(make_directory(directory));
+  for (const auto& program : {tools.calico + "/calico", tools.cni_plugins + "/host-local",
+                              tools.cni_plugins + "/loopback", tools.cni_plugins + "/portmap"}) {
+    std::error_code code;
+    fs::create_symlink(program, fs::path(directory) / fs::path(program).filename(), code);
+    if (code) return base::system_error(code.value(), "link {} in {}", program, directory);
+  }
+  return {};
+}
+
+NodeFiles files_of(const Directory& directory, const Tools& tools, const Shape& shape, int node,
+                   const std::string& cgroup_root) {
   const auto name = node_name(node);
   return {.directory = directory.node(node),
           .authority = directory.secret("ca.crt"),
           .serving_cert = directory.secret(name + "-serving.crt"),
           .serving_key = directory.secret(name + "-serving.key"),
           .proxy_kubeconfig = directory.secret("kube-proxy.conf"),
+          .cni_plugins =
+              shape.cni == Cni::calico ? directory.node(node, "cni-plugins") : tools.cni_plugins,
           .cgroup_root = cgroup_root};
 }
 
@@ -104,7 +121,7 @@ Result<> write_node_files(const Directory& directory, const Tools& tools, const 
   for (const auto& [name, value] : faked_sysctls()) {
     RETURN_IF_ERROR(write_plain_file(fake_path(directory, node, name), std::string(value) + "\n"));
   }
-  const auto files = files_of(directory, node, cgroup_root);
+  const auto files = files_of(directory, tools, shape, node, cgroup_root);
   RETURN_IF_ERROR(write_plain_file(directory.node(node, "resolv.conf"),
                                    fmt::format("nameserver {}\n", addresses::cluster_dns)));
   RETURN_IF_ERROR(
@@ -112,7 +129,15 @@ Result<> write_node_files(const Directory& directory, const Tools& tools, const 
   RETURN_IF_ERROR(write_json(directory.node(node, "kubelet.json"), kubelet_config(files)));
   RETURN_IF_ERROR(
       write_json(directory.node(node, "kube-proxy.json"), kube_proxy_config(shape, node, files)));
-  return write_json(directory.node(node, "cni/10-stackbench.conflist"), cni_config(node));
+  const auto cni_config = directory.node(node, "cni/10-stackbench.conflist");
+  switch (shape.cni) {
+    case Cni::bridge:
+      return write_json(cni_config, bridge_cni_config(node));
+    case Cni::calico:
+      RETURN_IF_ERROR(link_calico_plugins(files.cni_plugins, tools));
+      return write_json(cni_config, calico_cni_config(directory, node));
+  }
+  return {};
 }
 
 }  // namespace cluster::processes

@@ -60,7 +60,11 @@ TEST(ShapeName, IsSmallLettersDigitsAndInnerDashes) {
 TEST(State, ReadsBackWhatItWrites) {
   const Folder folder;
   const Directory directory(folder.path());
-  ClusterState state{.shape = {.name = "x", .nodes = 2, .proxy = ProxyMode::nftables},
+  ClusterState state{.shape = {.name = "x",
+                               .nodes = 2,
+                               .proxy = ProxyMode::nftables,
+                               .cni = Cni::calico,
+                               .bgp = Bgp::metallb},
                      .phase = Phase::degraded,
                      .supervisor = 4711,
                      .start_ticks = 18446744073709551615U,
@@ -109,16 +113,50 @@ TEST(Provider, KnowsTheClustersThatHaveADirectory) {
   EXPECT_FALSE(provider.find("a").value());
 }
 
+TEST(State, OfAClusterThatSaysNothingOfBgpHasNone) {
+  const Folder folder;
+  const Directory directory(folder.path());
+  std::ofstream(directory.state()) << R"({"shape": {"name": "x", "nodes": 2, "proxy": "iptables",
+    "cni": "bridge"}, "phase": "ready", "supervisor": 1, "start_ticks": 1})";
+  const auto read = read_state(directory);
+  ASSERT_TRUE(read) << read.error().message;
+  EXPECT_EQ(read->shape.bgp, Bgp::none);
+}
+
+TEST(ShapeText, NamesAnAnnouncerWhereThereIsOne) {
+  EXPECT_EQ(to_string(Shape{}), "3 nodes, kube-proxy iptables, CNI bridge");
+  EXPECT_EQ(to_string(Shape{.nodes = 1, .cni = Cni::calico, .bgp = Bgp::metallb}),
+            "1 node, kube-proxy iptables, CNI calico, BGP metallb");
+}
+
 TEST(Tools, ThatAreMissingAreAllNamedWithTheMend) {
   const Folder folder;
-  const auto found = find_tools(folder / "build");
+  const auto found = find_tools(folder / "build", {});
   ASSERT_FALSE(found);
   EXPECT_EQ(found.error().kind, base::ErrorKind::missing);
   for (const auto* name :
        {"go/hyperkube", "containerd", "runc", "cni/bridge", "images/pause.tar"}) {
     EXPECT_THAT(found.error().message, HasSubstr(name));
   }
-  EXPECT_THAT(found.error().mend, HasSubstr("./bootstrap up"));
+  EXPECT_THAT(found.error().mend, HasSubstr("./bootstrap up builds"));
+  EXPECT_THAT(found.error().message, Not(HasSubstr("calico")));
+  EXPECT_THAT(found.error().message, Not(HasSubstr("metallb")));
+}
+
+TEST(Tools, OfAddonsAreMissedByThoseWhoAskForThem) {
+  const Folder folder;
+  const auto calico = find_tools(folder / "build", {.cni = Cni::calico});
+  ASSERT_FALSE(calico);
+  for (const auto* name : {"go/calico/calico", "go/calico/calico-felix", "go/calico/crds"}) {
+    EXPECT_THAT(calico.error().message, HasSubstr(name));
+  }
+  EXPECT_THAT(calico.error().mend, HasSubstr("./bootstrap up --cni calico builds"));
+  const auto both = find_tools(folder / "build", {.cni = Cni::calico, .bgp = Bgp::metallb});
+  ASSERT_FALSE(both);
+  for (const auto* name : {"go/metallb/controller", "go/metallb/speaker", "go/metallb/crds"}) {
+    EXPECT_THAT(both.error().message, HasSubstr(name));
+  }
+  EXPECT_THAT(both.error().mend, HasSubstr("./bootstrap up --cni calico --bgp metallb builds"));
 }
 
 TEST(Tools, AreFoundWhereBootstrapLeavesThem) {
@@ -133,7 +171,7 @@ TEST(Tools, AreFoundWhereBootstrapLeavesThem) {
     std::ofstream(program) << "";
     fs::permissions(program, fs::perms::owner_all);
   }
-  const auto found = find_tools(root);
+  const auto found = find_tools(root, {});
   ASSERT_TRUE(found) << found.error().message;
   EXPECT_EQ(found->hyperkube, root + "/go/hyperkube");
   EXPECT_THAT(image_archives(*found).value(),
@@ -171,20 +209,24 @@ TEST(Images, AreTakenInOnceForEachStateOfTheirArchive) {
 
 TEST(Doctor, SaysWhatAClusterOfProcessesLacks) {
   const Folder folder;
-  const base::Result<Tools> none = find_tools(folder / "build");
+  const base::Result<Tools> none = find_tools(folder / "build", {});
   const base::Result<Tools> all = tools_below("/tree/build");
   const std::string overlay = "nodev\tsysfs\n\toverlay\n";
-  auto feature = processes_feature(none, overlay, true);
+  auto feature = processes_feature(none, overlay, true, {});
   EXPECT_EQ(feature.available, Available::no);
   EXPECT_FALSE(feature.required) << "a lab needs none of it";
   EXPECT_THAT(feature.detail, HasSubstr("hyperkube"));
   EXPECT_THAT(feature.mend, HasSubstr("./bootstrap up"));
-  EXPECT_EQ(processes_feature(all, "nodev\tsysfs\n", true).mend, "modprobe overlay");
-  EXPECT_EQ(processes_feature(all, overlay, false).mend, "modprobe br_netfilter");
-  feature = processes_feature(all, overlay, true);
+  EXPECT_EQ(processes_feature(all, "nodev\tsysfs\n", true, {}).mend, "modprobe overlay");
+  EXPECT_EQ(processes_feature(all, overlay, false, {}).mend, "modprobe br_netfilter");
+  feature = processes_feature(all, overlay, true, {});
   EXPECT_EQ(feature.available, Available::yes);
   EXPECT_EQ(feature.mend, "");
   EXPECT_THAT(feature.detail, HasSubstr("/tree/build"));
+  EXPECT_THAT(feature.detail, Not(HasSubstr("calico")));
+  feature = processes_feature(all, overlay, true, {"--cni calico", "--bgp metallb"});
+  EXPECT_THAT(feature.detail,
+              HasSubstr("/tree/build, with what is needed for --cni calico and --bgp metallb"));
 }
 
 TEST(StartReport, ReadsBackWhatItWrites) {
@@ -208,9 +250,9 @@ TEST(StartReport, ReadsBackWhatItWrites) {
 TEST(SuperviseWords, SayTheWholeShape) {
   const auto words = supervise_words({.name = "x", .nodes = 2, .proxy = ProxyMode::nftables},
                                      Directory("/state/x"), "/tree/build");
-  EXPECT_THAT(
-      words, ElementsAre("supervise", "--directory", "/state/x", "--tools", "/tree/build", "--name",
-                         "x", "--nodes", "2", "--proxy", "nftables", "--cni", "bridge"));
+  EXPECT_THAT(words, ElementsAre("supervise", "--directory", "/state/x", "--tools", "/tree/build",
+                                 "--name", "x", "--nodes", "2", "--proxy", "nftables", "--cni",
+                                 "bridge", "--bgp", "none"));
 }
 
 TEST(SuperviseWords, SayWhichClocksAreAhead) {
@@ -257,6 +299,23 @@ TEST(Readiness, OfNodesSaysWhatTheFirstOfThemLacks) {
   EXPECT_EQ(what_nodes_lack(base::Json::object(), 1), "0 of 1 nodes are registered");
   EXPECT_EQ(what_nodes_lack(list({base::Json{{"metadata", {{"name", "node1"}}}}}), 1),
             "node1: not Ready");
+}
+
+TEST(Readiness, OfDefinitionsIsThatAllAreEstablished) {
+  const auto definition = [](const std::string& status) {
+    return base::Json{
+        {"metadata", {{"name", "ippools.x"}}},
+        {"status",
+         {{"conditions",
+           base::Json::array({base::Json{{"type", "NamesAccepted"}, {"status", "True"}},
+                              base::Json{{"type", "Established"}, {"status", status}}})}}}};
+  };
+  const auto list = [](const std::vector<base::Json>& all) { return base::Json{{"items", all}}; };
+  EXPECT_EQ(what_definitions_lack(list({definition("True"), definition("True")})), "");
+  EXPECT_EQ(what_definitions_lack(list({definition("True"), definition("False")})),
+            "ippools.x: not Established: ");
+  EXPECT_EQ(what_definitions_lack(list({base::Json{{"metadata", {{"name", "new.x"}}}}})),
+            "new.x: not Established");
 }
 
 TEST(Readiness, OfAProxyIsThatEveryFamilysRulesAreWritten) {

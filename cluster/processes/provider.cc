@@ -142,7 +142,7 @@ Result<ClusterState> Provider::up(const Shape& shape, const base::Interrupt& int
                                   const Progress& progress) const {
   RETURN_IF_ERROR(check_root());
   ASSIGN_OR_RETURN(auto there, already_up(shape));
-  ASSIGN_OR_RETURN(const auto tools, find_tools());
+  ASSIGN_OR_RETURN(const auto tools, find_tools(shape));
   if (there) {
     RETURN_IF_ERROR(
         import_new_images(*there, directory_of(shape.name), tools, interrupt, progress));
@@ -164,7 +164,7 @@ Result<> Provider::up_in_foreground(
                                             shape.name, there->supervisor),
                                 how_to_end(shape.name));
   }
-  ASSIGN_OR_RETURN(auto tools, find_tools());
+  ASSIGN_OR_RETURN(auto tools, find_tools(shape));
   Supervisor supervisor(shape, directory_of(shape.name), std::move(tools),
                         {.interrupt_fd = interrupt.fd()}, progress);
   auto done = supervisor.bring_up();

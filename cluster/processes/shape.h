@@ -18,8 +18,13 @@ namespace cluster::processes {
 enum class ProxyMode { iptables, nftables };
 
 // Who connects pods. `bridge`: the CNI project's bridge plugin on each node, and routes between
-// them.
-enum class Cni { bridge };
+// them; nobody enforces NetworkPolicies. `calico`: Calico's plugin and its Felix on each node,
+// which does, over the same routes.
+enum class Cni { bridge, calico };
+
+// Who gives Services of type LoadBalancer an address and announces it. `none`: nobody. `metallb`:
+// MetalLB's controller, and its speaker on each node, towards a peer at the router.
+enum class Bgp { none, metallb };
 
 inline constexpr int most_nodes = 16;
 inline constexpr std::string_view default_name = "default";
@@ -29,6 +34,7 @@ struct Shape {
   int nodes = 3;
   ProxyMode proxy = ProxyMode::iptables;
   Cni cni = Cni::bridge;
+  Bgp bgp = Bgp::none;
   // A fault: how far the clocks of nodes are ahead of the machine's, by node ("node2").
   std::map<std::string, base::Duration> clocks_ahead = {};
 
@@ -45,6 +51,7 @@ void describe(Visit& visit, Self& self) {
          .at_most = most_nodes});
   visit("proxy", self.proxy, {.doc = "The mode of kube-proxy.", .required = true});
   visit("cni", self.cni, {.doc = "Who connects pods.", .required = true});
+  visit("bgp", self.bgp, {.doc = "Who announces the addresses of load balancers."});
   visit("clocks_ahead", self.clocks_ahead,
         {.doc = "By node: how far its CLOCK_MONOTONIC is ahead of the machine's."});
 }
@@ -58,7 +65,7 @@ void describe(Visit& visit, Self& self) {
 // The words that say shape.clocks_ahead.
 [[nodiscard]] std::vector<std::string> clock_words(const Shape& shape);
 
-// "3 nodes, kube-proxy iptables, CNI bridge"; "..., clock of node2 50ms ahead".
+// "3 nodes, kube-proxy iptables, CNI bridge"; "..., BGP metallb, clock of node2 50ms ahead".
 [[nodiscard]] std::string to_string(const Shape& shape);
 
 }  // namespace cluster::processes
@@ -73,5 +80,13 @@ struct base::EnumNames<cluster::processes::ProxyMode> {
 template <>
 struct base::EnumNames<cluster::processes::Cni> {
   static constexpr std::array names{
-      std::pair{cluster::processes::Cni::bridge, std::string_view("bridge")}};
+      std::pair{cluster::processes::Cni::bridge, std::string_view("bridge")},
+      std::pair{cluster::processes::Cni::calico, std::string_view("calico")}};
+};
+
+template <>
+struct base::EnumNames<cluster::processes::Bgp> {
+  static constexpr std::array names{
+      std::pair{cluster::processes::Bgp::none, std::string_view("none")},
+      std::pair{cluster::processes::Bgp::metallb, std::string_view("metallb")}};
 };

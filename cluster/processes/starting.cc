@@ -141,7 +141,9 @@ std::vector<std::string> supervise_words(const Shape& shape, const Directory& di
                                  "--proxy",
                                  std::string(base::enum_name(shape.proxy)),
                                  "--cni",
-                                 std::string(base::enum_name(shape.cni))};
+                                 std::string(base::enum_name(shape.cni)),
+                                 "--bgp",
+                                 std::string(base::enum_name(shape.bgp))};
   for (const auto& clock : clock_words(shape)) words.insert(words.end(), {"--clock-ahead", clock});
   return words;
 }
@@ -189,7 +191,7 @@ Result<> supervise(const Shape& shape, const Directory& directory, const std::st
                    const base::Interrupt& interrupt) {
   ::signal(SIGPIPE, SIG_IGN);
   const auto keep = [&]() -> Result<> {
-    ASSIGN_OR_RETURN(auto tools, find_tools(tools_root));
+    ASSIGN_OR_RETURN(auto tools, find_tools(tools_root, shape));
     Supervisor supervisor(shape, directory, std::move(tools),
                           {.interrupt_fd = interrupt.fd(), .waiting_fd = STDOUT_FILENO},
                           [](const std::string& text) {

@@ -59,14 +59,15 @@ void describe(Visit& visit, Self& self) {
 struct Timings {
   std::int64_t control_plane_ns = 0;  // until the API server was ready
   std::int64_t nodes_ns = 0;          // until the last node was Ready
-  std::int64_t total_ns = 0;          // until the last kube-proxy had written its rules
+  std::int64_t total_ns = 0;  // until kube-proxies had written their rules, addons read theirs
 };
 
 template <typename Visit, base::SelfOf<Timings> Self>
 void describe(Visit& visit, Self& self) {
   visit("control_plane_ns", self.control_plane_ns, {.doc = "Until the API server was ready."});
   visit("nodes_ns", self.nodes_ns, {.doc = "Until the last node was Ready."});
-  visit("total_ns", self.total_ns, {.doc = "Until the last kube-proxy had written its rules."});
+  visit("total_ns", self.total_ns,
+        {.doc = "Until kube-proxies had written their rules and addons were ready."});
 }
 
 struct ClusterState {

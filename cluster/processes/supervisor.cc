@@ -8,13 +8,14 @@
 #include <poll.h>
 #include <unistd.h>
 
-#include "base/http/http.h"
 #include "cluster/fabric/cgroup.h"
+#include "cluster/processes/addons.h"
 #include "cluster/processes/addresses.h"
 #include "cluster/processes/components.h"
 #include "cluster/processes/configs.h"
 #include "cluster/processes/files.h"
 #include "cluster/processes/images.h"
+#include "cluster/processes/metallb.h"
 #include "cluster/processes/node.h"
 #include "cluster/processes/readiness.h"
 #include "cluster/processes/remains.h"
@@ -32,6 +33,8 @@ constexpr base::Duration import_patience = std::chrono::seconds(120);
 constexpr base::Duration between_questions = std::chrono::milliseconds(50);
 constexpr base::Duration between_looks_at_logs = std::chrono::seconds(2);
 constexpr base::Duration answer_patience = std::chrono::seconds(2);
+
+bool is_success(int status) { return status / 100 == 2; }
 
 double seconds(base::Duration span) { return std::chrono::duration<double>(span).count(); }
 
@@ -82,6 +85,7 @@ Result<> Supervisor::start_everything() {
   progress_(
       fmt::format("control plane ready after {:.1f} s", seconds(base::monotonic_now() - started_)));
   RETURN_IF_ERROR(start_controllers());
+  RETURN_IF_ERROR(make_addons());
   RETURN_IF_ERROR(start_kubelets());
   RETURN_IF_ERROR(wait_until_nodes_are_ready());
   state_.timings.nodes_ns = (base::monotonic_now() - started_).count();
@@ -89,6 +93,7 @@ Result<> Supervisor::start_everything() {
                         shape_.nodes == 1 ? "node" : "nodes",
                         seconds(base::monotonic_now() - started_)));
   RETURN_IF_ERROR(wait_until_proxies_have_synced());
+  RETURN_IF_ERROR(wait_until_addons_are_ready());
   state_.timings.total_ns = (base::monotonic_now() - started_).count();
   state_.phase = Phase::ready;
   return save_state();
@@ -197,11 +202,35 @@ Result<> Supervisor::start_controllers() {
   return {};
 }
 
+Result<> Supervisor::make_addons() {
+  const auto folders = definition_folders(tools_, shape_);
+  if (folders.empty()) return {};
+  for (const auto& folder : folders) RETURN_IF_ERROR(create_definitions(*api_, folder));
+  RETURN_IF_ERROR(wait_until("the addons' definitions", step_patience, [&]() -> Result<bool> {
+    ASSIGN_OR_RETURN(const auto definitions, api_->get(std::string(definitions_path)));
+    const auto lack = what_definitions_lack(definitions);
+    if (!lack.empty()) return base::fail(ErrorKind::timed_out, "{}", lack);
+    return true;
+  }));
+  ASSIGN_OR_RETURN(const auto objects, addon_objects(tools_, shape_));
+  // Of what is Established, the API server takes a moment to know.
+  const auto make_all = [&]() -> Result<bool> {
+    for (const auto& [path, object] : objects) {
+      RETURN_IF_ERROR(api_->create_object(path, object));
+    }
+    return true;
+  };
+  RETURN_IF_ERROR(wait_until("the addons' objects", step_patience, make_all));
+  if (shape_.bgp == Bgp::none) return {};
+  return components_.start(metallb_controller_component(directory_, tools_), *root_,
+                           {.netns = netns(control_plane_netns)});
+}
+
 Result<> Supervisor::start_kubelets() {
   for (int node = 1; node <= shape_.nodes; ++node) {
     RETURN_IF_ERROR(api_->create_object("/api/v1/nodes", node_object(node)));
     const auto& sandbox = nodes_[static_cast<std::size_t>(node - 1)];
-    for (const auto& plan : node_components(directory_, tools_, node)) {
+    for (const auto& plan : node_components(directory_, tools_, shape_, node)) {
       RETURN_IF_ERROR(components_.start(plan, sandbox, {}));
     }
   }
@@ -227,21 +256,48 @@ Result<> Supervisor::wait_until_nodes_are_ready() {
 Result<> Supervisor::wait_until_proxies_have_synced() {
   for (int node = 1; node <= shape_.nodes; ++node) {
     const auto what = fmt::format("kube-proxy of {} to write its rules", node_name(node));
-    RETURN_IF_ERROR(wait_until(what, step_patience, [&] { return proxy_is_ready(node); }));
+    RETURN_IF_ERROR(wait_until(what, step_patience, [&]() -> Result<bool> {
+      ASSIGN_OR_RETURN(const auto answer,
+                       ask(node_name(node), addresses::proxy_metrics_port, "/metrics"));
+      return proxy_has_synced(answer.body);
+    }));
   }
   return {};
 }
 
-Result<bool> Supervisor::proxy_is_ready(int node) const {
-  const auto url = fmt::format("http://127.0.0.1:{}/metrics", addresses::proxy_metrics_port);
-  bool ready = false;
-  RETURN_IF_ERROR(root_->inside(netns(node_name(node)), [&]() -> Result<> {
-    ASSIGN_OR_RETURN(const auto answer,
-                     base::http::exchange({.method = "GET", .url = url}, answer_patience));
-    ready = proxy_has_synced(answer.body);
+Result<> Supervisor::wait_until_addons_are_ready() {
+  if (shape_.cni == Cni::calico) {
+    for (int node = 1; node <= shape_.nodes; ++node) {
+      const auto what = fmt::format("Felix of {} to be ready", node_name(node));
+      RETURN_IF_ERROR(wait_until(what, step_patience, [&]() -> Result<bool> {
+        ASSIGN_OR_RETURN(const auto answer,
+                         ask(node_name(node), addresses::felix_health_port, "/readiness"));
+        return is_success(answer.status);
+      }));
+    }
+  }
+  if (shape_.bgp == Bgp::none) return {};
+  std::vector<std::string> places{std::string(control_plane_netns)};
+  for (int node = 1; node <= shape_.nodes; ++node) places.push_back(node_name(node));
+  for (const auto& place : places) {
+    const auto what = fmt::format("MetalLB of {} to read its configuration", place);
+    RETURN_IF_ERROR(wait_until(what, step_patience, [&]() -> Result<bool> {
+      ASSIGN_OR_RETURN(const auto answer, ask(place, addresses::metallb_metrics_port, "/metrics"));
+      return metallb_has_loaded(answer.body);
+    }));
+  }
+  return {};
+}
+
+Result<base::http::Response> Supervisor::ask(std::string_view in, int port,
+                                             std::string_view path) const {
+  const auto url = fmt::format("http://127.0.0.1:{}{}", port, path);
+  Result<base::http::Response> answer = base::http::Response();
+  RETURN_IF_ERROR(root_->inside(netns(in), [&]() -> Result<> {
+    answer = base::http::exchange({.method = "GET", .url = url}, answer_patience);
     return {};
   }));
-  return ready;
+  return answer;
 }
 
 Result<> Supervisor::wait_until(std::string_view what, base::Duration patience,

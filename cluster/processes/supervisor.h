@@ -16,6 +16,7 @@
 
 #include "base/clock.h"
 #include "base/fd.h"
+#include "base/http/http.h"
 #include "base/result.h"
 #include "cluster/fabric/controller_trees.h"
 #include "cluster/fabric/sandbox.h"
@@ -69,11 +70,15 @@ class Supervisor {
   base::Result<> start_api_server();
   base::Result<> take_in_images();
   base::Result<> start_controllers();
+  // What the addons of the shape find in the API server, and what of them runs beside it.
+  base::Result<> make_addons();
   base::Result<> start_kubelets();
   base::Result<> wait_until_nodes_are_ready();
   base::Result<> wait_until_proxies_have_synced();
-  // Whether a node's kube-proxy says that it has written its rules. Errors: system, timed_out.
-  base::Result<bool> proxy_is_ready(int node) const;
+  base::Result<> wait_until_addons_are_ready();
+  // What a component in a namespace answers at 127.0.0.1. Errors: as base::http::exchange().
+  [[nodiscard]] base::Result<base::http::Response> ask(std::string_view in, int port,
+                                                       std::string_view path) const;
 
   // Asks `is_so` until it says yes; its errors are the last words when time is out. Errors:
   // timed_out, naming `what`; as still_wanted().

@@ -75,6 +75,11 @@ NamespacePlan node(const Shape& shape, int number) {
   batch.line("link set eth0 up");
   batch.line("route add default via {}", addresses::router);
   route_pods(batch, shape, number);
+  // Calico gives each pod a route of its own; what is for none of them goes nowhere, not back to
+  // the router, which would send it here again.
+  if (shape.cni == Cni::calico) {
+    batch.line("route add blackhole {}", addresses::pod_cidr_of(number));
+  }
   auto sysctls = forwarding();
   // A Service's answer between two pods of one node crosses only the bridge, and its address is to
   // be translated back there.

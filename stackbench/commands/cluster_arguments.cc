@@ -27,7 +27,12 @@ void declare_cluster_shape(CLI::App& app, ClusterArguments& arguments) {
   app.add_option("--proxy", arguments.proxy,
                  "The mode of kube-proxy: iptables (default) or nftables")
       ->type_name("MODE");
-  app.add_option("--cni", arguments.cni, "Who connects pods: bridge")->type_name("CNI");
+  app.add_option("--cni", arguments.cni,
+                 "Who connects pods: bridge (default), or calico, which enforces NetworkPolicies")
+      ->type_name("CNI");
+  app.add_option("--bgp", arguments.bgp,
+                 "Who announces load balancers' addresses: none (default) or metallb")
+      ->type_name("BGP");
   app.add_option("--clock-ahead", arguments.clocks_ahead,
                  "A fault: the clock of a node is ahead of the machine's, such as node2=50ms")
       ->type_name("NODE=DURATION")
@@ -44,6 +49,7 @@ base::Result<processes::Shape> shape_of(const ClusterArguments& arguments) {
   processes::Shape shape{.name = arguments.name, .nodes = arguments.nodes};
   ASSIGN_OR_RETURN(shape.proxy, named<processes::ProxyMode>("--proxy", arguments.proxy));
   ASSIGN_OR_RETURN(shape.cni, named<processes::Cni>("--cni", arguments.cni));
+  ASSIGN_OR_RETURN(shape.bgp, named<processes::Bgp>("--bgp", arguments.bgp));
   for (const auto& word : arguments.clocks_ahead) {
     RETURN_IF_ERROR(processes::add_clock_ahead(shape, word));
   }

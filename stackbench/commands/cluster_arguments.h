@@ -17,11 +17,12 @@ struct ClusterArguments {
   int nodes = cluster::processes::Shape{}.nodes;
   std::string proxy = "iptables";
   std::string cni = "bridge";
+  std::string bgp = "none";
   std::vector<std::string> clocks_ahead = {};
 };
 
 void declare_cluster_name(CLI::App& app, ClusterArguments& arguments);
-// --nodes, --proxy, --cni and --clock-ahead.
+// --nodes, --proxy, --cni, --bgp and --clock-ahead.
 void declare_cluster_shape(CLI::App& app, ClusterArguments& arguments);
 
 // Errors: usage, naming the option.

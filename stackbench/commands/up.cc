@@ -51,7 +51,7 @@ Action declare_up(CLI::App& app) {
     ASSIGN_OR_RETURN(const auto provider, cluster_provider());
     const auto directory = provider.directory_of(shape.name);
     const auto show = [&](const processes::ClusterState& state) -> base::Result<> {
-      ASSIGN_OR_RETURN(const auto tools, processes::find_tools());
+      ASSIGN_OR_RETURN(const auto tools, processes::find_tools(shape));
       RETURN_IF_ERROR(print(ready_text(state, directory, tools.kubectl)));
       return {};
     };
