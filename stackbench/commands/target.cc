@@ -47,7 +47,7 @@ base::Result<std::unique_ptr<cluster::Target>> make_kubernetes(const TargetArgum
 // Empty where it is in PATH, or nowhere.
 std::string own_kubectl() {
   if (base::find_program("kubectl")) return {};
-  const auto tools = cluster::processes::find_tools();
+  const auto tools = cluster::processes::find_tools(cluster::processes::Shape{});
   return tools ? tools->kubectl : std::string();
 }
 
