@@ -268,6 +268,7 @@ bool FakeStore::remove(const ResourcePath& path) {
     }
   }
   erase(path);
+  if (path.resource == "pods") write_slices(path.in_namespace);
   return true;
 }
 
