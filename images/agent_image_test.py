@@ -113,7 +113,17 @@ class AgentImageTest(unittest.TestCase):
         self.stack.callback(outer.wait)
         self.stack.callback(outer.kill)
         eventually(lambda: os.path.exists(self.socket), "the agent listens")
-        return outer, int(children_of(outer.pid)[0])
+        pid = int(children_of(outer.pid)[0])
+        # Having changed its user, it is not killed with its parent.
+        agent = os.pidfd_open(pid)
+        self.stack.callback(os.close, agent)
+        self.stack.callback(self.kill, agent)
+        return outer, pid
+
+    @staticmethod
+    def kill(agent):
+        with contextlib.suppress(ProcessLookupError):
+            signal.pidfd_send_signal(agent, signal.SIGKILL)
 
     def connect(self):
         controller = Controller(self.socket)
