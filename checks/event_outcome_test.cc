@@ -133,7 +133,7 @@ TEST(EventOutcome, StaleIsUntilTheLastArrivalBeforeThePodIsBack) {
 TEST(EventOutcome, AWriteThatTookLongAndClocksNotWellKnownWidenWhatItWas) {
   auto slow = happened(EventKind::unready, "web-0", 1, 100, 100);
   slow.acked_ns = 120 * ms;
-  const auto seen = [&](std::vector<Happened> events) {
+  const auto seen = [&](const std::vector<Happened>& events) {
     return checks::outcomes_of(events, {.kind = bench::WorkloadKind::udp_rr}, budget, {},
                                {{"web-0", arrivals({60, 80, 150, 195})}},
                                std::chrono::milliseconds(10))

@@ -88,6 +88,7 @@ class KubernetesEventFaults : public ::testing::Test {
   }
 
   base::Interrupt interrupt_ = base::Interrupt::never();
+  std::optional<base::Process> relay_;  // outlives the target, which takes down by its way
   std::unique_ptr<cluster::KubernetesTarget> target_;
   stackbench::Plan plan_;
   std::optional<stackbench::Session> session_;
@@ -210,8 +211,9 @@ TEST_F(KubernetesEventFaults, AnswersThatAreLateWidenWhatIsSaidAndItHoldsTheTrut
        .in = base::Stdio::pipe(),
        .out = base::Stdio::pipe()});
   ASSERT_TRUE(relay) << base::describe_error(relay.error());
+  relay_.emplace(std::move(*relay));
   std::string port(16, '\0');
-  const auto count = ::read(relay->out.get(), port.data(), port.size());
+  const auto count = ::read(relay_->out.get(), port.data(), port.size());
   ASSERT_GT(count, 1);
   port.resize(static_cast<std::size_t>(count) - 1);
   auto config = base::read_file(kubeconfig()).value_or("");

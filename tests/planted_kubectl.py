@@ -24,7 +24,7 @@ import time
 LIFE_OF_A_STREAM = 1.0
 CUTS = 2
 # A request's sort, by which the first of each is refused.
-SORTS = (r"GET /version", r"POST .*selfsubjectaccessreviews", r"GET /api/v1/nodes\?", r"PATCH .*/pods/[^/]*\?",
+SORTS = (r"GET /version", r"POST .*selfsubjectaccessreviews", r"GET /api/v1/nodes", r"PATCH .*/pods/[^/]*\?",
          r"PATCH .*/status\?", r"GET .*watch=true", r"GET .*/exec\?", r"DELETE ")
 GONE = {"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure",
         "message": "too old resource version: 1 (2)", "reason": "Expired", "code": 410}

@@ -235,9 +235,10 @@ TEST_F(Stack, CalicoEnforcesADefaultDenyAndLiftsIt) {
 TEST_F(Stack, ScenariosAnswerWithAllOfItAndNameCalico) {
   up({"--cni", "calico", "--bgp", "metallb", "--proxy", "nftables"});
   const auto report_path = (home_ / "report.json").string();
-  std::vector<std::string> words{"run",      STACKBENCH_SOURCE_DIR "/scenarios/service-path.yaml",
-                                 "--target", "kubernetes",
-                                 "--out",    report_path};
+  std::vector<std::string> words{
+      "run",      std::string(STACKBENCH_SOURCE_DIR) + "/scenarios/service-path.yaml",
+      "--target", "kubernetes",
+      "--out",    report_path};
   for (const auto* value : {"blocks=6", "workloads.0.duration=40ms", "workloads.1.duration=40ms"}) {
     words.insert(words.end(), {"--set", value});
   }
