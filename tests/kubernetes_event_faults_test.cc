@@ -212,10 +212,11 @@ TEST_F(KubernetesEventFaults, AnswersThatAreLateWidenWhatIsSaidAndItHoldsTheTrut
        .out = base::Stdio::pipe()});
   ASSERT_TRUE(relay) << base::describe_error(relay.error());
   relay_.emplace(std::move(*relay));
-  std::string port(16, '\0');
-  const auto count = ::read(relay_->out.get(), port.data(), port.size());
-  ASSERT_GT(count, 1);
-  port.resize(static_cast<std::size_t>(count) - 1);
+  std::string port;
+  for (char letter = 0; letter != '\n';) {
+    ASSERT_EQ(::read(relay_->out.get(), &letter, 1), 1);
+    if (letter != '\n') port += letter;
+  }
   auto config = base::read_file(kubeconfig()).value_or("");
   const auto direct = fmt::format("127.0.0.1:{}", state["port"].get<int>());
   ASSERT_NE(config.find(direct), std::string::npos);
