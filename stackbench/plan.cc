@@ -39,6 +39,10 @@ bool serves(const cluster::TopologySpec& topology, const std::string& group) {
                              [&](const auto& service) { return service.second.target == group; });
 }
 
+std::string overheads_file(const std::string& directory, std::string_view target) {
+  return fmt::format("{}/overheads-{}.json", directory, target);
+}
+
 // One port for every workload kind in use.
 std::vector<cluster::ServicePort> service_ports(const Scenario& scenario) {
   std::vector<cluster::ServicePort> ports;
@@ -224,23 +228,23 @@ base::Result<std::string> state_directory() {
   return base::fail(base::ErrorKind::missing, "neither XDG_STATE_HOME nor HOME is set");
 }
 
-Overheads load_overheads() {
+Overheads load_overheads(std::string_view target) {
   const auto directory = state_directory();
   if (!directory) return {};
-  const auto text = base::read_file(*directory + "/overheads.json");
+  const auto text = base::read_file(overheads_file(*directory, target));
   if (!text) return {};
   const auto json = base::parse_json(*text);
   if (!json) return {};
   return base::from_json<Overheads>(*json, "overheads").value_or(Overheads{});
 }
 
-base::Result<> save_overheads(const Overheads& measured) {
+base::Result<> save_overheads(std::string_view target, const Overheads& measured) {
   ASSIGN_OR_RETURN(const auto directory, state_directory());
   std::error_code problem;
   std::filesystem::create_directories(directory, problem);
   if (problem) return base::system_error(problem.value(), "make {}", directory);
   Overheads mixed = measured;
-  const auto before = load_overheads();
+  const auto before = load_overheads(target);
   mixed.runs = before.runs + 1;
   if (before.runs > 0) {
     const auto half = [](std::int64_t a, std::int64_t b) { return a / 2 + b / 2; };
@@ -252,7 +256,7 @@ base::Result<> save_overheads(const Overheads& measured) {
   } else if (measured.check_ns <= 0) {
     mixed.check_ns = before.check_ns;
   }
-  return base::write_file(directory + "/overheads.json",
+  return base::write_file(overheads_file(directory, target),
                           base::dump_json_pretty(base::to_json(mixed)) + "\n");
 }
 

@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "base/clock.h"
@@ -78,7 +79,7 @@ struct Plan {
                                                  std::size_t workload);
 
 // How long things beside the traffic itself take here. Learnt: every run leaves its own for the
-// next plan (XDG_STATE_HOME/stackbench/overheads.json).
+// next plan of the same target (XDG_STATE_HOME/stackbench/overheads-lab.json).
 struct Overheads {
   std::int64_t provision_ns = 600'000'000;  // per environment
   std::int64_t invocation_ns = 60'000'000;  // beside its warm_up and duration
@@ -96,10 +97,11 @@ void describe(Visit& visit, Self& self) {
   visit("runs", self.runs, {.doc = "Runs they were learnt from."});
 }
 
-// What the last runs on this machine left, or the defaults where there is nothing readable.
-[[nodiscard]] Overheads load_overheads();
+// What the last runs on a target from this machine left, or the defaults where there is nothing
+// readable.
+[[nodiscard]] Overheads load_overheads(std::string_view target);
 // Mixes this run's in (half old, half new) and saves. Errors: system; nobody's run fails by it.
-[[nodiscard]] base::Result<> save_overheads(const Overheads& measured);
+[[nodiscard]] base::Result<> save_overheads(std::string_view target, const Overheads& measured);
 
 // What the checks of a scenario rest on.
 struct Observed {

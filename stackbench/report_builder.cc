@@ -160,7 +160,7 @@ ReportBuilder::ReportBuilder(const Plan& plan, std::string file, std::vector<std
                   .client_cpu = plan.cores.client,
                   .server_cpu = plan.cores.server,
                   .controller_cpu = {},
-                  .expected_ns = estimate_duration(plan, load_overheads()).count(),
+                  .expected_ns = estimate_duration(plan, load_overheads(target)).count(),
                   .clock_offset_ns = 0,
                   .clock_uncertainty_ns = 0};
   for (const auto& workload : plan.workloads) {

@@ -42,8 +42,9 @@ base::Result<FinishedRun> run_scenario(cluster::Target& target, Plan plan,
                                        const base::Interrupt& interrupt,
                                        const ReportWatcher& watcher) {
   RETURN_IF_ERROR(leave_out_unavailable(plan, target));
-  progress.note(fmt::format("{} (about {})", plan.scenario.question,
-                            base::format_wait(estimate_duration(plan, load_overheads()).count())));
+  progress.note(fmt::format(
+      "{} (about {})", plan.scenario.question,
+      base::format_wait(estimate_duration(plan, load_overheads(target.name())).count())));
   const auto unfinished = UnfinishedReport::note(request.report_file);
   if (!unfinished) {
     progress.note(fmt::format("were this run killed, clean would not find its report's parts: {}",
@@ -159,7 +160,7 @@ base::Result<FinishedRun> run_scenario(cluster::Target& target, Plan plan,
   took.finish_ns = watch.lap();
   // What events take in an invocation is their scenario's own, and no measure for others.
   if (!ended_by && plan.scenario.events.empty()) {
-    if (const auto kept = save_overheads(took); !kept) {
+    if (const auto kept = save_overheads(target.name(), took); !kept) {
       progress.note(
           fmt::format("the next plan will not know how long this took: {}", kept.error().message));
     }

@@ -57,7 +57,7 @@ Action declare_plan(CLI::App& app) {
     ASSIGN_OR_RETURN(const auto scenario, load_scenario(arguments->file, arguments->overrides));
     ASSIGN_OR_RETURN(const auto cores, usable_cores());
     ASSIGN_OR_RETURN(const auto plan, make_plan(scenario, cores));
-    return print(plan_text(plan, load_overheads()));
+    return print(plan_text(plan, load_overheads("lab")));
   };
 }
 
