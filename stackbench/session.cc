@@ -214,10 +214,10 @@ base::Result<Sample> Session::exchange(const PlannedArm& arm, const bench::Workl
   }
   const bool unanswered = trouble ? sample.client.requests == 0 && sample.client.errors.total() > 0
                                   : trouble.error().kind == base::ErrorKind::workload;
-  if (unanswered) RETURN_IF_ERROR(check_somebody_answers(arm));
   if (!events.empty()) {
     if (auto restored = restore(arm.environment, churn); !restored && trouble) trouble = restored;
   }
+  if (unanswered) RETURN_IF_ERROR(check_somebody_answers(arm));
   if (!trouble) return base::in_context(std::move(trouble).error(), "arm {}", arm.name);
   std::map<std::string, bench::ServerResult> results;
   for (const auto& [name, result] : servers.results()) {

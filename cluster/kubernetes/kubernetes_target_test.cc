@@ -249,7 +249,6 @@ TEST_F(KubernetesTargetTest, WhatTerminatesIsDeletedAndMadeAnew) {
   const auto before = it->provision(plan_of());
   ASSERT_TRUE(before) << before.error().message;
   const auto path = fmt::format("/api/v1/namespaces/stackbench-{}-iptables/pods/web-0", it->run());
-  const auto first = server_.object(path);
   const auto left =
       it->set_readiness("iptables", AddressFamily::ipv4,
                         {{"web-0", Readiness::terminating}, {"web-2", Readiness::ready}});
