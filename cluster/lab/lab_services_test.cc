@@ -69,13 +69,26 @@ TEST_P(LabDatapath, AServiceIsFoundAmongManyOthers) {
   serve(environment);
   const auto& address = environment.services.at("web").ipv4;
   EXPECT_EQ(answered_by("env", {address, 8001}, Transport::tcp, 3).size(), 3U);
-  // What it took and holds is said, and the fillers are no Services of the scenario's.
-  const auto facts = lab.environment("env")->facts();
-  EXPECT_GT(facts.at("load_ns").get<std::int64_t>(), 0);
-  EXPECT_GT(facts.at("kernel_memory_bytes").get<std::int64_t>(), 0);
+  // How long it took is said, and the fillers are no Services of the scenario's.
+  EXPECT_GT(lab.environment("env")->facts().at("load_ns").get<std::int64_t>(), 0);
   EXPECT_EQ(environment.services.size(), 1U);
   servers.clear();
   EXPECT_TRUE(lab.teardown());
+}
+
+// Rules' memory is what the whole machine holds more than before, and not known when others gave
+// back more meanwhile: an environment that was torn down a moment ago still does.
+TEST_P(LabDatapath, WhatManyServicesHoldInTheKernelIsSaid) {
+  auto plan = plan_of(GetParam().kind);
+  plan.faults = GetParam().faults;
+  plan.filler = {.services = 300, .family = AddressFamily::ipv4};
+  std::int64_t bytes = 0;
+  for (int attempt = 0; attempt < 10 && bytes == 0; ++attempt) {
+    must(lab.provision(plan));
+    bytes = lab.environment("env")->facts().value("kernel_memory_bytes", std::int64_t{0});
+    EXPECT_TRUE(lab.teardown());
+  }
+  EXPECT_GT(bytes, 0);
 }
 
 TEST_P(LabDatapath, ABackendThatIsNotReadyGetsNoConnections) {

@@ -69,8 +69,12 @@ Result<> RuleSync::sync(const ServiceTable& table,
   table_ = table;
   if (loading.count() == 0) return {};
   load_ns_ = loading.count();
-  memory_bytes_ = kernel_memory();
-  if (memory_bytes_ && memory_before) *memory_bytes_ -= *memory_before;
+  memory_bytes_.reset();
+  const auto memory_after = kernel_memory();
+  // Where others gave back more meanwhile, how much this took is not known.
+  if (memory_before && memory_after && *memory_after > *memory_before) {
+    memory_bytes_ = *memory_after - *memory_before;
+  }
   return {};
 }
 

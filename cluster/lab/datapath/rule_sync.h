@@ -34,7 +34,7 @@ class RuleSync {
                       const std::function<std::vector<Load>(const DatapathNode&)>& rules_of);
 
   // What the last sync that loaded anything took and added to the kernel's memory, as facts:
-  // {"load_ns": ..., "kernel_memory_bytes": ...}.
+  // {"load_ns": ..., "kernel_memory_bytes": ...}; the memory is left out where it is not known.
   [[nodiscard]] base::Json cost() const;
 
   // How many lines of the first node's rules begin (after blanks) with `start`.
