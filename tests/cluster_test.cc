@@ -13,6 +13,8 @@ namespace fs = std::filesystem;
 using testing::HasSubstr;
 using testing::Not;
 using tests::binaries;
+using tests::comes_true;
+using tests::pid_of;
 using tests::tools;
 
 class Cluster : public tests::OwnCluster {

@@ -59,14 +59,9 @@ std::string kubectl_program() { return (tools / "go/bin/kubectl").string(); }
 
 pid_t pid_of(std::string_view component) {
   const auto state = cluster_state();
-  for (const auto& entry : state.value("components", base::Json::array())) {
-    if (entry["name"] == component) return entry["pid"].get<pid_t>();
-  }
-  for (const auto& node : state.value("nodes", base::Json::array())) {
-    if (node["name"] == component) return node["init"].get<pid_t>();
-  }
-  ADD_FAILURE() << "no " << component << " in " << state;
-  return 0x3fffffff;  // nobody's
+  const auto pid = pid_of(state, component);
+  EXPECT_GT(pid, 0) << "no " << component << " in " << state;
+  return pid > 0 ? pid : 0x3fffffff;  // nobody's
 }
 
 std::string kubectl(std::vector<std::string> words) {
@@ -74,21 +69,6 @@ std::string kubectl(std::vector<std::string> words) {
   const auto output = base::run_for_output(words, {.timeout = patience});
   EXPECT_TRUE(output) << base::describe_error(output.error());
   return output.value_or("");
-}
-
-std::string left_behind() {
-  return kubectl({"get", "namespaces,pods,services,endpointslices", "--all-namespaces",
-                  "--selector=app.kubernetes.io/managed-by=stackbench,stackbench.io/run",
-                  "--output=name"});
-}
-
-bool comes_true(const std::function<bool()>& condition) {
-  const auto deadline = base::monotonic_now() + std::chrono::minutes(1);
-  while (!condition()) {
-    if (base::monotonic_now() > deadline) return false;
-    ::poll(nullptr, 0, 50);
-  }
-  return true;
 }
 
 Variable::Variable(const char* name, const std::string& value) : name_(name) {

@@ -5,7 +5,6 @@
 
 #include <chrono>
 #include <csignal>
-#include <functional>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -16,6 +15,7 @@
 #include "base/clock.h"
 #include "base/json.h"
 #include "base/process.h"
+#include "tests/on_cluster.h"
 #include "tests/run_scenario.h"
 
 namespace tests {
@@ -26,16 +26,11 @@ inline constexpr auto clock_ahead = std::chrono::milliseconds(50);
 [[nodiscard]] base::Json cluster_state();
 [[nodiscard]] std::string kubeconfig();
 [[nodiscard]] std::string kubectl_program();
-// The pid of "kube-apiserver", "node1-kube-proxy"; of "node3" that of the node's first process.
+// As pid_of of its state; a test fails where there is none.
 [[nodiscard]] pid_t pid_of(std::string_view component);
 
 // Its output; a test fails where it does not succeed.
 std::string kubectl(std::vector<std::string> words);
-// What carries our label, of every kind that we make: "namespace/x\npod/y\n".
-[[nodiscard]] std::string left_behind();
-// Asks until it is so; false after a minute.
-[[nodiscard]] bool comes_true(const std::function<bool()>& condition);
-
 // A process that stands still until this goes.
 class Stopped {
  public:

@@ -14,22 +14,21 @@
 #include <vector>
 
 #include <gtest/gtest.h>
-#include <poll.h>
 #include <unistd.h>
 
-#include "base/clock.h"
 #include "base/file.h"
 #include "base/json.h"
 #include "base/process.h"
 #include "tests/host_snapshot.h"
+#include "tests/on_cluster.h"
 
 namespace tests {
 
-inline constexpr auto patience = std::chrono::minutes(4);
+inline constexpr auto command_patience = std::chrono::minutes(4);
 inline const std::filesystem::path binaries = STACKBENCH_BINARY_DIR;
 inline const std::filesystem::path tools = std::filesystem::weakly_canonical(binaries / "../..");
 
-struct Ran {
+struct RanCommand {
   int code = -1;
   std::string out;
   std::string err;
@@ -67,17 +66,17 @@ class OwnCluster : public ::testing::Test {
     if (!tools_.empty()) all.push_back("STACKBENCH_TOOLS=" + tools_);
     return all;
   }
-  Ran stackbench(std::vector<std::string> words) const {
+  RanCommand stackbench(std::vector<std::string> words) const {
     words.insert(words.begin(), (binaries / "stackbench").string());
     return run(words);
   }
-  Ran kubectl(std::vector<std::string> words, const std::string& input = {}) const {
+  RanCommand kubectl(std::vector<std::string> words, const std::string& input = {}) const {
     words.insert(words.begin(), {(tools / "go/bin/kubectl").string()});
     return run(words, input);
   }
-  Ran run(const std::vector<std::string>& words, const std::string& input = {}) const {
-    const auto result =
-        base::run(words, {.stdin_text = input, .timeout = patience, .environment = environment()});
+  RanCommand run(const std::vector<std::string>& words, const std::string& input = {}) const {
+    const auto result = base::run(
+        words, {.stdin_text = input, .timeout = command_patience, .environment = environment()});
     if (!result) {
       ADD_FAILURE() << base::describe_error(result.error());
       return {};
@@ -109,30 +108,11 @@ class OwnCluster : public ::testing::Test {
     }
     return ours;
   }
-  // A process' pid by its component's name.
-  [[nodiscard]] static pid_t pid_of(const base::Json& state, std::string_view component) {
-    for (const auto& entry : state.value("components", base::Json::array())) {
-      if (entry["name"] == component) return entry["pid"].get<pid_t>();
-    }
-    return -1;
-  }
   // A zombie waits for a reaper that is not ours; it runs nothing any more.
   [[nodiscard]] static bool runs(pid_t pid) {
     const auto stat = base::read_file(fmt::format("/proc/{}/stat", pid), 4096);
     return stat && stat->find(") Z ") == std::string::npos;
   }
-  // Asks until it is so, or `within` is over.
-  template <typename Condition>
-  [[nodiscard]] static bool comes_true(const Condition& condition,
-                                       base::Duration within = std::chrono::seconds(30)) {
-    const auto deadline = base::monotonic_now() + within;
-    while (!condition()) {
-      if (base::monotonic_now() > deadline) return false;
-      ::poll(nullptr, 0, 50);
-    }
-    return true;
-  }
-
   std::filesystem::path home_;
   std::string tools_;
   std::optional<HostSnapshot> before_;

@@ -24,6 +24,7 @@ using testing::HasSubstr;
 using testing::IsEmpty;
 using testing::SizeIs;
 using testing::UnorderedElementsAre;
+using tests::comes_true;
 using tests::tools;
 
 // Long for a connection on one machine; one that policy drops takes all of it.
