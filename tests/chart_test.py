@@ -137,7 +137,8 @@ class ChartTest(unittest.TestCase):
         full, less = rendered(), rendered("--set", "rbac.fillers=false,rbac.facts=false")
         withheld = rights(full, "ClusterRole", "Role") - rights(less, "ClusterRole", "Role")
         self.assertEqual(withheld, {("create", "endpointslices"), ("patch", "endpointslices"),
-                                    ("list", "daemonsets"), ("get", "configmaps")})
+                                    ("list", "daemonsets"), ("get", "clusterinformations"),
+                                    ("get", "configmaps")})
         self.assertNotIn(("get", "nodes/proxy"), rights(full, "ClusterRole"))
         more = rendered("--set", "rbac.nodesProxy=true,rbac.replace=true,rbac.generators=true")
         self.assertEqual(rights(more, "ClusterRole") - rights(full, "ClusterRole"),

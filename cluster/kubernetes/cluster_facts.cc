@@ -111,13 +111,16 @@ NetworkPlugin find_calico(ApiClient& api) {
   return {.name = "calico", .version = std::move(version), .source = "ClusterInformation default"};
 }
 
-NetworkPlugin find_plugin(ApiClient& api, const std::set<std::string>& groups) {
+NetworkPlugin find_plugin(ApiClient& api, const std::set<std::string>& groups,
+                          const Objects& nodes) {
   std::string why;
   const auto daemon_sets = look(api, "/apis/apps/v1/daemonsets", why);
   if (auto plugin = plugin_of(daemon_sets)) return *plugin;
   if (groups.contains("crd.projectcalico.org")) return find_calico(api);
   if (groups.contains("cilium.io")) return {.name = "cilium", .source = "API group cilium.io"};
-  return {.source = why.empty() ? "no DaemonSet of a network plugin we know" : why};
+  if (!why.empty()) return {.source = why};
+  return plugin_said_by(nodes).value_or(
+      NetworkPlugin{.source = "no DaemonSet of a network plugin we know"});
 }
 
 std::vector<std::string> families_of(const Objects& nodes) {
@@ -210,13 +213,25 @@ std::optional<NetworkPlugin> plugin_of(const Json& daemon_sets) {
   return std::nullopt;
 }
 
+std::optional<NetworkPlugin> plugin_said_by(const Objects& nodes) {
+  for (const auto& [name, node] : nodes) {
+    auto plugin = text_at(node, {"metadata", "annotations", network_plugin_annotation});
+    if (plugin.empty()) continue;
+    return NetworkPlugin{
+        .name = std::move(plugin),
+        .version = {},
+        .source = fmt::format("annotation {} of node {}", network_plugin_annotation, name)};
+  }
+  return std::nullopt;
+}
+
 Result<ClusterFacts> collect_cluster_facts(ApiClient& api, const Objects& nodes) {
   ClusterFacts facts;
   ASSIGN_OR_RETURN(const auto version, api.get("/version"));
   facts.version = text_at(version, {"gitVersion"});
   const auto groups = api_groups(api);
   facts.proxy = find_proxy(api, nodes);
-  facts.plugin = find_plugin(api, groups);
+  facts.plugin = find_plugin(api, groups, nodes);
   facts.families = families_of(nodes);
   if (groups.contains("security.istio.io")) facts.meshes.emplace_back("istio");
   if (groups.contains("policy.linkerd.io")) facts.meshes.emplace_back("linkerd");
@@ -250,7 +265,8 @@ Json facts_json(const ClusterFacts& facts) {
            {{"name", or_unknown(facts.plugin.name)},
             {"version", or_unknown(facts.plugin.version)},
             {"source", facts.plugin.source}}},
-          {"families", facts.families},
+          // Where plugins give pods their addresses themselves, nodes do not say.
+          {"families", facts.families.empty() ? Json("unknown") : Json(facts.families)},
           {"meshes", facts.meshes}};
 }
 

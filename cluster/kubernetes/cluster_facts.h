@@ -52,6 +52,12 @@ struct ClusterFacts {
 // A plugin known by the images of a cluster's DaemonSets.
 [[nodiscard]] std::optional<NetworkPlugin> plugin_of(const base::Json& daemon_sets);
 
+// By which a Node says who connects its pods, where no DaemonSet tells.
+inline constexpr std::string_view network_plugin_annotation = "stackbench.io/network-plugin";
+
+// The first plugin a node says.
+[[nodiscard]] std::optional<NetworkPlugin> plugin_said_by(const Objects& nodes);
+
 // As Target::unavailable.
 [[nodiscard]] std::optional<std::string> why_unavailable(const ClusterFacts& facts,
                                                          const EnvironmentPlan& plan);

@@ -167,6 +167,16 @@ TEST(PluginOf, KnowsPluginsByTheirImages) {
   EXPECT_FALSE(plugin_of(json(R"({"items":[]})")));
 }
 
+TEST(PluginSaidBy, IsReadFromNodes) {
+  Objects nodes{{"a", json(R"({"metadata":{"name":"a"}})")}};
+  EXPECT_FALSE(plugin_said_by(nodes));
+  nodes["b"] = json(R"({"metadata":{"annotations":{"stackbench.io/network-plugin":"bridge"}}})");
+  const auto plugin = plugin_said_by(nodes);
+  ASSERT_TRUE(plugin);
+  EXPECT_EQ(plugin->name, "bridge");
+  EXPECT_EQ(plugin->source, "annotation stackbench.io/network-plugin of node b");
+}
+
 TEST(Unavailable, IsADatapathTheClusterHasNot) {
   const auto why = [](ServiceProxy proxy, DatapathKind datapath) {
     EnvironmentPlan plan{

@@ -152,14 +152,15 @@ state = "/run/containerd"
                      fmt::arg("directory", files.directory), fmt::arg("runc", tools.runc));
 }
 
-Json node_object(int node) {
+Json node_object(const Shape& shape, int node) {
   const auto cidr = addresses::pod_cidr_of(node);
-  return {
-      {"apiVersion", "v1"},
-      {"kind", "Node"},
-      {"metadata",
-       {{"name", node_name(node)}, {"labels", {{"app.kubernetes.io/managed-by", "stackbench"}}}}},
-      {"spec", {{"podCIDR", cidr}, {"podCIDRs", Json::array({cidr})}}}};
+  return {{"apiVersion", "v1"},
+          {"kind", "Node"},
+          {"metadata",
+           {{"name", node_name(node)},
+            {"labels", {{"app.kubernetes.io/managed-by", "stackbench"}}},
+            {"annotations", {{network_plugin_annotation, base::enum_name(shape.cni)}}}}},
+          {"spec", {{"podCIDR", cidr}, {"podCIDRs", Json::array({cidr})}}}};
 }
 
 }  // namespace cluster::processes

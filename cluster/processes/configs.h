@@ -37,8 +37,11 @@ struct NodeFiles {
 // TOML.
 [[nodiscard]] std::string containerd_config(const Tools& tools, const NodeFiles& files);
 
+// By which a Node says who connects its pods: here no DaemonSet tells.
+inline constexpr std::string_view network_plugin_annotation = "stackbench.io/network-plugin";
+
 // The Node object, made before its kubelet starts, so that its pods' addresses are ours to say.
-[[nodiscard]] base::Json node_object(int node);
+[[nodiscard]] base::Json node_object(const Shape& shape, int node);
 
 // The image of what holds a pod's namespaces, as images/pause makes it.
 inline constexpr std::string_view pause_image =

@@ -69,8 +69,10 @@ TEST(CniConfig, GivesEachNodesPodsAddressesOfItsOwn) {
   EXPECT_EQ(config["plugins"][0]["ipam"]["ranges"][0][0]["subnet"], "10.244.2.0/24");
   EXPECT_EQ(config["plugins"][0]["ipam"]["routes"][0]["dst"], "0.0.0.0/0");
   EXPECT_EQ(config["plugins"][1]["capabilities"]["portMappings"], true);
-  EXPECT_EQ(node_object(2)["spec"]["podCIDR"], "10.244.2.0/24");
-  EXPECT_EQ(node_object(2)["spec"]["podCIDRs"], base::Json::array({"10.244.2.0/24"}));
+  const auto node = node_object({}, 2);
+  EXPECT_EQ(node["spec"]["podCIDR"], "10.244.2.0/24");
+  EXPECT_EQ(node["spec"]["podCIDRs"], base::Json::array({"10.244.2.0/24"}));
+  EXPECT_EQ(node["metadata"]["annotations"]["stackbench.io/network-plugin"], "bridge");
 }
 
 TEST(ContainerdConfig, NamesOurImageOurToolsAndTheNodesOwnPlaces) {

@@ -228,7 +228,7 @@ Result<> Supervisor::make_addons() {
 
 Result<> Supervisor::start_kubelets() {
   for (int node = 1; node <= shape_.nodes; ++node) {
-    RETURN_IF_ERROR(api_->create_object("/api/v1/nodes", node_object(node)));
+    RETURN_IF_ERROR(api_->create_object("/api/v1/nodes", node_object(shape_, node)));
     const auto& sandbox = nodes_[static_cast<std::size_t>(node - 1)];
     for (const auto& plan : node_components(directory_, tools_, shape_, node)) {
       RETURN_IF_ERROR(components_.start(plan, sandbox, {}));

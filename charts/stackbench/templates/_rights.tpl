@@ -71,6 +71,10 @@
 - apiGroups: [apps]
   resources: [daemonsets]
   verbs: [list]
+- apiGroups: [crd.projectcalico.org]
+  resources: [clusterinformations]
+  resourceNames: [default]
+  verbs: [get]
 {{- end }}
 {{- if .Values.rbac.nodesProxy }}
 - apiGroups: [""]
