@@ -22,6 +22,10 @@ using base::Result;
 constexpr std::pair<std::string_view, std::string_view> own_directories[] = {
     {"var-lib", "/var/lib"}, {"var-log", "/var/log"}};
 
+// Where the node's own programs look for name servers, and what they find there.
+constexpr std::string_view machine_resolv_conf = "/etc/resolv.conf";
+constexpr std::string_view own_resolv_conf = "node-resolv.conf";
+
 std::string fake_path(const Directory& directory, int node, std::string_view sysctl) {
   return directory.node(node, fmt::format("sysctl/{}", sysctl));
 }
@@ -99,6 +103,13 @@ InitPlan node_init(const Directory& directory, const Tools& tools, const Shape& 
     plan.mounts.push_back(
         {.source = directory.node(node, name), .target = std::string(place), .flags = MS_BIND});
   }
+  // There is no way out of the node, so the machine's name servers would never answer: an image that
+  // is not there is to be found missing at once.
+  if (fs::exists(machine_resolv_conf)) {
+    plan.mounts.push_back({.source = directory.node(node, own_resolv_conf),
+                           .target = std::string(machine_resolv_conf),
+                           .flags = MS_BIND});
+  }
   plan.kept = covered({directory.path(), tools.root});
   // Volumes of pods are to appear where kubelet and containerd look.
   plan.mounts.push_back({.source = "none", .target = "/", .flags = MS_REC | MS_SHARED});
@@ -122,6 +133,8 @@ Result<> write_node_files(const Directory& directory, const Tools& tools, const 
     RETURN_IF_ERROR(write_plain_file(fake_path(directory, node, name), std::string(value) + "\n"));
   }
   const auto files = files_of(directory, tools, shape, node, cgroup_root);
+  RETURN_IF_ERROR(write_plain_file(directory.node(node, own_resolv_conf),
+                                   "nameserver 127.0.0.1\noptions timeout:1 attempts:1\n"));
   RETURN_IF_ERROR(write_plain_file(directory.node(node, "resolv.conf"),
                                    fmt::format("nameserver {}\n", addresses::cluster_dns)));
   RETURN_IF_ERROR(
