@@ -42,6 +42,14 @@ class Failures : public ::testing::TestWithParam<Shape> {
     EXPECT_TRUE(result) << (result ? "" : result.error().message);
     return result ? std::move(*result) : ClientResult{};
   }
+  // The same, once more where the machine was so busy that the server came to no fault.
+  [[nodiscard]] ClientResult result_with_faults(const ClientJob& job) const {
+    auto result = result_of(job);
+    for (int again = 0; again < 20 && faults_ == 0 && result.errors.total() == 0; ++again) {
+      result = result_of(job);
+    }
+    return result;
+  }
   // The right answer.
   static std::string reply_to(const RequestHeader& request) {
     return ScriptedServer::reply_to(request, 1, GetParam().kind);
@@ -75,7 +83,7 @@ TEST_P(Failures, AnsweredWithAnotherSequenceIsABadReply) {
                           return ScriptedServer::send_text(fd, reply_to(request));
                         }),
                         GetParam().kind);
-  expect_only(result_of(job_for(server.endpoint())), &TrafficErrors::bad_reply);
+  expect_only(result_with_faults(job_for(server.endpoint())), &TrafficErrors::bad_reply);
 }
 
 TEST_P(Failures, AnsweredWithAnotherLengthIsABadReply) {
@@ -84,7 +92,7 @@ TEST_P(Failures, AnsweredWithAnotherLengthIsABadReply) {
                           return ScriptedServer::send_text(fd, reply_to(request));
                         }),
                         GetParam().kind);
-  expect_only(result_of(job_for(server.endpoint())), &TrafficErrors::bad_reply);
+  expect_only(result_with_faults(job_for(server.endpoint())), &TrafficErrors::bad_reply);
 }
 
 TEST_P(Failures, BytesBehindTheReplyAreABadReply) {
@@ -92,7 +100,7 @@ TEST_P(Failures, BytesBehindTheReplyAreABadReply) {
                           return ScriptedServer::send_text(fd, reply_to(request) + "x");
                         }),
                         GetParam().kind);
-  expect_only(result_of(job_for(server.endpoint())), &TrafficErrors::bad_reply);
+  expect_only(result_with_faults(job_for(server.endpoint())), &TrafficErrors::bad_reply);
 }
 
 TEST_P(Failures, ClosedWithinTheReplyIsClosedEarly) {
@@ -101,7 +109,7 @@ TEST_P(Failures, ClosedWithinTheReplyIsClosedEarly) {
                           return false;
                         }),
                         GetParam().kind);
-  expect_only(result_of(job_for(server.endpoint())), &TrafficErrors::closed_early);
+  expect_only(result_with_faults(job_for(server.endpoint())), &TrafficErrors::closed_early);
 }
 
 TEST_P(Failures, ResetInsteadOfAReplyIsAReset) {
@@ -110,7 +118,7 @@ TEST_P(Failures, ResetInsteadOfAReplyIsAReset) {
                           return false;
                         }),
                         GetParam().kind);
-  expect_only(result_of(job_for(server.endpoint())), &TrafficErrors::reset);
+  expect_only(result_with_faults(job_for(server.endpoint())), &TrafficErrors::reset);
 }
 
 TEST_P(Failures, SilenceTimesOut) {
@@ -119,7 +127,7 @@ TEST_P(Failures, SilenceTimesOut) {
   job.workload.timeout = milliseconds(30);
   job.workload.duration = milliseconds(150);
   const auto begun = base::monotonic_now();
-  expect_only(result_of(job), &TrafficErrors::timed_out);
+  expect_only(result_with_faults(job), &TrafficErrors::timed_out);
   EXPECT_LT(base::monotonic_now() - begun, std::chrono::seconds(2));
 }
 
