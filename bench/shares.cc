@@ -1,18 +1,19 @@
 #include "bench/shares.h"
 
 #include <algorithm>
+#include <utility>
 
 #include "bench/stamps.h"
 
 namespace bench {
 namespace {
 
-void add(std::map<std::string, std::uint64_t>& sum,
-         const std::map<std::string, std::uint64_t>& one) {
+void add_to(std::map<std::string, std::uint64_t>& sum,
+            const std::map<std::string, std::uint64_t>& one) {
   for (const auto& [name, count] : one) sum[name] += count;
 }
 
-void add(TrafficErrors& sum, const TrafficErrors& one) {
+void add_to(TrafficErrors& sum, const TrafficErrors& one) {
   sum.refused += one.refused;
   sum.reset += one.reset;
   sum.timed_out += one.timed_out;
@@ -24,7 +25,7 @@ void add(TrafficErrors& sum, const TrafficErrors& one) {
   sum.other += one.other;
 }
 
-void add(ClientResult& sum, const ClientResult& one) {
+void add_to(ClientResult& sum, const ClientResult& one) {
   sum.start_ns = std::min(sum.start_ns, one.start_ns);
   sum.end_ns = std::max(sum.end_ns, one.end_ns);
   sum.requests += one.requests;
@@ -41,11 +42,11 @@ void add(ClientResult& sum, const ClientResult& one) {
   sum.generator_limited |= one.generator_limited;
   sum.involuntary_context_switches += one.involuntary_context_switches;
   sum.tcp_retransmits += one.tcp_retransmits;
-  add(sum.errors, one.errors);
-  add(sum.answered_by, one.answered_by);
+  add_to(sum.errors, one.errors);
+  add_to(sum.answered_by, one.answered_by);
   sum.failures.insert(sum.failures.end(), one.failures.begin(), one.failures.end());
   sum.failures_lost += one.failures_lost;
-  add(sum.flows_of, one.flows_of);
+  add_to(sum.flows_of, one.flows_of);
   sum.moves.insert(sum.moves.end(), one.moves.begin(), one.moves.end());
   sum.moves_lost += one.moves_lost;
 }
@@ -61,20 +62,28 @@ WorkloadSpec share_of(const WorkloadSpec& whole, int index, int generators) {
   return share;
 }
 
-base::Result<ClientResult> merge_shares(std::span<const Share> shares) {
-  if (shares.empty()) return base::fail(base::ErrorKind::input, "there are no shares to merge");
-  auto sum = on_our_clock(shares.front().result, shares.front().clock_offset);
-  if (is_stream(sum.kind)) {
-    return base::fail(base::ErrorKind::input, "a {} has one generator", base::enum_name(sum.kind));
+base::Result<> SharesSum::add(const Share& share) {
+  auto one = on_our_clock(share.result, share.clock_offset);
+  ++shares_;
+  if (is_stream(one.kind)) {
+    return base::fail(base::ErrorKind::input, "a {} has one generator", base::enum_name(one.kind));
   }
-  for (const auto& share : shares.subspan(1)) {
-    if (share.result.kind != sum.kind || share.result.loop != sum.loop) {
-      return base::fail(base::ErrorKind::input, "shares of different workloads: {} and {}",
-                        base::enum_name(sum.kind), base::enum_name(share.result.kind));
-    }
-    add(sum, on_our_clock(share.result, share.clock_offset));
+  if (!sum_) {
+    sum_ = std::move(one);
+    return {};
   }
-  if (shares.size() > 1) {
+  if (one.kind != sum_->kind || one.loop != sum_->loop) {
+    return base::fail(base::ErrorKind::input, "shares of different workloads: {} and {}",
+                      base::enum_name(sum_->kind), base::enum_name(one.kind));
+  }
+  add_to(*sum_, one);
+  return {};
+}
+
+base::Result<ClientResult> SharesSum::take() {
+  if (!sum_) return base::fail(base::ErrorKind::input, "there are no shares to merge");
+  auto sum = *std::exchange(sum_, std::nullopt);
+  if (shares_ > 1) {
     sum.cpu.reset();
     sum.local_ports.clear();
   }
@@ -85,6 +94,12 @@ base::Result<ClientResult> merge_shares(std::span<const Share> shares) {
   std::ranges::sort(sum.failures, {}, &FailedRequest::ended_ns);
   std::ranges::sort(sum.moves, {}, &FlowMove::at_ns);
   return sum;
+}
+
+base::Result<ClientResult> merge_shares(std::span<const Share> shares) {
+  SharesSum sum;
+  for (const auto& share : shares) RETURN_IF_ERROR(sum.add(share));
+  return sum.take();
 }
 
 }  // namespace bench

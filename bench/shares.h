@@ -2,6 +2,7 @@
 // connections, and their results as one.
 #pragma once
 
+#include <optional>
 #include <span>
 
 #include "base/result.h"
@@ -26,5 +27,17 @@ struct Share {
 // residual of Little's law, are the worst. Not for streams. Errors: input (no share, different
 // kinds, a stream).
 [[nodiscard]] base::Result<ClientResult> merge_shares(std::span<const Share> shares);
+
+// The same one after another, so that no more than one is held beside the sum.
+class SharesSum {
+ public:
+  // Errors: as merge_shares.
+  base::Result<> add(const Share& share);
+  [[nodiscard]] base::Result<ClientResult> take();
+
+ private:
+  std::optional<ClientResult> sum_;
+  int shares_ = 0;
+};
 
 }  // namespace bench
