@@ -11,6 +11,10 @@ using cluster::EventKind;
 
 constexpr std::int64_t never = std::numeric_limits<std::int64_t>::max();
 
+// After as many of its mean gaps without an arrival, a pod is reached no longer: of a Poisson
+// process, one gap in 400 is longer.
+constexpr std::int64_t gaps_of_one_that_left = 6;
+
 // When the pod of event `index` is written ready again, or never.
 std::int64_t back_at(const std::vector<Happened>& happened, std::size_t index) {
   for (std::size_t i = index + 1; i < happened.size(); ++i) {
@@ -100,21 +104,39 @@ std::optional<std::string> joins_by(const Happened& event) {
   return event.pod;
 }
 
+// `left`: when it left before that, or the beginning of time.
 std::optional<Reached> reached_after(const Happened& event, const std::string& pod,
-                                     std::int64_t until,
+                                     std::int64_t left, std::int64_t until,
                                      const std::map<std::string, bench::ServerResult>& servers,
                                      base::Duration clock_uncertainty) {
   const auto server = servers.find(pod);
   if (server == servers.end() || server->second.arrivals_lost > 0) return std::nullopt;
+  std::int64_t last_before = 0;
   std::vector<std::int64_t> since;
   for (const auto at : server->second.arrivals_ns) {
     if (at >= event.sent_ns && at < until) since.push_back(at);
+    if (at >= left && at < event.sent_ns) last_before = std::max(last_before, at);
   }
   if (since.size() < 2) return std::nullopt;
   const auto [first, last] = std::ranges::minmax(since);
+  const auto gap = (last - first) / static_cast<std::int64_t>(since.size() - 1);
+  // It was reached until then: the datapath had not yet made it leave, and had nothing to do.
+  if (last_before > 0 && event.sent_ns - last_before <= gaps_of_one_that_left * gap) {
+    return std::nullopt;
+  }
   return Reached{.ns = first - event.sent_ns,
-                 .error_ns = event.acked_ns - event.sent_ns + clock_uncertainty.count() +
-                             (last - first) / static_cast<std::int64_t>(since.size() - 1)};
+                 .error_ns = event.acked_ns - event.sent_ns + clock_uncertainty.count() + gap};
+}
+
+// When the pod that joins by event `index` had left before, or the beginning of time.
+std::int64_t left_at(const std::vector<Happened>& happened, std::size_t index,
+                     const std::string& pod) {
+  std::int64_t left = 0;
+  for (std::size_t i = 0; i < index; ++i) {
+    const auto& earlier = happened[i];
+    if (earlier.pod == pod && cluster::makes_leave(earlier.kind)) left = earlier.happened_ns;
+  }
+  return left;
 }
 
 // When a pod that joined leaves again after event `index`, or never.
@@ -194,8 +216,8 @@ Outcomes outcomes_of(const std::vector<Happened>& happened, const bench::Workloa
     const auto& event = happened[i];
     auto& outcome = outcomes.events[i];
     if (const auto pod = joins_by(event); pod && !keeps) {
-      outcome.reached =
-          reached_after(event, *pod, leaves_at(happened, i, *pod), servers, clock_uncertainty);
+      outcome.reached = reached_after(event, *pod, left_at(happened, i, *pod),
+                                      leaves_at(happened, i, *pod), servers, clock_uncertainty);
     }
     if (!cluster::makes_leave(event.kind)) continue;
     const auto next = i + 1 < happened.size() ? happened[i + 1].happened_ns : never;

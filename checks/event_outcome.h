@@ -66,7 +66,8 @@ struct EventOutcome {
   // Of one that left, where it can be told: traffic that goes on choosing, connection by connection
   // or datagram by datagram, and whose stamps all found room.
   std::optional<Stale> stale = {};
-  // Of one that joined, under the same conditions, where anything came.
+  // Of one that joined, under the same conditions, where anything came, and unless it was still
+  // reached when it was to join: then nothing can be told of when.
   std::optional<Reached> reached = {};
   // Of kept flows of datagrams; a TCP connection cannot move without breaking.
   std::uint64_t flows_held = 0;    // that the pod that left answered until then

@@ -77,6 +77,21 @@ TEST(EventOutcome, ABackendThatJoinsIsReachedByItsFirstArrival) {
   EXPECT_EQ(outcomes.events[2].reached->error_ns, (1 + 6) * ms);
 }
 
+// A datapath that had not yet made it leave had nothing to do, and nothing can be told of how fast.
+TEST(EventOutcome, ABackendThatWasReachedAllAlongDoesNotTellWhenItWasReached) {
+  const bench::WorkloadSpec connects{.kind = bench::WorkloadKind::tcp_crr};
+  const std::vector left_and_back{happened(EventKind::unready, "web-0", 1, 100, 100),
+                                  happened(EventKind::ready, "web-0", 1, 200, 200)};
+  const auto reached = [&](std::initializer_list<std::int64_t> at) {
+    return checks::outcomes_of(left_and_back, connects, budget, {}, {{"web-0", arrivals(at)}},
+                               base::Duration(0))
+        .events[1]
+        .reached.has_value();
+  };
+  EXPECT_FALSE(reached({90, 95, 120, 160, 195, 201, 206, 211}));
+  EXPECT_TRUE(reached({90, 95, 120, 160, 165, 201, 206, 211}));
+}
+
 TEST(EventOutcome, WhoeverGetsNothingNewIsNotSaidToBeReached) {
   const bench::WorkloadSpec connects{.kind = bench::WorkloadKind::tcp_crr};
   const std::vector joined{happened(EventKind::ready, "web-0", 1, 200, 200)};

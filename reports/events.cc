@@ -75,6 +75,10 @@ std::string event_table(const std::vector<EventRecord>& events, const std::strin
   });
   add("judged by", Align::left, 30,
       [](const EventRecord& event) { return event.judged_by.value_or(""); });
+  add("published", Align::right, 62,
+      [&](const EventRecord& event) { return time(event.published_median_ns); });
+  add("followed", Align::right, 63,
+      [&](const EventRecord& event) { return time(event.followed_median_ns); });
   add("programmed", Align::right, 60,
       [&](const EventRecord& event) { return time(event.programmed_median_ns); });
   add("reached", Align::right, 65,

@@ -26,6 +26,9 @@ struct EventRecord {
   std::optional<std::int64_t> stale_median_ns = {};
   std::optional<std::int64_t> stale_max_ns = {};
   std::optional<std::int64_t> stale_error_ns = {};  // the largest
+  std::optional<std::int64_t> published_median_ns = {};
+  std::optional<std::int64_t> followed_median_ns = {};
+  std::optional<std::int64_t> followed_max_ns = {};
   std::optional<std::int64_t> programmed_median_ns = {};
   std::optional<std::int64_t> programmed_max_ns = {};
   std::optional<std::int64_t> reached_median_ns = {};
@@ -59,6 +62,12 @@ void describe(Visit& visit, Self& self) {
   visit("stale_error_ns", self.stale_error_ns,
         {.doc = "How much longer it may have lasted unseen, the most: the mean time between probes "
                 "that could have seen it, and t_ack - t_sent."});
+  visit("published_median_ns", self.published_median_ns,
+        {.doc = "From t_sent until a watch saw the EndpointSlice that its controller wrote."});
+  visit("followed_median_ns", self.followed_median_ns,
+        {.doc = "The latency of programming: from that until traffic followed, which is stale or "
+                "reached less published; negative where a datapath heard of it first."});
+  visit("followed_max_ns", self.followed_max_ns, {.doc = "The longest."});
   visit("programmed_median_ns", self.programmed_median_ns,
         {.doc = "From t_sent until every node's datapath had it."});
   visit("programmed_max_ns", self.programmed_max_ns, {.doc = "The longest."});

@@ -282,6 +282,13 @@ void add_events(Exposition& out, const Report& report) {
     time("event_stale_max_seconds", "The longest of them.", event.stale_max_ns);
     time("event_stale_error_seconds", "How much longer it may have lasted unseen.",
          event.stale_error_ns);
+    time("event_published_seconds", "From the write until a watch saw the EndpointSlice.",
+         event.published_median_ns);
+    time("event_followed_seconds",
+         "From that until traffic followed it: the latency of programming, middle of the "
+         "invocations.",
+         event.followed_median_ns);
+    time("event_followed_max_seconds", "The longest of them.", event.followed_max_ns);
     time("event_programmed_seconds", "From the write until the datapath had it.",
          event.programmed_median_ns);
     time(

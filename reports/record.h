@@ -145,7 +145,8 @@ void describe(Visit& visit, Self& self) {
 // Whether the kernel's own account of dropped packets was there to be joined to losses.
 struct DropWatch {
   bool watched = false;
-  std::optional<std::string> reason = {};  // why not
+  std::optional<std::string> reason = {};   // why not
+  std::optional<std::string> seen_at = {};  // whose kernel; absent: the one that carries all
   std::uint64_t seen = 0;
   std::uint64_t lost = 0;
   std::uint64_t unparsed = 0;
@@ -155,6 +156,8 @@ template <typename Visit, base::SelfOf<DropWatch> Self>
 void describe(Visit& visit, Self& self) {
   visit("watched", self.watched, {.doc = "Whether it was there for all blocks."});
   visit("reason", self.reason, {.doc = "Why not."});
+  visit("seen_at", self.seen_at,
+        {.doc = "Whose kernel was asked, where others carry packets, too; absent: the only one."});
   visit("seen", self.seen,
         {.doc = "Packets of the scenario's endpoints the kernel dropped during the blocks, "
                 "between and after invocations included."});

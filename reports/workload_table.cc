@@ -213,13 +213,18 @@ std::string Builder::dropped(const std::map<std::string, std::uint64_t>& drops) 
   const auto& watch = report_.drop_watch;
   const std::string more =
       watch.lost > 0 ? fmt::format(" {} drops of the run could not be kept.", watch.lost) : "";
-  if (drops.empty()) return more.empty() ? " The kernel dropped nothing meanwhile." : more;
+  const auto kernel =
+      watch.seen_at
+          ? fmt::format("The kernel of {}", base::printable(*watch.seen_at, terminal_.charset))
+          : std::string("The kernel");
+  if (drops.empty())
+    return more.empty() ? fmt::format(" {} dropped nothing meanwhile.", kernel) : more;
   std::vector<std::string> reasons;
   for (const auto& [reason, count] : drops) {
     reasons.push_back(fmt::format("{} {}", base::printable(reason, terminal_.charset),
                                   count == 1 ? "once" : fmt::format("{} times", count)));
   }
-  return fmt::format(" The kernel dropped packets meanwhile: {}.{}", fmt::join(reasons, ", "),
+  return fmt::format(" {} dropped packets meanwhile: {}.{}", kernel, fmt::join(reasons, ", "),
                      more);
 }
 

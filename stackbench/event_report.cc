@@ -8,6 +8,13 @@
 namespace stackbench {
 namespace {
 
+constexpr std::string_view no_socket_destroyed =
+    "this datapath lacks what would end or move the connected UDP sockets of a backend that left "
+    "(Cilium destroys them, by bpf_sock_destroy)";
+constexpr std::string_view unknown_datapath =
+    "what this cluster's datapath is, and so what it promises of kept flows, could not be found "
+    "out";
+
 // The outcomes of one arm under one workload that count.
 std::vector<checks::Outcomes> kept_outcomes(const Measurements& measured, std::size_t arm,
                                             std::size_t workload) {
@@ -40,6 +47,8 @@ reports::EventRecord record_of(const EventSpec& event, std::size_t index,
   std::vector<std::int64_t> stale;
   std::vector<std::int64_t> errors;
   std::vector<std::int64_t> programmed;
+  std::vector<std::int64_t> published;
+  std::vector<std::int64_t> followed;
   std::vector<std::int64_t> reached;
   std::vector<std::int64_t> reached_errors;
   for (const auto& invocation : invocations) {
@@ -55,6 +64,12 @@ reports::EventRecord record_of(const EventSpec& event, std::size_t index,
     record.others_moved += outcome.others_moved;
     if (const auto at_ns = outcome.what.programmed_ns) {
       programmed.push_back(*at_ns - outcome.what.sent_ns);
+    }
+    if (const auto at_ns = outcome.what.published_ns) {
+      const auto after = *at_ns - outcome.what.sent_ns;
+      published.push_back(after);
+      if (outcome.stale) followed.push_back(outcome.stale->ns - after);
+      if (outcome.reached && !outcome.stale) followed.push_back(outcome.reached->ns - after);
     }
     if (const auto& joined = outcome.reached) {
       reached.push_back(joined->ns);
@@ -72,14 +87,19 @@ reports::EventRecord record_of(const EventSpec& event, std::size_t index,
   record.reached_median_ns = median(reached);
   record.reached_max_ns = greatest(reached);
   record.reached_error_ns = greatest(reached_errors);
+  record.published_median_ns = median(published);
+  record.followed_median_ns = median(followed);
+  record.followed_max_ns = greatest(followed);
   record.programmed_median_ns = median(programmed);
   record.programmed_max_ns = greatest(programmed);
   return record;
 }
 
-// What an arm's datapath promises of the kept flows of datagrams of a backend that leaves.
-checks::FlowPromise promise_of(const Plan& plan, const PlannedArm& arm) {
+// What an arm's datapath promises of the kept flows of datagrams of a backend that leaves; nothing
+// where nobody could find out what it is.
+std::optional<checks::FlowPromise> promise_of(const Plan& plan, const PlannedArm& arm) {
   const auto datapath = plan.environments[arm.environment].datapath;
+  if (datapath == cluster::DatapathKind::installed) return std::nullopt;
   // Whoever translates packet by packet, whether it tracks them in netfilter's table or its own.
   const bool per_packet = datapath == cluster::DatapathKind::iptables ||
                           datapath == cluster::DatapathKind::nftables ||
@@ -120,16 +140,17 @@ std::vector<EventCheck> judge_events(const Plan& plan, const Measurements& measu
         const auto promise = promise_of(plan, plan.arms[arm]);
         const auto invocations = kept_outcomes(measured, arm, workload);
         if (check == CheckKind::flows_stay && keeps && datagrams) {
-          judged.push_back({check, arm, workload, checks::flows_stay(promise, invocations)});
+          judged.push_back({check, arm, workload,
+                            promise ? checks::flows_stay(*promise, invocations)
+                                    : checks::Finding{.verdict = base::Verdict::skip,
+                                                      .sentence = std::string(unknown_datapath)}});
         } else if (check == CheckKind::stale_backend && (datagrams || !keeps)) {
           auto finding = checks::stale_backend(plan.scenario.stale_budget, invocations);
-          if (datagrams && promise == checks::FlowPromise::stay &&
+          if (datagrams && promise != checks::FlowPromise::move &&
               finding.verdict == base::Verdict::fail) {
             finding.verdict = base::Verdict::skip;
             finding.sentence = fmt::format(
-                "this datapath lacks what would end or move the connected UDP sockets of a backend "
-                "that left (Cilium destroys them, by bpf_sock_destroy); {}",
-                finding.sentence);
+                "{}; {}", promise ? no_socket_destroyed : unknown_datapath, finding.sentence);
           }
           judged.push_back({check, arm, workload, std::move(finding)});
         }

@@ -106,5 +106,27 @@ TEST(EventReport, SaysWhatADatapathLacksInsteadOfBlamingIt) {
   EXPECT_EQ(judged[2].finding.verdict, Verdict::pass);
 }
 
+TEST(EventReport, PromisesNothingOfADatapathNobodyKnows) {
+  const auto judged =
+      judge_events(plan_of(DatapathKind::installed), measured({sample_of(1, 1, 300, 0)}));
+  ASSERT_EQ(judged.size(), 3U);
+  EXPECT_EQ(judged[1].finding.verdict, Verdict::skip);
+  EXPECT_EQ(judged[2].finding.verdict, Verdict::skip);
+  for (const auto& one : {judged[1], judged[2]}) {
+    EXPECT_THAT(one.finding.sentence, ::testing::HasSubstr("could not be found out"));
+  }
+}
+
+TEST(EventReport, TellsTheLatencyOfProgrammingFromTheSlicesEvent) {
+  auto sample = sample_of(1, 0, 300, 0);
+  sample.outcomes.events[0].what.published_ns = sample.outcomes.events[0].what.sent_ns + 40 * ms;
+  const auto records = event_records(plan_of(DatapathKind::iptables), measured({sample}));
+  const auto record = std::ranges::find_if(
+      records, [](const auto& one) { return one.published_median_ns.has_value(); });
+  ASSERT_NE(record, records.end());
+  EXPECT_EQ(record->published_median_ns, 40 * ms);
+  EXPECT_EQ(record->followed_median_ns, 260 * ms);
+}
+
 }  // namespace
 }  // namespace stackbench

@@ -56,6 +56,22 @@ std::vector<cluster::ServicePort> service_ports(const Scenario& scenario) {
   return ports;
 }
 
+// How long clients of a cluster must be at it, whatever else takes time.
+base::Duration ports_need(const Plan& plan) {
+  if (plan.scenario.events.empty()) return base::Duration(0);
+  std::uint64_t of_a_client = 0;
+  for (const auto& workload : plan.workloads) of_a_client += connections_of(workload.spec);
+  // Arms take turns, so a client that several have is as busy as all of them.
+  std::map<std::pair<std::size_t, std::string>, std::uint64_t> arms;
+  for (const auto& arm : plan.arms) ++arms[{arm.environment, arm.from}];
+  std::uint64_t most = 0;
+  for (const auto& [client, count] : arms) most = std::max(most, count);
+  const auto invocations =
+      most * passes_per_block * static_cast<std::uint64_t>(plan.scenario.blocks + warm_up_blocks);
+  const auto minutes = invocations * of_a_client / cluster_connections_per_minute;
+  return std::chrono::minutes(minutes);
+}
+
 }  // namespace
 
 Observed observed_by(const Scenario& scenario) {
@@ -211,10 +227,19 @@ std::int64_t check_exchanges(const Plan& plan) {
          ((observed.requests ? workloads : 0) + (observed.connections ? opening : 0));
 }
 
-base::Duration estimate_duration(const Plan& plan, const Overheads& overheads) {
+std::uint64_t connections_of(const bench::WorkloadSpec& workload) {
+  if (!workload.rate || bench::keeps_connections(workload)) return 0;
+  const std::chrono::duration<double> lasts = workload.warm_up + workload.duration;
+  return static_cast<std::uint64_t>(workload.rate->per_second * lasts.count());
+}
+
+base::Duration estimate_duration(const Plan& plan, const Overheads& overheads,
+                                 std::string_view target) {
   base::Duration total =
       base::Duration(overheads.provision_ns) * static_cast<std::int64_t>(plan.environments.size());
-  total += block_duration(plan, overheads) * (plan.scenario.blocks + warm_up_blocks);
+  auto traffic = block_duration(plan, overheads) * (plan.scenario.blocks + warm_up_blocks);
+  if (target == "kubernetes") traffic = std::max(traffic, ports_need(plan));
+  total += traffic;
   total += base::Duration(overheads.check_ns) * check_exchanges(plan);
   return total + base::Duration(overheads.finish_ns);
 }

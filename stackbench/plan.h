@@ -112,8 +112,17 @@ struct Observed {
 // How many exchanges the checks of a run take.
 [[nodiscard]] std::int64_t check_exchanges(const Plan& plan);
 
-// The wall time of a run without replaced blocks.
-[[nodiscard]] base::Duration estimate_duration(const Plan& plan, const Overheads& overheads);
+// What a cluster's pods may connect in a minute: they have some 28,000 local ports towards one
+// address, and each rests for a minute after its connection. The same for every arm, whether it
+// dials one address or several, so that all make the same traffic.
+inline constexpr std::uint32_t cluster_connections_per_minute = 20'000;
+
+// The wall time of a run on a target without replaced blocks. On a cluster, clients of open loops
+// with events wait until they may open an invocation's connections at once.
+[[nodiscard]] base::Duration estimate_duration(const Plan& plan, const Overheads& overheads,
+                                               std::string_view target);
+// How many connections an invocation opens, where a loop's rate says so; 0 where they are kept.
+[[nodiscard]] std::uint64_t connections_of(const bench::WorkloadSpec& workload);
 // Of one block.
 [[nodiscard]] base::Duration block_duration(const Plan& plan, const Overheads& overheads);
 

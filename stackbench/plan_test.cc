@@ -138,8 +138,30 @@ TEST(EstimateDuration, AddsUpWhatARunConsistsOf) {
                             .finish_ns = 500'000'000,
                             .runs = 1};
   // 2 environments, 10 blocks of 3 arms twice at 300 ms, 3 checks, the end.
-  EXPECT_EQ(estimate_duration(*plan, overheads),
+  EXPECT_EQ(estimate_duration(*plan, overheads, "lab"),
             std::chrono::milliseconds(2000 + 18000 + 300 + 500));
+  // Closed loops wait for nobody.
+  EXPECT_EQ(estimate_duration(*plan, overheads, "kubernetes"),
+            estimate_duration(*plan, overheads, "lab"));
+}
+
+TEST(EstimateDuration, OnAClusterIsWhatLocalPortsNeed) {
+  auto scenario = small_scenario();
+  scenario.blocks = 9;
+  scenario.events = {{.at = std::chrono::milliseconds(100), .pod = "web-0"}};
+  scenario.workloads[0] = {.kind = bench::WorkloadKind::tcp_crr,
+                           .duration = std::chrono::milliseconds(2500),
+                           .warm_up = base::Duration(0),
+                           .rate = base::RequestRate{4000},
+                           .connections = 8};
+  const auto plan = make_plan(scenario, {0, 1});
+  ASSERT_TRUE(plan);
+  EXPECT_EQ(connections_of(plan->workloads[0].spec), 10'000U);
+  const Overheads overheads{};
+  // 20 invocations of each arm; the client of two arms opens 40 times 10,000 connections.
+  const auto on_cluster = estimate_duration(*plan, overheads, "kubernetes");
+  EXPECT_GT(on_cluster, std::chrono::minutes(10));
+  EXPECT_GT(on_cluster, estimate_duration(*plan, overheads, "lab"));
 }
 
 }  // namespace

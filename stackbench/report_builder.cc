@@ -160,7 +160,7 @@ ReportBuilder::ReportBuilder(const Plan& plan, std::string file, std::vector<std
                   .client_cpu = plan.cores.client,
                   .server_cpu = plan.cores.server,
                   .controller_cpu = {},
-                  .expected_ns = estimate_duration(plan, load_overheads(target)).count(),
+                  .expected_ns = estimate_duration(plan, load_overheads(target), target).count(),
                   .clock_offset_ns = 0,
                   .clock_uncertainty_ns = 0};
   for (const auto& workload : plan.workloads) {
@@ -393,8 +393,9 @@ void ReportBuilder::add_estimates(const Measurements& measured) {
   }
 }
 
-void ReportBuilder::add_drops(probes::Drops drops) {
+void ReportBuilder::add_drops(probes::Drops drops, std::optional<std::string> seen_at) {
   auto& watch = report_.drop_watch;
+  watch.seen_at = std::move(seen_at);
   watch.watched = !watch.reason.has_value();
   watch.seen += drops.drops.size();
   watch.lost += drops.lost;

@@ -64,7 +64,8 @@ class ReportBuilder {
                                        const base::NoiseLimits& limits, bool complete) &&;
 
   // What the kernel dropped during a block; finish() joins it to samples that lost something.
-  void add_drops(probes::Drops drops);
+  // `seen_at`: whose kernel, as Session::drops_seen_at.
+  void add_drops(probes::Drops drops, std::optional<std::string> seen_at);
   // Why nobody watched for drops.
   void no_drop_watch(const base::Error& error);
 

@@ -44,7 +44,8 @@ base::Result<FinishedRun> run_scenario(cluster::Target& target, Plan plan,
   RETURN_IF_ERROR(leave_out_unavailable(plan, target));
   progress.note(fmt::format(
       "{} (about {})", plan.scenario.question,
-      base::format_wait(estimate_duration(plan, load_overheads(target.name())).count())));
+      base::format_wait(
+          estimate_duration(plan, load_overheads(target.name()), target.name()).count())));
   const auto unfinished = UnfinishedReport::note(request.report_file);
   if (!unfinished) {
     progress.note(fmt::format("were this run killed, clean would not find its report's parts: {}",
@@ -97,7 +98,7 @@ base::Result<FinishedRun> run_scenario(cluster::Target& target, Plan plan,
   const auto take_drops = [&] {
     if (!watching) return report.no_drop_watch(watching.error());
     if (auto drops = session.take_drops()) {
-      report.add_drops(*std::move(drops));
+      report.add_drops(*std::move(drops), session.drops_seen_at());
       watching = session.watch_drops();
     } else {
       watching = std::unexpected(drops.error());

@@ -15,10 +15,6 @@ namespace {
 constexpr base::Duration client_starts_within = std::chrono::milliseconds(150);
 // How much later each further one of several clients may have started.
 constexpr base::Duration each_client_starts_within = std::chrono::milliseconds(20);
-// What a cluster's pods may connect in a minute: they have some 28,000 local ports towards one
-// address, and each rests for a minute after its connection. The same for every arm, whether it
-// dials one address or several, so that all make the same traffic.
-constexpr std::uint32_t cluster_connections_per_minute = 20'000;
 
 // A target's streams as the client takes them, with the way to have them again where there is one.
 base::Result<bench::AgentClient> connect(cluster::AgentStreams streams, std::string name,
@@ -140,8 +136,7 @@ base::Result<bench::AgentClient*> Session::observer(std::size_t environment,
   ASSIGN_OR_RETURN(auto client,
                    connect(std::move(observer.streams),
                            fmt::format("observer of {} in environment {}", pod, name), interrupt_));
-  ASSIGN_OR_RETURN(const auto clock, clock_of(client));
-  ObserverAgent its{std::move(client), std::move(observer.interface), clock.offset};
+  ObserverAgent its{std::move(client), std::move(observer.interface)};
   return &observers_.emplace(place, std::move(its)).first->second.client;
 }
 
@@ -239,9 +234,8 @@ base::Result<> Session::limit_connections(const Place& client, bool events, benc
   if (!on_cluster()) return {};
   job.most_connections_per_minute = cluster_connections_per_minute;
   const auto& workload = job.workload;
-  if (!events || !workload.rate || bench::keeps_connections(workload)) return {};
-  const std::chrono::duration<double> lasts = workload.warm_up + workload.duration;
-  const auto count = static_cast<std::uint64_t>(workload.rate->per_second * lasts.count());
+  const auto count = connections_of(workload);
+  if (!events || count == 0) return {};
   auto& budget =
       budgets_.try_emplace(client, ConnectionBudget(cluster_connections_per_minute)).first->second;
   const auto when = budget.room_for(count, base::monotonic_now());
@@ -302,28 +296,33 @@ base::Result<bench::ClientResult> Session::run_clients(const PlannedArm& arm,
   }
   const auto begins = base::monotonic_now() + job.workload.warm_up + client_starts_within +
                       each_client_starts_within * generators;
-  for (int i = 0; i < generators; ++i) {
+  base::Result<> trouble;
+  std::size_t started = 0;
+  for (int i = 0; i < generators && trouble; ++i) {
     auto& one = running[static_cast<std::size_t>(i)];
     auto its = job;
     its.workload = bench::share_of(job.workload, i, generators);
     its.seed = job.seed + static_cast<std::uint64_t>(i);
     its.cpu = core_of(*one.client, plan_->cores.client);
     its.window_begins_ns = begins.ns + one.clock_offset.count();
-    ASSIGN_OR_RETURN(one.id, one.client->send_run(its));
-  }
-  // Every one is awaited, whatever the others met.
-  std::vector<bench::Share> shares;
-  base::Result<> trouble;
-  for (const auto& one : running) {
-    auto result = one.client->await_run(one.id);
-    if (result) {
-      shares.push_back({std::move(*result), one.clock_offset});
-    } else if (trouble) {
-      trouble = std::unexpected(std::move(result).error());
+    if (auto id = one.client->send_run(its)) {
+      one.id = *id;
+      ++started;
+    } else {
+      trouble = std::unexpected(std::move(id).error());
     }
   }
+  // Every one that runs is awaited, whatever the others met.
+  running.resize(started);
+  bench::SharesSum sum;
+  for (const auto& one : running) {
+    auto result = one.client->await_run(one.id);
+    auto added = result ? sum.add({std::move(*result), one.clock_offset})
+                        : base::Result<>(std::unexpected(std::move(result).error()));
+    if (!added && trouble) trouble = std::move(added);
+  }
   RETURN_IF_ERROR(trouble);
-  return bench::merge_shares(shares);
+  return sum.take();
 }
 
 base::Result<std::vector<checks::Happened>> Session::run_with_events(

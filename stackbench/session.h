@@ -69,10 +69,14 @@ class Session {
   // for every request, outside of every measurement. Errors: as invoke.
   base::Result<Sample> observe_connections(std::size_t arm, std::size_t workload);
 
-  // Notes from here on what the kernel drops of any of the environments' traffic; in a lab one
-  // kernel carries every pod, so one watcher sees all of it. Errors: as Target::observe; missing or
-  // not_permitted where the probe cannot be loaded.
+  // Notes from here on what the kernel drops of any of the environments' traffic. In a lab one
+  // kernel carries every pod, so one watcher sees all of it; on a cluster it is that of the first
+  // arm's client's node, where a check has an observer there: none is made for this. Errors: as
+  // Target::observe; missing or not_permitted where the probe cannot be loaded, or nobody is there
+  // to load it.
   base::Result<> watch_drops();
+  // Whose kernel that is, where it is not everybody's: "the node of client-0".
+  [[nodiscard]] std::optional<std::string> drops_seen_at() const;
   // What was dropped since, and the end of the watch. Errors: as invoke.
   base::Result<probes::Drops> take_drops();
 
@@ -134,7 +138,6 @@ class Session {
   struct ObserverAgent {
     bench::AgentClient client;
     std::string interface;
-    base::Duration clock_offset;
   };
 
   cluster::Target* target_;

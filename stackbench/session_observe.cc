@@ -21,7 +21,20 @@ constexpr base::Duration services_tried_every = std::chrono::milliseconds(100);
 
 }  // namespace
 
+std::optional<std::string> Session::drops_seen_at() const {
+  if (!on_cluster()) return std::nullopt;
+  const auto& arm = plan_->arms.front();
+  const auto& environment = environments_[arm.environment].name;
+  return environments_.size() == 1 ? fmt::format("the node of {}", arm.from)
+                                   : fmt::format("the node of {} in {}", arm.from, environment);
+}
+
 base::Result<> Session::watch_drops() {
+  if (on_cluster() && !observed_by(plan_->scenario).requests) {
+    return base::fail(base::ErrorKind::missing,
+                      "on a cluster it takes a privileged pod, which is made only where a check "
+                      "looks at packets");
+  }
   std::set<base::Endpoint> endpoints;
   for (const auto& workload : plan_->workloads) {
     const auto kind = workload.spec.kind;
@@ -52,8 +65,8 @@ base::Result<probes::Drops> Session::take_drops() {
   const auto& arm = plan_->arms.front();
   ASSIGN_OR_RETURN(auto* const watcher, observer(arm.environment, arm.from));
   ASSIGN_OR_RETURN(auto drops, watcher->stop_drops_watch(*watch));
-  const auto ahead = observers_.at({arm.environment, arm.from}).clock_offset;
-  for (auto& drop : drops.drops) drop.time_ns -= ahead.count();
+  ASSIGN_OR_RETURN(const auto clock, clock_of(*watcher));
+  for (auto& drop : drops.drops) drop.time_ns -= clock.offset.count();
   return drops;
 }
 

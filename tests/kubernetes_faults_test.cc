@@ -78,6 +78,9 @@ TEST(KubernetesFaults, NoneIsTheCleanTwin) {
   expect_clock(ran.report, std::chrono::nanoseconds(0));
   EXPECT_THAT(ran.out, HasSubstr("one clock for client and controller"));
   EXPECT_LT(longest_pause(ran.report), seconds(3));
+  // Nothing looks at packets, so nobody with privileges was there.
+  EXPECT_EQ(ran.report["drop_watch"]["watched"], false);
+  EXPECT_THAT(ran.report["drop_watch"]["reason"].get<std::string>(), HasSubstr("privileged pod"));
   EXPECT_THAT(left_behind(), IsEmpty());
 }
 
@@ -101,8 +104,8 @@ TEST(KubernetesFaults, StreamsToAgentsThatAreCutAreResumedAndNoSampleIsLost) {
   expect_whole(ran);
   expect_clock(ran.report, clock_ahead);
   EXPECT_THAT(ran.out, HasSubstr("one is 50"));
-  // The client's, those of both servers and the observer's.
-  EXPECT_GE(planted.felt("cut"), 4);
+  // The client's and those of both servers.
+  EXPECT_GE(planted.felt("cut"), 3);
   EXPECT_THAT(left_behind(), IsEmpty());
 }
 
@@ -141,6 +144,8 @@ TEST(KubernetesFaults, WithoutRightsARunNamesThemAndMakesNothing) {
 TEST(KubernetesFaults, AServiceOfWhichNoEndpointIsReadyIsSaidAndHasNoLatency) {
   auto text = scenario(3);
   text.replace(text.find("tcp_rr"), 6, "tcp_crr");
+  // Long enough that the pods are unready before the first block ends.
+  text.replace(text.find("150ms"), 5, "2s");
   BackgroundRun background(text);
   ASSERT_TRUE(background.says("1 environment up"));
   const std::string names =

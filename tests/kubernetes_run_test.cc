@@ -4,9 +4,8 @@
 #include <set>
 
 #include <gmock/gmock.h>
-#include <poll.h>
 
-#include "base/clock.h"
+#include "tests/on_cluster.h"
 #include "tests/run_scenario.h"
 
 namespace tests {
@@ -47,14 +46,6 @@ expect:
   - {metric: rate, workload: tcp_rr, arm: absent, at_least: 10/s}
 )";
 
-// What carries our label, of every kind that we make.
-std::string left_behind() {
-  const auto listed = base::run_for_output(
-      {"kubectl", "get", "namespaces,pods,services,endpointslices", "--all-namespaces",
-       "--selector=app.kubernetes.io/managed-by=stackbench", "--output=name"});
-  return listed ? *listed : base::describe_error(listed.error());
-}
-
 const base::Json& named(const base::Json& all, std::string_view name) {
   static const base::Json none;
   for (const auto& one : all) {
@@ -71,6 +62,10 @@ TEST(KubernetesRun, AnswersAndSkipsWhatTheClusterLacks) {
   EXPECT_EQ(ran.report["target"], "kubernetes");
   EXPECT_EQ(ran.report["errors"].size(), 0);
   EXPECT_THAT(ran.report["target_facts"]["kubernetes"].dump(), HasSubstr("v1.33"));
+  EXPECT_EQ(ran.report["target_facts"]["cni"]["name"], "bridge");
+  EXPECT_EQ(ran.report["drop_watch"]["watched"], true) << ran.report["drop_watch"];
+  EXPECT_THAT(ran.report["drop_watch"]["seen_at"].get<std::string>(),
+              HasSubstr("the node of client"));
 
   const auto& arms = ran.report["arms"];
   for (const auto* name : {"pod", "service", "node_port"}) {
@@ -147,11 +142,8 @@ TEST(KubernetesRun, WhatAKilledRunLeftIsCleaned) {
   argv.insert(argv.end(), on_cluster.begin(), on_cluster.end());
   auto process = base::Process::spawn({.argv = argv, .err = base::Stdio::null()});
   ASSERT_TRUE(process) << base::describe_error(process.error());
-  const auto deadline = base::monotonic_now() + patience;
-  while (left_behind().find("pod/") == std::string::npos) {
-    ASSERT_LT(base::monotonic_now().ns, deadline.ns) << "no pod was ever made";
-    ::poll(nullptr, 0, 20);
-  }
+  ASSERT_TRUE(comes_true([] { return left_behind().find("pod/") != std::string::npos; }, patience))
+      << "no pod was ever made";
   ASSERT_TRUE(process->signal(SIGKILL));
   ASSERT_TRUE(process->wait(patience));
   EXPECT_THAT(left_behind(), HasSubstr("namespace/stackbench-"));

@@ -18,7 +18,9 @@ using base::Result;
 constexpr Duration first_pause = std::chrono::milliseconds(50);
 constexpr Duration longest_pause = std::chrono::seconds(1);
 
-bool asks_to_come_back(int status) { return status == 429 || status >= 500; }
+constexpr int too_many_requests = 429;
+
+bool asks_to_come_back(int status) { return status == too_many_requests || status >= 500; }
 
 std::string name_of(const HttpRequest& request) {
   return fmt::format("{} {}", request.method, request.target.substr(0, request.target.find('?')));
@@ -54,9 +56,15 @@ Result<ApiAnswer> ApiClient::attempt(const HttpRequest& request, const Until& un
 Result<ApiAnswer> ApiClient::request(const HttpRequest& request) {
   const auto until = Until::after(options_.timeout, options_.interrupt);
   Duration pause = first_pause;
+  // Of the first try that may have been carried out: one without an answer may have been, one that
+  // was told to come back later was not.
+  std::optional<std::int64_t> sent_ns;
   for (int tries = 1;; ++tries) {
     const bool kept = connection_.has_value();
+    const auto now_ns = base::monotonic_now().ns;
     auto answer = attempt(request, until);
+    if (!sent_ns && (!answer || answer->status != too_many_requests)) sent_ns = now_ns;
+    if (answer && sent_ns) answer->sent_ns = *sent_ns;
     if (!answer) {
       // A server may close a connection it kept at any time; another is tried at once.
       const bool stale = kept && connection_ && connection_->nothing_came();

@@ -144,6 +144,21 @@ TEST_F(ApiClientTest, AConnectionThatWasClosedIsReplaced) {
   EXPECT_EQ(server_.connections(), 2);
 }
 
+// What was stored although its answer was lost was stored when it was sent first.
+TEST_F(ApiClientTest, WhatWasTriedAgainWasSentWhenItMayFirstHaveBeenCarriedOut) {
+  auto api = client();
+  ASSERT_TRUE(api.apply(service, manifest));
+  for (const auto& [status, is_first] : {std::pair{503, true}, {429, false}}) {
+    server_.answer_with({.when = "PATCH", .status = status});
+    const auto before = base::monotonic_now().ns;
+    const auto done = api.apply(service, manifest);
+    ASSERT_TRUE(done) << done.error().message;
+    EXPECT_EQ(done->tries, 2) << status;
+    // Between the tries lies a pause of at least 50 ms.
+    EXPECT_EQ(done->sent_ns - before < 50'000'000, is_first) << status;
+  }
+}
+
 TEST_F(ApiClientTest, SilenceEndsAtTheDeadline) {
   server_.answer_with({.when = "GET", .status = 0, .delay = milliseconds(300)});
   auto api = client(milliseconds(50));

@@ -111,7 +111,8 @@ Result<Cleaned> clean_kubernetes(const KubernetesOptions& cluster, const CleanOp
     note(delete_objects(api, leftover.place));
     deleted.push_back(leftover.place);
   }
-  for (const auto& place : deleted) note(await_removal(api.options(), place));
+  const auto deadline = removal_deadline();
+  for (const auto& place : deleted) note(await_removal(api.options(), place, deadline));
   if (!outcome) return std::unexpected(std::move(outcome).error());
   return cleaned;
 }

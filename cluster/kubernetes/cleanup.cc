@@ -75,10 +75,10 @@ std::string holders_of(const Objects& left) {
   return text;
 }
 
-Result<> await_none(const ApiOptions& api, const Collection& collection, LostPods& lost) {
+Result<> await_none(const ApiOptions& api, const Collection& collection, LostPods& lost,
+                    base::MonotonicTime deadline) {
   Watch watch(api, collection);
   ApiClient client(api);
-  const auto deadline = base::monotonic_now() + patience;
   while (base::monotonic_now() < deadline) {
     auto gone = watch.until([](const Objects& left) -> Result<bool> { return left.empty(); },
                             std::min(deadline, base::monotonic_now() + looks_every));
@@ -110,17 +110,20 @@ Result<> delete_objects(ApiClient& api, const Placement& place) {
   return outcome;
 }
 
-Result<> await_removal(const ApiOptions& api, const Placement& place) {
+base::MonotonicTime removal_deadline() { return base::monotonic_now() + patience; }
+
+Result<> await_removal(const ApiOptions& api, const Placement& place,
+                       base::MonotonicTime deadline) {
   LostPods lost(place);
   if (place.own_namespace) {
     return await_none(
         api,
         {.path = "/api/v1/namespaces", .field_selector = "metadata.name=" + place.in_namespace},
-        lost);
+        lost, deadline);
   }
   for (const auto& path : collections_of(place)) {
-    RETURN_IF_ERROR(
-        await_none(api, {.path = path, .label_selector = environment_selector(place)}, lost));
+    RETURN_IF_ERROR(await_none(api, {.path = path, .label_selector = environment_selector(place)},
+                               lost, deadline));
   }
   return {};
 }
@@ -128,7 +131,7 @@ Result<> await_removal(const ApiOptions& api, const Placement& place) {
 Result<> remove_objects(const ApiOptions& api, const Placement& place) {
   ApiClient client(api);
   RETURN_IF_ERROR(delete_objects(client, place));
-  return await_removal(api, place);
+  return await_removal(api, place, removal_deadline());
 }
 
 }  // namespace cluster

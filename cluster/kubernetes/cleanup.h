@@ -1,6 +1,7 @@
 // Deletes what we created, and waits until it is gone.
 #pragma once
 
+#include "base/clock.h"
 #include "base/result.h"
 #include "cluster/kubernetes/api_client.h"
 #include "cluster/kubernetes/manifests.h"
@@ -15,6 +16,9 @@ namespace cluster {
 
 // The same without waiting.
 [[nodiscard]] base::Result<> delete_objects(ApiClient& api, const Placement& place);
-[[nodiscard]] base::Result<> await_removal(const ApiOptions& api, const Placement& place);
+[[nodiscard]] base::Result<> await_removal(const ApiOptions& api, const Placement& place,
+                                           base::MonotonicTime deadline);
+// How long from now what was deleted may take.
+[[nodiscard]] base::MonotonicTime removal_deadline();
 
 }  // namespace cluster

@@ -175,10 +175,19 @@ Result<> KubernetesTarget::teardown() {
   const auto note = [&](Result<> done) {
     if (outcome) outcome = std::move(done);
   };
-  // All are told before any is waited for.
+  const auto unreachable = [&] {
+    return !outcome && (outcome.error().kind == base::ErrorKind::peer_lost ||
+                        outcome.error().kind == base::ErrorKind::system);
+  };
+  // All are told before any is waited for, and none once the server is not reached.
   ApiClient api(options);
-  for (const auto& place : places) note(delete_objects(api, place));
-  for (const auto& place : places) note(await_removal(options, place));
+  for (const auto& place : places) {
+    if (!unreachable()) note(delete_objects(api, place));
+  }
+  const auto deadline = removal_deadline();
+  for (const auto& place : places) {
+    if (!unreachable()) note(await_removal(options, place, deadline));
+  }
   environments_.clear();
   networks_.clear();
   if (observers_) {

@@ -47,7 +47,8 @@ Result<std::string> Observers::host_interface(const Observed& pod, const std::st
   }
   ASSIGN_OR_RETURN(const auto outside, read_pod_network(*agents_, place_.in_namespace, observer));
   const auto* other = outside.link_at(own->peer_index);
-  if (other != nullptr && own->peer_index != own->index) return other->name;
+  // Each must name the other: of a macvlan the node's own card is named, which names nobody.
+  if (other != nullptr && other->peer_index == own->index) return other->name;
   return base::fail(ErrorKind::missing,
                     "the interface {} of pod {} has no other end on node {}: its network plugin "
                     "does not use pairs of them",

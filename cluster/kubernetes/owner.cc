@@ -1,6 +1,8 @@
 #include "cluster/kubernetes/owner.h"
 
+#include <cerrno>
 #include <charconv>
+#include <csignal>
 #include <functional>
 #include <map>
 
@@ -43,6 +45,12 @@ std::string start_of(const std::string& pid) {
   return stat.substr(at + 1, stat.find(' ', at + 1) - at - 1);
 }
 
+bool exists(const std::string& pid) {
+  pid_t number = 0;
+  std::from_chars(pid.data(), pid.data() + pid.size(), number);
+  return number > 0 && (::kill(number, 0) == 0 || errno != ESRCH);
+}
+
 std::map<std::string, std::string> fields_of(const std::string& owner) {
   std::map<std::string, std::string> fields;
   std::size_t at = 0;
@@ -77,7 +85,11 @@ OwnerLife life_of(const std::string& owner) {
     return same ? OwnerLife::gone : OwnerLife::unknown;
   }
   if (theirs["pids"] != ours["pids"] || theirs["pid"].empty()) return OwnerLife::unknown;
-  return start_of(theirs["pid"]) == theirs["start"] ? OwnerLife::alive : OwnerLife::gone;
+  const auto start = start_of(theirs["pid"]);
+  if (start == theirs["start"]) return OwnerLife::alive;
+  // One that /proc hides from this user (hidepid) may be alive.
+  if (start.empty() && exists(theirs["pid"])) return OwnerLife::unknown;
+  return OwnerLife::gone;
 }
 
 std::string machine_of(const std::string& owner) {

@@ -153,9 +153,10 @@ Result<> Watch::until(const Condition& condition, base::MonotonicTime deadline) 
       return std::unexpected(std::move(going).error());
     }
     if (going && *going) continue;
-    // It ended, or was cut: it is resumed from the last version seen.
+    // It ended, or was cut: it is resumed from the last version seen, or begun anew where the
+    // server no longer has that.
     connection_.reset();
-    if (!version_.empty()) RETURN_IF_ERROR(let_pass(pause, until));
+    RETURN_IF_ERROR(let_pass(pause, until));
   }
 }
 

@@ -43,7 +43,7 @@ std::string plan_text(const Plan& plan, const Overheads& overheads) {
       plan.cores.oversubscribed() ? " (one core for both: latency is oversubscribed)" : "");
   text += fmt::format(
       "All in all about {}{}; disturbed blocks are replaced, up to half as many again.\n",
-      wait(estimate_duration(plan, overheads)),
+      wait(estimate_duration(plan, overheads, "lab")),
       overheads.runs == 0 ? " (a guess: nothing ran here yet)" : "");
   return text;
 }
