@@ -1,5 +1,6 @@
 // A Session on a real cluster, as it runs in a lab: what is above the target must not know which it
 // is. Environment variables as of cluster/kubernetes/kubernetes_cluster_test.cc.
+#include <array>
 #include <cstdlib>
 
 #include <gmock/gmock.h>
@@ -33,6 +34,7 @@ events:
   - {at: 1000ms, kind: kill, pod: web-1, noticed_after: 50ms}
   - {at: 1300ms, kind: restart, pod: web-1}
   - {at: 1600ms, kind: replace, pod: web-1, by: web-2, grace: 200ms}
+checks: [translated_at]
 stale_budget: 2s
 blocks: 6
 )";
@@ -55,8 +57,9 @@ class SessionOnACluster : public ::testing::Test {
          .agent_image = from_environment("STACKBENCH_TEST_IMAGE")});
     ASSERT_TRUE(made) << base::describe_error(made.error());
     target_ = std::move(*made);
-    std::string text(scenario_text);
-    const std::string_view placeholder = "DATAPATH";
+  }
+  void load(std::string text) {
+    constexpr std::string_view placeholder = "DATAPATH";
     const auto& mode = target_->cluster().proxy.mode;
     text.replace(text.find(placeholder), placeholder.size(), mode.empty() ? "iptables" : mode);
     auto scenario = parse_scenario(text, "cluster.yaml", {});
@@ -72,6 +75,7 @@ class SessionOnACluster : public ::testing::Test {
 };
 
 TEST_F(SessionOnACluster, MeasuresObservesAndMakesEventsHappen) {
+  ASSERT_NO_FATAL_FAILURE(load(std::string(scenario_text)));
   auto session = Session::open(*target_, plan_, interrupt_);
   ASSERT_TRUE(session) << base::describe_error(session.error());
   const auto watching = session->watch_drops();
@@ -127,6 +131,40 @@ TEST_F(SessionOnACluster, MeasuresObservesAndMakesEventsHappen) {
   EXPECT_TRUE(drops) << base::describe_error(drops.error());
   const auto clock = session->clock();
   std::printf("clock within %lld ns\n", static_cast<long long>(clock.uncertainty.count()));
+}
+
+// The pods of an Indexed Job, each with its share of the rate and of the connections.
+TEST_F(SessionOnACluster, GeneratorsTogetherMakeTheRateAskedFor) {
+  std::string text = R"(question: Do shares add up?
+topology:
+  nodes: 2
+  pods: {client: {node: 1, replicas: 8}, web: {node: 2}}
+  services: {web: {target: web}}
+environments: {it: {datapath: DATAPATH}}
+arms: [{name: service, in: it, dial: service/web}]
+blocks: 6
+workloads:
+)";
+  constexpr std::array generators{1, 2, 4, 8};
+  for (const int count : generators) {
+    text += fmt::format(
+        "  - {{kind: tcp_rr, rate: 800/s, connections: 8, duration: 500ms, warm_up: 0ms, "
+        "generators: {}}}\n",
+        count);
+  }
+  ASSERT_NO_FATAL_FAILURE(load(std::move(text)));
+  auto session = Session::open(*target_, plan_, interrupt_);
+  ASSERT_TRUE(session) << base::describe_error(session.error());
+  const auto answered = session->await_services();
+  ASSERT_TRUE(answered) << base::describe_error(answered.error());
+  for (std::size_t workload = 0; workload < generators.size(); ++workload) {
+    const auto sample = session->invoke(0, workload, workload + 1);
+    ASSERT_TRUE(sample) << base::describe_error(sample.error());
+    // An open loop answers all it was asked in the end: 400, but for how its schedule is drawn.
+    EXPECT_NEAR(static_cast<double>(sample->client.requests), 400, 100) << generators[workload];
+    EXPECT_EQ(sample->client.latency.count(), sample->client.requests) << generators[workload];
+    EXPECT_EQ(sample->client.errors.total(), 0U) << generators[workload];
+  }
 }
 
 }  // namespace

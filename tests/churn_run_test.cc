@@ -1,38 +1,19 @@
 // Whole runs in the lab with events: what clients notice when a backend leaves, and the two ways a
-// datapath may be wrong about it while every request succeeds. Needs root.
-#include <fmt/format.h>
-#include <gmock/gmock.h>
+// datapath may be wrong about it while every request succeeds. Every datapath:
+// churn_invocation_test.cc. Needs root.
+#include <gtest/gtest.h>
 
+#include "tests/churn_scenario.h"
 #include "tests/run_scenario.h"
 
 namespace {
 
-using ::testing::HasSubstr;
+using tests::churn_scenario;
+using tests::connects;
+using tests::datagrams;
 using tests::run;
 using tests::service_verdicts;
-
-// One Service with three pods under an open loop; `events` and `checks` as a scenario lists them.
-std::string churn_scenario(std::string_view datapath, std::string_view workload,
-                           std::string_view events, std::string_view checks,
-                           std::string_view fault) {
-  return fmt::format(
-      "question: What do clients notice?\n"
-      "topology:\n"
-      "  pods: {{client: {{node: 1}}, web: {{node: 2, replicas: 3}}}}\n"
-      "  services: {{web: {{target: web}}}}\n"
-      "environments: {{it: {{datapath: {}}}}}\n"
-      "arms: [{{name: service, in: it, dial: service/web}}]\n"
-      "workloads: [{{{}, rate: 1000/s, warm_up: 50ms, timeout: 200ms}}]\n"
-      "blocks: 6\n"
-      "events: [{}]\n"
-      "checks: [{}]\n"
-      "faults: [{}]\n",
-      datapath, workload, events, checks, fault);
-}
-
-constexpr std::string_view connects = "kind: tcp_crr, connections: 16, duration: 500ms";
-constexpr std::string_view datagrams = "kind: udp_rr, connections: 60, duration: 400ms";
-constexpr std::string_view web_0_leaves = "{at: 100ms, kind: unready, pod: web-0}";
+using tests::web_0_leaves;
 
 // Requests that failed in all invocations of the report, warm-up and dropped ones included.
 std::uint64_t failed(const base::Json& report) {
@@ -51,14 +32,12 @@ void expect_hardly_any_failed(const base::Json& report) {
   EXPECT_LT(failed(report) * 100, requests);
 }
 
-class Leaving : public ::testing::TestWithParam<std::string> {};
-
-TEST_P(Leaving, IsFeltInTimeAndAStaleBackendIsFoundThoughEveryRequestSucceeds) {
-  const auto clean = run(churn_scenario(GetParam(), connects, web_0_leaves, "stale_backend", ""));
+TEST(Churn, ALeavingBackendIsFeltInTimeAndAStaleBackendIsFoundThoughEveryRequestSucceeds) {
+  const auto clean = run(churn_scenario("iptables", connects, web_0_leaves, "stale_backend", ""));
   EXPECT_EQ(service_verdicts(clean.report), std::vector<std::string>{"pass"})
       << clean.out << clean.err;
   EXPECT_EQ(failed(clean.report), 0U) << clean.out;
-  const auto broken = run(churn_scenario(GetParam(), connects, web_0_leaves, "stale_backend",
+  const auto broken = run(churn_scenario("iptables", connects, web_0_leaves, "stale_backend",
                                          "{kind: stale_backend, environment: it}"));
   EXPECT_EQ(broken.code, 1) << broken.out << broken.err;
   EXPECT_EQ(service_verdicts(broken.report), std::vector<std::string>{"fail"}) << broken.out;
@@ -67,14 +46,9 @@ TEST_P(Leaving, IsFeltInTimeAndAStaleBackendIsFoundThoughEveryRequestSucceeds) {
   EXPECT_GE(broken.report["events"][0]["stale_median_ns"], 250'000'000) << broken.out;
 }
 
-INSTANTIATE_TEST_SUITE_P(, Leaving, ::testing::Values("iptables", "ebpf_socket", "ebpf_tc"),
-                         [](const auto& instance) { return instance.param; });
-
-class Flows : public ::testing::TestWithParam<std::string> {};
-
-TEST_P(Flows, OfABackendThatLeavesMoveAndOthersStay) {
+TEST(Churn, FlowsOfABackendThatLeavesMoveAndOthersStay) {
   const auto clean =
-      run(churn_scenario(GetParam(), datagrams, web_0_leaves, "stale_backend, flows_stay", ""));
+      run(churn_scenario("nftables", datagrams, web_0_leaves, "stale_backend, flows_stay", ""));
   EXPECT_EQ(service_verdicts(clean.report), (std::vector<std::string>{"pass", "pass"}))
       << clean.out << clean.err;
   ASSERT_EQ(clean.report["events"].size(), 1U);
@@ -86,9 +60,6 @@ TEST_P(Flows, OfABackendThatLeavesMoveAndOthersStay) {
   EXPECT_GE(clean.report["events"][0]["flows_moved"].get<double>(), 0.9 * held) << clean.out;
 }
 
-INSTANTIATE_TEST_SUITE_P(, Flows, ::testing::Values("iptables", "nftables", "ebpf_tc"),
-                         [](const auto& instance) { return instance.param; });
-
 TEST(Churn, FlowsThatMoveForNoReasonAreFoundThoughRequestsSucceed) {
   const auto broken =
       run(churn_scenario("nftables", datagrams, web_0_leaves, "stale_backend, flows_stay",
@@ -97,14 +68,6 @@ TEST(Churn, FlowsThatMoveForNoReasonAreFoundThoughRequestsSucceed) {
   EXPECT_EQ(service_verdicts(broken.report), (std::vector<std::string>{"pass", "fail"}))
       << broken.out;
   expect_hardly_any_failed(broken.report);
-}
-
-TEST(Churn, ConnectedSocketsOfEbpfSocketStayWithABackendThatLeft) {
-  const auto ran =
-      run(churn_scenario("ebpf_socket", datagrams, web_0_leaves, "stale_backend, flows_stay", ""));
-  EXPECT_EQ(service_verdicts(ran.report), (std::vector<std::string>{"skip", "pass"}))
-      << ran.out << ran.err;
-  EXPECT_THAT(ran.out, HasSubstr("bpf_sock_destroy"));
 }
 
 TEST(Churn, AKilledBackendIsFeltAsRefusalsUntilItIsNoticedAndIsBackForTheNextInvocation) {

@@ -1,7 +1,6 @@
 // Whole runs on a real Kubernetes, by the command as a user calls it. The cluster is the one that
 // $KUBECONFIG names (the fixture `kubernetes` of ctest), its kube-proxy in iptables mode.
 #include <csignal>
-#include <set>
 
 #include <gmock/gmock.h>
 
@@ -82,37 +81,6 @@ TEST(KubernetesRun, AnswersAndSkipsWhatTheClusterLacks) {
   for (const auto& sample : ran.report["samples"]) {
     EXPECT_TRUE(sample["errors"].empty()) << sample;
   }
-  EXPECT_THAT(left_behind(), IsEmpty());
-}
-
-TEST(KubernetesRun, GeneratorsTogetherMakeTheRateAskedFor) {
-  std::string text = R"(question: Do shares add up?
-topology:
-  nodes: 2
-  pods: {client: {node: 1, replicas: 8}, web: {node: 2}}
-  services: {web: {target: web}}
-environments: {there: {datapath: installed}}
-arms: [{name: service, in: there, dial: service/web}]
-blocks: 6
-workloads:
-)";
-  for (const int generators : {1, 2, 4, 8}) {
-    text += fmt::format(
-        "  - {{kind: tcp_rr, rate: 800/s, connections: 8, duration: 250ms, warm_up: 0ms, "
-        "generators: {}}}\n",
-        generators);
-  }
-  const auto ran = run(text, on_cluster);
-  ASSERT_TRUE(ran.report.is_object()) << ran.err;
-  ASSERT_FALSE(ran.report["samples"].empty());
-  std::set<std::string> workloads;
-  for (const auto& sample : ran.report["samples"]) {
-    workloads.insert(sample["workload"].get<std::string>());
-    // An open loop answers all it was asked in the end: 200, but for how its schedule is drawn.
-    EXPECT_NEAR(sample["requests"].get<double>(), 200, 70) << sample;
-    EXPECT_TRUE(sample["errors"].empty()) << sample;
-  }
-  EXPECT_EQ(workloads.size(), 4U);
   EXPECT_THAT(left_behind(), IsEmpty());
 }
 
