@@ -6,6 +6,7 @@
 
 #include "base/address.h"
 #include "cluster/kubernetes/api_error.h"
+#include "cluster/network_plugin.h"
 
 namespace cluster {
 namespace {

@@ -52,10 +52,7 @@ struct ClusterFacts {
 // A plugin known by the images of a cluster's DaemonSets.
 [[nodiscard]] std::optional<NetworkPlugin> plugin_of(const base::Json& daemon_sets);
 
-// By which a Node says who connects its pods, where no DaemonSet tells.
-inline constexpr std::string_view network_plugin_annotation = "stackbench.io/network-plugin";
-
-// The first plugin a node says.
+// The first plugin that a node says by its annotation.
 [[nodiscard]] std::optional<NetworkPlugin> plugin_said_by(const Objects& nodes);
 
 // As Target::unavailable.

@@ -13,11 +13,7 @@ using base::Result;
 
 ClusterNode node_of(const Json& object, int number) {
   ClusterNode node{.name = text_at(object, {"metadata", "name"}),
-                   .handle = {.number = number, .ipv4 = {}, .ipv6 = {}},
-                   .kernel = text_at(object, {"status", "nodeInfo", "kernelVersion"}),
-                   .os = text_at(object, {"status", "nodeInfo", "osImage"}),
-                   .runtime = text_at(object, {"status", "nodeInfo", "containerRuntimeVersion"}),
-                   .kubelet = text_at(object, {"status", "nodeInfo", "kubeletVersion"})};
+                   .handle = {.number = number, .ipv4 = {}, .ipv6 = {}}};
   const auto& addresses = json_at(object, {"status", "addresses"});
   if (!addresses.is_array()) return node;
   for (const auto& entry : addresses) {

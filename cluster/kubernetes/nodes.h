@@ -16,10 +16,6 @@ namespace cluster {
 struct ClusterNode {
   std::string name;
   NodeHandle handle;  // its number, and its InternalIPs
-  std::string kernel = {};
-  std::string os = {};
-  std::string runtime = {};
-  std::string kubelet = {};
 };
 
 // All nodes, by name. Errors: as ApiClient::get().

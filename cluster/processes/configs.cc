@@ -2,6 +2,7 @@
 
 #include <openssl/evp.h>
 
+#include "cluster/network_plugin.h"
 #include "cluster/processes/addresses.h"
 
 namespace cluster::processes {

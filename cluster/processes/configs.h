@@ -37,9 +37,6 @@ struct NodeFiles {
 // TOML.
 [[nodiscard]] std::string containerd_config(const Tools& tools, const NodeFiles& files);
 
-// By which a Node says who connects its pods: here no DaemonSet tells.
-inline constexpr std::string_view network_plugin_annotation = "stackbench.io/network-plugin";
-
 // The Node object, made before its kubelet starts, so that its pods' addresses are ours to say.
 [[nodiscard]] base::Json node_object(const Shape& shape, int node);
 
