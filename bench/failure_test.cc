@@ -124,11 +124,33 @@ TEST_P(Failures, ResetInsteadOfAReplyIsAReset) {
 TEST_P(Failures, SilenceTimesOut) {
   ScriptedServer server(tenth([](int, const RequestHeader&) { return true; }), GetParam().kind);
   auto job = job_for(server.endpoint());
-  job.workload.timeout = milliseconds(30);
-  job.workload.duration = milliseconds(150);
+  job.workload.timeout = milliseconds(100);
+  job.workload.duration = milliseconds(200);
+  // So few that connections that wait in vain leave others free.
+  if (GetParam().open_loop) job.workload.rate = base::RequestRate{200};
   const auto begun = base::monotonic_now();
   expect_only(result_with_faults(job), &TrafficErrors::timed_out);
   EXPECT_LT(base::monotonic_now() - begun, std::chrono::seconds(2));
+}
+
+// An open loop whose connections are all waited for in vain ends soon after its window: what was due
+// and could not even begin in time has timed out, too.
+TEST(OpenLoop, RequestsThatFindNoConnectionWithinTheirTimeoutHaveTimedOut) {
+  ScriptedServer server([](int, const RequestHeader&) { return true; }, WorkloadKind::tcp_rr);
+  auto job = short_job(server.endpoint());
+  job.workload.rate = base::RequestRate{1'000};
+  job.workload.timeout = milliseconds(100);
+  job.workload.duration = milliseconds(200);
+  job.note_events = true;
+  const auto begun = base::monotonic_now();
+  const auto result = run_client(job, -1);
+  // One after another they would take twenty seconds.
+  EXPECT_LT(base::monotonic_now() - begun, std::chrono::seconds(5));
+  ASSERT_TRUE(result) << base::describe_error(result.error());
+  EXPECT_EQ(result->requests, 0U);
+  EXPECT_NEAR(static_cast<double>(result->errors.timed_out), 200, 80);
+  EXPECT_EQ(result->errors.total(), result->errors.timed_out);
+  EXPECT_EQ(result->failures.size() + result->failures_lost, result->errors.timed_out);
 }
 
 TEST_P(Failures, AReplyInManyPiecesIsNoFailure) {

@@ -241,11 +241,17 @@ class FlowLoop {
 
   // ---- the course of a request -----------------------------------------------------------------
 
-  // Hands due requests to idle flows, oldest first.
+  // Hands due requests to idle flows, oldest first. One that no flow was free for within its timeout
+  // has timed out: an invocation ends soon after its window, though nobody ever answers.
   void send_due(base::MonotonicTime now) {
     while (!idle_.empty()) {
       const auto due = pacer_.take_due(now);
       if (!due) return;
+      if (now - *due > spec_.timeout) {
+        ++meter_.errors().of(FailureClass::timed_out);
+        meter_.note_failure(FailureClass::timed_out, *due, now, now);
+        continue;
+      }
       begin_request(flows_[idle_.pop()], *due, now);
       now = base::monotonic_now();
     }

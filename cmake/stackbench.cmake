@@ -94,19 +94,16 @@ endfunction()
 # stackbench_cluster_test(name [OWN_CLUSTER] SOURCES ... USES ...): tests on a Kubernetes of this
 # machine's own; need root and what `./bootstrap up` makes, labelled `cluster`, one at a time. They
 # find one up, its kubeconfig and a kubectl (the fixture `kubernetes`, tests/CMakeLists.txt), unless
-# they bring up their OWN_CLUSTER. Who uses the one that is up, or an own one, holds it; only who
-# holds neither what another does may run beside it.
+# they bring up their OWN_CLUSTER.
 set(STACKBENCH_TEST_STATE ${CMAKE_BINARY_DIR}/cluster_test_state)
 function(stackbench_cluster_test name)
   cmake_parse_arguments(PARSE_ARGV 1 arg "OWN_CLUSTER" "" "SOURCES;USES")
   stackbench_test_executable(${name} SOURCES ${arg_SOURCES} USES ${arg_USES})
   target_compile_definitions(${name} PRIVATE STACKBENCH_BINARY_DIR="${CMAKE_BINARY_DIR}/bin")
+  set_tests_properties(${name} PROPERTIES LABELS cluster RESOURCE_LOCK machine TIMEOUT 900)
   if(arg_OWN_CLUSTER)
-    set_tests_properties(${name} PROPERTIES LABELS cluster RESOURCE_LOCK "machine;host" TIMEOUT 900)
     return()
   endif()
-  set_tests_properties(${name} PROPERTIES
-    LABELS cluster RESOURCE_LOCK "machine;test_cluster" TIMEOUT 900)
   set(kubeconfig ${STACKBENCH_TEST_STATE}/stackbench/clusters/test/kubeconfig)
   set_tests_properties(${name} PROPERTIES
     FIXTURES_REQUIRED kubernetes

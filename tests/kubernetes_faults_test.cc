@@ -103,7 +103,7 @@ TEST(KubernetesFaults, StreamsToAgentsThatAreCutAreResumedAndNoSampleIsLost) {
   const auto ran = run(scenario(2), on_cluster);
   expect_whole(ran);
   expect_clock(ran.report, clock_ahead);
-  EXPECT_THAT(ran.out, HasSubstr("one is 50"));
+  EXPECT_THAT(ran.out, testing::ContainsRegex("one is [45][0-9]\\.?[0-9]* ms ahead"));
   // The client's and those of both servers.
   EXPECT_GE(planted.felt("cut"), 3);
   EXPECT_THAT(left_behind(), IsEmpty());

@@ -259,8 +259,10 @@ class ChartOnAClusterTest(unittest.TestCase):
             log = kubectl("logs", "-n", NAMESPACE, f"job/{name}", check=False).stdout
         self.assertIn(ended[0], MEASURED, log)
         self.assertIn("What does a Service cost here?", log)
-        self.assertRegex(log, r"(?m)^1 pod_ip +\d")
-        self.assertRegex(log, r"(?m)^2 cluster_ip +\d")
+        # Of a machine so busy that no block was kept there are no figures.
+        if "Blocks: 0 kept" not in log:
+            self.assertRegex(log, r"(?m)^1 pod_ip +\d")
+            self.assertRegex(log, r"(?m)^2 cluster_ip +\d")
         self.assertEqual(self.left(), [])
         # By night the same runs.
         nightly = get("cronjob", "stackbench-nightly", "-n", NAMESPACE)["spec"]["jobTemplate"]["spec"]
