@@ -128,15 +128,28 @@ std::optional<Reached> reached_after(const Happened& event, const std::string& p
                  .error_ns = event.acked_ns - event.sent_ns + clock_uncertainty.count() + gap};
 }
 
-// When the pod that joins by event `index` had left before, or the beginning of time.
-std::int64_t left_at(const std::vector<Happened>& happened, std::size_t index,
-                     const std::string& pod) {
-  std::int64_t left = 0;
+// By which event the pod that joins by event `index` had left before, or none.
+const Happened* left_by(const std::vector<Happened>& happened, std::size_t index,
+                        const std::string& pod) {
+  const Happened* left = nullptr;
   for (std::size_t i = 0; i < index; ++i) {
-    const auto& earlier = happened[i];
-    if (earlier.pod == pod && cluster::makes_leave(earlier.kind)) left = earlier.happened_ns;
+    if (happened[i].pod == pod && cluster::makes_leave(happened[i].kind)) left = &happened[i];
   }
   return left;
+}
+
+// Whether clients still failed for want of a killed backend when it was to join again: it tells
+// nobody itself that it was still sent to.
+bool fails_until(const Happened& kill, std::int64_t joins,
+                 const std::vector<bench::FailedRequest>& failures) {
+  std::int64_t count = 0;
+  std::int64_t last = kill.happened_ns;
+  for (const auto& failure : failures) {
+    if (failure.begun_ns < kill.happened_ns || failure.begun_ns >= joins) continue;
+    ++count;
+    last = std::max(last, failure.begun_ns);
+  }
+  return count > 0 && joins - last <= gaps_of_one_that_left * (last - kill.happened_ns) / count;
 }
 
 // When a pod that joined leaves again after event `index`, or never.
@@ -216,8 +229,13 @@ Outcomes outcomes_of(const std::vector<Happened>& happened, const bench::Workloa
     const auto& event = happened[i];
     auto& outcome = outcomes.events[i];
     if (const auto pod = joins_by(event); pod && !keeps) {
-      outcome.reached = reached_after(event, *pod, left_at(happened, i, *pod),
-                                      leaves_at(happened, i, *pod), servers, clock_uncertainty);
+      const auto* left = left_by(happened, i, *pod);
+      const bool never_left = left != nullptr && left->kind == EventKind::kill &&
+                              fails_until(*left, event.sent_ns, client.failures);
+      if (!never_left) {
+        outcome.reached = reached_after(event, *pod, left == nullptr ? 0 : left->happened_ns,
+                                        leaves_at(happened, i, *pod), servers, clock_uncertainty);
+      }
     }
     if (!cluster::makes_leave(event.kind)) continue;
     const auto next = i + 1 < happened.size() ? happened[i + 1].happened_ns : never;

@@ -92,6 +92,24 @@ TEST(EventOutcome, ABackendThatWasReachedAllAlongDoesNotTellWhenItWasReached) {
   EXPECT_TRUE(reached({90, 95, 120, 160, 165, 201, 206, 211}));
 }
 
+TEST(EventOutcome, AKilledBackendThatWasSentToAllAlongDoesNotTellWhenItWasReached) {
+  const bench::WorkloadSpec connects{.kind = bench::WorkloadKind::tcp_crr};
+  const std::vector killed_and_back{happened(EventKind::kill, "web-0", 1, 100, 110),
+                                    happened(EventKind::restart, "web-0", 1, 200, 200)};
+  const auto reached = [&](std::int64_t last_failure) {
+    bench::ClientResult client;
+    for (std::int64_t at = 102; at <= last_failure; at += 2) {
+      client.failures.push_back(failure(at, at, FailureClass::refused));
+    }
+    return checks::outcomes_of(killed_and_back, connects, budget, client,
+                               {{"web-0", arrivals({203, 208, 213})}}, base::Duration(0))
+        .events[1]
+        .reached.has_value();
+  };
+  EXPECT_FALSE(reached(198));
+  EXPECT_TRUE(reached(140));
+}
+
 TEST(EventOutcome, WhoeverGetsNothingNewIsNotSaidToBeReached) {
   const bench::WorkloadSpec connects{.kind = bench::WorkloadKind::tcp_crr};
   const std::vector joined{happened(EventKind::ready, "web-0", 1, 200, 200)};

@@ -95,9 +95,12 @@ std::string cost_table(const std::vector<Growth>& growths, const base::Terminal&
         memory.cells[services] = base::format_bytes(static_cast<double>(bytes));
       }
     }
-    rows.push_back(std::move(time));
-    rows.push_back(std::move(memory));
+    // A cluster does not say what loading costs.
+    for (auto* row : {&time, &memory}) {
+      if (!row->cells.empty()) rows.push_back(std::move(*row));
+    }
   }
+  if (rows.empty()) return {};
   Column titles{.title = "cost, by Services", .align = Align::left, .cells = {}};
   for (const auto& row : rows) titles.cells.push_back({row.title});
   std::vector<Column> columns{std::move(titles)};

@@ -134,8 +134,10 @@ void Renderer::tables() {
       "datagram that still went to the backend, middle of the "
       "invocations and worst; it may have lasted as much longer unseen. Judged by the receiver's "
       "stamp, or, where that is dead, by the sender's of what failed. Programmed: from the write "
-      "until the datapath had it. Flows moved: kept flows that another backend answered than "
-      "before, of those the backend had that left; others': of backends that had not.",
+      "until the datapath had it. Published: from the write until a watch saw the EndpointSlice; "
+      "followed: from then until traffic did. Flows moved: kept flows that another backend "
+      "answered "
+      "than before, of those the backend had that left; others': of backends that had not.",
       "  ");
 }
 

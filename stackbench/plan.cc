@@ -18,6 +18,9 @@ namespace {
 constexpr int warm_up_blocks = 1;
 constexpr int passes_per_block = 2;
 
+// Of the noise guard's gap probes.
+constexpr std::int64_t longest_probe_ns = 50'000'000;
+
 std::string first_pod(const std::string& group) { return group + "-0"; }
 
 // Those that are ready at first, or those on standby.
@@ -225,6 +228,15 @@ std::int64_t check_exchanges(const Plan& plan) {
   const auto workloads = static_cast<std::int64_t>(plan.workloads.size());
   return static_cast<std::int64_t>(plan.arms.size()) *
          ((observed.requests ? workloads : 0) + (observed.connections ? opening : 0));
+}
+
+base::NoiseLimits noise_limits(const Plan& plan) {
+  base::NoiseLimits limits;
+  for (const auto& workload : plan.workloads) {
+    const auto span = (workload.spec.duration / 100).count();
+    limits.probe_span_ns = std::clamp<std::int64_t>(span, limits.probe_span_ns, longest_probe_ns);
+  }
+  return limits;
 }
 
 std::uint64_t connections_of(const bench::WorkloadSpec& workload) {

@@ -9,6 +9,7 @@
 
 #include "base/clock.h"
 #include "base/json.h"
+#include "base/noise.h"
 #include "base/result.h"
 #include "cluster/topology.h"
 #include "stackbench/scenario/scenario.h"
@@ -121,6 +122,9 @@ inline constexpr std::uint32_t cluster_connections_per_minute = 20'000;
 // with events wait until they may open an invocation's connections at once.
 [[nodiscard]] base::Duration estimate_duration(const Plan& plan, const Overheads& overheads,
                                                std::string_view target);
+// From where a block counts as disturbed: a gap probe watches 1 % of what an invocation takes, so
+// that one of a few long ones says no less of a block than one of many short ones.
+[[nodiscard]] base::NoiseLimits noise_limits(const Plan& plan);
 // How many connections an invocation opens, where a loop's rate says so; 0 where they are kept.
 [[nodiscard]] std::uint64_t connections_of(const bench::WorkloadSpec& workload);
 // Of one block.

@@ -145,6 +145,18 @@ TEST(EstimateDuration, AddsUpWhatARunConsistsOf) {
             estimate_duration(*plan, overheads, "lab"));
 }
 
+TEST(NoiseLimits, AProbeWatchesAHundredthOfTheLongestInvocation) {
+  const auto span_of = [](std::chrono::milliseconds duration) {
+    auto scenario = small_scenario();
+    scenario.workloads[0].duration = duration;
+    const auto plan = make_plan(scenario, {0, 1});
+    return plan ? noise_limits(*plan).probe_span_ns : -1;
+  };
+  EXPECT_EQ(span_of(std::chrono::milliseconds(100)), 3'000'000);
+  EXPECT_EQ(span_of(std::chrono::milliseconds(2200)), 22'000'000);
+  EXPECT_EQ(span_of(std::chrono::milliseconds(20'000)), 50'000'000);
+}
+
 TEST(EstimateDuration, OnAClusterIsWhatLocalPortsNeed) {
   auto scenario = small_scenario();
   scenario.blocks = 9;

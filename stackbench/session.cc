@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <utility>
 
+#include "base/noise.h"
 #include "bench/shares.h"
 #include "bench/stamps.h"
 #include "stackbench/session_servers.h"
@@ -13,6 +14,11 @@ namespace {
 // By then a client's worker runs and has opened what it keeps. One that is later opens its window
 // later; the events' own stamps say what they met.
 constexpr base::Duration client_starts_within = std::chrono::milliseconds(150);
+// A cluster of this machine's own is busy with pods made anew for some time after they are ready.
+// What it does then is our doing, and no noise: it may take so long until for so long both cores
+// are free again.
+constexpr base::Duration settles_within = std::chrono::seconds(5);
+constexpr base::Duration settled_for = std::chrono::milliseconds(100);
 // How much later each further one of several clients may have started.
 constexpr base::Duration each_client_starts_within = std::chrono::milliseconds(20);
 
@@ -258,6 +264,24 @@ base::Result<> Session::restore(std::size_t environment, Churn& churn) {
   RETURN_IF_ERROR(churn.restore());
   if (remade) {
     ASSIGN_OR_RETURN(environments_[environment], target_->provision(plan));
+    RETURN_IF_ERROR(let_settle());
+  }
+  return {};
+}
+
+base::Result<> Session::let_settle() {
+  const std::vector cpus{plan_->cores.client, plan_->cores.server};
+  const base::NoiseLimits limits;
+  const auto deadline = base::monotonic_now() + settles_within;
+  while (base::monotonic_now() < deadline) {
+    ASSIGN_OR_RETURN(const auto readings,
+                     base::probe_gaps(cpus, settled_for, base::Duration(limits.gap_threshold_ns)));
+    const bool calm = std::ranges::all_of(readings, [&](const base::GapReading& reading) {
+      return static_cast<double>(reading.lost_ns) <
+             limits.lost_share / 2 * static_cast<double>(reading.watched_ns);
+    });
+    if (calm) return {};
+    RETURN_IF_ERROR(interrupt_->wait_until(base::monotonic_now() + settled_for));
   }
   return {};
 }

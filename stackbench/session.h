@@ -113,6 +113,8 @@ class Session {
                                 std::uint64_t seed, const std::vector<EventSpec>& events);
   // The environment as it was before the scenario's events.
   base::Result<> restore(std::size_t environment, Churn& churn);
+  // Waits until this machine is calm again, or for some seconds. Errors: interrupted, system.
+  base::Result<> let_settle();
   // On a cluster: holds a client to the connections its pod has local ports for. With events, whose
   // resolution is the rate, it may make a minute's at once, and waits until it may. Errors:
   // interrupted.

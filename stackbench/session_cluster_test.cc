@@ -133,6 +133,37 @@ TEST_F(SessionOnACluster, MeasuresObservesAndMakesEventsHappen) {
   std::printf("clock within %lld ns\n", static_cast<long long>(clock.uncertainty.count()));
 }
 
+TEST_F(SessionOnACluster, EveryWorkloadGetsThrough) {
+  ASSERT_NO_FATAL_FAILURE(load(R"(question: Does everything get through?
+topology:
+  nodes: 2
+  pods: {client: {node: 1}, web: {node: 2}}
+  services: {web: {target: web}}
+environments: {it: {datapath: DATAPATH}}
+arms: [{name: service, in: it, dial: service/web}]
+blocks: 6
+workloads:
+  - {kind: tcp_rr, duration: 50ms}
+  - {kind: tcp_crr, duration: 50ms}
+  - {kind: udp_rr, duration: 50ms}
+  - {kind: http, duration: 50ms}
+  - {kind: http, keep_alive: false, duration: 50ms}
+  - {kind: tcp_stream, duration: 50ms}
+  - {kind: udp_stream, rate: 500/s, duration: 50ms}
+)"));
+  auto session = Session::open(*target_, plan_, interrupt_);
+  ASSERT_TRUE(session) << base::describe_error(session.error());
+  const auto answered = session->await_services();
+  ASSERT_TRUE(answered) << base::describe_error(answered.error());
+  for (std::size_t workload = 0; workload < plan_.workloads.size(); ++workload) {
+    const auto& name = plan_.workloads[workload].name;
+    const auto sample = session->invoke(0, workload, workload + 1);
+    ASSERT_TRUE(sample) << name << ": " << base::describe_error(sample.error());
+    EXPECT_GT(sample->client.requests, 0U) << name;
+    EXPECT_EQ(sample->client.errors.total(), 0U) << name;
+  }
+}
+
 // The pods of an Indexed Job, each with its share of the rate and of the connections.
 TEST_F(SessionOnACluster, GeneratorsTogetherMakeTheRateAskedFor) {
   std::string text = R"(question: Do shares add up?

@@ -106,7 +106,10 @@ base::Result<> Session::await_answers(std::size_t arm, std::size_t workload,
 
 base::Result<Sample> Session::observe_connections(std::size_t arm, std::size_t workload) {
   auto spec = plan_->workloads[workload].spec;
-  spec.rate = {};
+  // As fast as replies come; of a stream of datagrams there are none, so nothing but a rate holds it
+  // back.
+  spec.rate.reset();
+  if (spec.kind == bench::WorkloadKind::udp_stream) spec.rate = observed_rate;
   spec.connections = 1;
   spec.generators = 1;
   spec.duration = connections_observed_for;
