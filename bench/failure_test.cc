@@ -133,8 +133,8 @@ TEST_P(Failures, SilenceTimesOut) {
   EXPECT_LT(base::monotonic_now() - begun, std::chrono::seconds(2));
 }
 
-// An open loop whose connections are all waited for in vain ends soon after its window: what was due
-// and could not even begin in time has timed out, too.
+// An open loop whose connections are all waited for in vain ends soon after its window: what was
+// due and could not even begin in time has timed out, too.
 TEST(OpenLoop, RequestsThatFindNoConnectionWithinTheirTimeoutHaveTimedOut) {
   ScriptedServer server([](int, const RequestHeader&) { return true; }, WorkloadKind::tcp_rr);
   auto job = short_job(server.endpoint());

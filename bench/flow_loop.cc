@@ -241,8 +241,8 @@ class FlowLoop {
 
   // ---- the course of a request -----------------------------------------------------------------
 
-  // Hands due requests to idle flows, oldest first. One that no flow was free for within its timeout
-  // has timed out: an invocation ends soon after its window, though nobody ever answers.
+  // Hands due requests to idle flows, oldest first. One that no flow was free for within its
+  // timeout has timed out: an invocation ends soon after its window, though nobody ever answers.
   void send_due(base::MonotonicTime now) {
     while (!idle_.empty()) {
       const auto due = pacer_.take_due(now);

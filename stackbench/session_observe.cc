@@ -106,8 +106,8 @@ base::Result<> Session::await_answers(std::size_t arm, std::size_t workload,
 
 base::Result<Sample> Session::observe_connections(std::size_t arm, std::size_t workload) {
   auto spec = plan_->workloads[workload].spec;
-  // As fast as replies come; of a stream of datagrams there are none, so nothing but a rate holds it
-  // back.
+  // As fast as replies come; of a stream of datagrams there are none, so nothing but a rate holds
+  // it back.
   spec.rate.reset();
   if (spec.kind == bench::WorkloadKind::udp_stream) spec.rate = observed_rate;
   spec.connections = 1;

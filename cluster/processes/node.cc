@@ -103,8 +103,8 @@ InitPlan node_init(const Directory& directory, const Tools& tools, const Shape& 
     plan.mounts.push_back(
         {.source = directory.node(node, name), .target = std::string(place), .flags = MS_BIND});
   }
-  // There is no way out of the node, so the machine's name servers would never answer: an image that
-  // is not there is to be found missing at once.
+  // There is no way out of the node, so the machine's name servers would never answer: an image
+  // that is not there is to be found missing at once.
   if (fs::exists(machine_resolv_conf)) {
     plan.mounts.push_back({.source = directory.node(node, own_resolv_conf),
                            .target = std::string(machine_resolv_conf),
