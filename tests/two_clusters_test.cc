@@ -44,7 +44,7 @@ TEST_F(TwoClusters, AreComparedBlockByBlockAndEachIsFoundToBeWhatItIs) {
   }
   const auto file = (home_ / "it.yaml").string();
   const auto report_file = (home_ / "it.json").string();
-  ASSERT_TRUE(base::write_file(file, std::string(scenario)));
+  ASSERT_TRUE(base::write_file(file, scenario));
   const auto ran =
       run({"env", "KUBECONFIG=" + kubeconfig_of("iptables") + ":" + kubeconfig_of("nftables"),
            (tests::binaries / "stackbench").string(), "run", file, "--target", "kubernetes", "--ab",
