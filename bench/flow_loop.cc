@@ -248,8 +248,7 @@ class FlowLoop {
       const auto due = pacer_.take_due(now);
       if (!due) return;
       if (now - *due > spec_.timeout) {
-        ++meter_.errors().of(FailureClass::timed_out);
-        meter_.note_failure(FailureClass::timed_out, *due, now, now);
+        meter_.count_failure(FailureClass::timed_out, *due, now, now);
         continue;
       }
       begin_request(flows_[idle_.pop()], *due, now);
@@ -470,8 +469,7 @@ class FlowLoop {
     if (n != 0) {
       const auto what = n < 0 ? exchange_failure(errno) : FailureClass::bad_reply;
       const auto now = base::monotonic_now();
-      ++meter_.errors().of(what);
-      meter_.note_failure(what, now, now, now);
+      meter_.count_failure(what, now, now, now);
     }
     close(flow);
   }

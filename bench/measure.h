@@ -105,6 +105,12 @@ class Meter {
   // before that from `from` or, 0, from nobody.
   void note_failure(FailureClass what, base::MonotonicTime due, base::MonotonicTime begun,
                     base::MonotonicTime ended);
+  // The same of one that is counted by its class alone.
+  void count_failure(FailureClass what, base::MonotonicTime due, base::MonotonicTime begun,
+                     base::MonotonicTime ended) {
+    ++errors_.of(what);
+    note_failure(what, due, begun, ended);
+  }
   void answered_anew(std::uint32_t from, std::uint32_t to, base::MonotonicTime now);
 
   // Failures to connect before anything ever connected are one Error, "connect 10.0.0.1:7001:
