@@ -83,10 +83,12 @@ class OwnCluster : public ::testing::Test {
     }
     return {result->status.code, result->out, result->err};
   }
-  [[nodiscard]] std::filesystem::path directory() const {
-    return home_ / "stackbench/clusters/test";
+  [[nodiscard]] std::filesystem::path directory(std::string_view cluster = "test") const {
+    return home_ / "stackbench/clusters" / cluster;
   }
-  [[nodiscard]] std::string kubeconfig() const { return (directory() / "kubeconfig").string(); }
+  [[nodiscard]] std::string kubeconfig(std::string_view cluster = "test") const {
+    return (directory(cluster) / "kubeconfig").string();
+  }
   [[nodiscard]] base::Json state() const {
     const auto text = base::read_file(directory().string() + "/state.json");
     return text ? base::parse_json(*text).value_or(base::Json::object()) : base::Json::object();

@@ -30,12 +30,7 @@ blocks: 6
 checks: [translated_at]
 )";
 
-class TwoClusters : public tests::OwnCluster {
- protected:
-  [[nodiscard]] std::string kubeconfig_of(std::string_view name) const {
-    return (home_ / "stackbench/clusters" / name / "kubeconfig").string();
-  }
-};
+class TwoClusters : public tests::OwnCluster {};
 
 TEST_F(TwoClusters, AreComparedBlockByBlockAndEachIsFoundToBeWhatItIs) {
   for (const auto* mode : {"iptables", "nftables"}) {
@@ -46,7 +41,7 @@ TEST_F(TwoClusters, AreComparedBlockByBlockAndEachIsFoundToBeWhatItIs) {
   const auto report_file = (home_ / "it.json").string();
   ASSERT_TRUE(base::write_file(file, scenario));
   const auto ran =
-      run({"env", "KUBECONFIG=" + kubeconfig_of("iptables") + ":" + kubeconfig_of("nftables"),
+      run({"env", "KUBECONFIG=" + kubeconfig("iptables") + ":" + kubeconfig("nftables"),
            (tests::binaries / "stackbench").string(), "run", file, "--target", "kubernetes", "--ab",
            "stackbench-iptables", "stackbench-nftables", "--out", report_file});
   // So few and so short blocks tell little of latency.
