@@ -136,8 +136,8 @@ void Renderer::tables() {
       "stamp, or, where that is dead, by the sender's of what failed. Programmed: from the write "
       "until the datapath had it. Published: from the write until a watch saw the EndpointSlice; "
       "followed: from then until traffic did. Flows moved: kept flows that another backend "
-      "answered "
-      "than before, of those the backend had that left; others': of backends that had not.",
+      "answered than before, of those the backend had that left; others': of backends that had "
+      "not.",
       "  ");
 }
 

@@ -107,6 +107,12 @@ std::optional<checks::FlowPromise> promise_of(const Plan& plan, const PlannedArm
   return per_packet ? checks::FlowPromise::move : checks::FlowPromise::stay;
 }
 
+checks::Finding judge_flows(std::optional<checks::FlowPromise> promise,
+                            const std::vector<checks::Outcomes>& invocations) {
+  if (promise) return checks::flows_stay(*promise, invocations);
+  return {.verdict = base::Verdict::skip, .sentence = std::string(unknown_datapath)};
+}
+
 }  // namespace
 
 std::vector<reports::EventRecord> event_records(const Plan& plan, const Measurements& measured) {
@@ -140,10 +146,7 @@ std::vector<EventCheck> judge_events(const Plan& plan, const Measurements& measu
         const auto promise = promise_of(plan, plan.arms[arm]);
         const auto invocations = kept_outcomes(measured, arm, workload);
         if (check == CheckKind::flows_stay && keeps && datagrams) {
-          judged.push_back({check, arm, workload,
-                            promise ? checks::flows_stay(*promise, invocations)
-                                    : checks::Finding{.verdict = base::Verdict::skip,
-                                                      .sentence = std::string(unknown_datapath)}});
+          judged.push_back({check, arm, workload, judge_flows(promise, invocations)});
         } else if (check == CheckKind::stale_backend && (datagrams || !keeps)) {
           auto finding = checks::stale_backend(plan.scenario.stale_budget, invocations);
           if (datagrams && promise != checks::FlowPromise::move &&
