@@ -105,7 +105,7 @@ base::Result<FinishedRun> run_scenario(cluster::Target& target, Plan plan,
     }
   };
   Measurements so_far;  // for the watcher
-  base::NoiseGuard guard({plan.cores.client, plan.cores.server}, noise_limits(plan));
+  base::NoiseGuard guard({plan.cores.client, plan.cores.server}, noise_limits(plan), request.noise);
   const auto measured = measure_blocks(
       plan,
       [&](std::size_t arm, std::size_t workload, std::uint64_t seed) {

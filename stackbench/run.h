@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "base/interrupt.h"
+#include "base/noise.h"
 #include "base/result.h"
 #include "base/terminal.h"
 #include "cluster/target.h"
@@ -20,6 +21,8 @@ struct RunRequest {
   std::vector<std::string> overrides;
   std::vector<std::string> command_line;
   std::string report_file;
+  // Where the noise guard looks: on this machine, or where a test has it look.
+  base::NoiseSources noise = base::system_noise_sources();
 };
 
 // Takes the report as it stands after a block: estimates so far, nothing judged.
