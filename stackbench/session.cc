@@ -391,6 +391,7 @@ base::Result<std::vector<std::string>> Session::identities(const PlannedArm& arm
 }
 
 base::Result<Sample> Session::invoke(std::size_t arm, std::size_t workload, std::uint64_t seed) {
+  RETURN_IF_ERROR(await_backends(arm, workload));
   const auto begun = base::monotonic_now();
   ASSIGN_OR_RETURN(auto sample, exchange(plan_->arms[arm], plan_->workloads[workload].spec, seed,
                                          plan_->scenario.events));

@@ -5,6 +5,7 @@
 #include <map>
 #include <memory>
 #include <optional>
+#include <set>
 #include <string>
 #include <utility>
 #include <vector>
@@ -127,6 +128,10 @@ class Session {
   // naming the pods that should.
   [[nodiscard]] base::Result<> check_somebody_answers(const PlannedArm& arm) const;
   base::Result<> await_answers(std::size_t arm, std::size_t workload, base::MonotonicTime deadline);
+  // Before events: until each backend in service is sent something, or for some seconds, which some
+  // never are (affinity, the Local policy). What was not in a datapath's tables yet, or not again,
+  // cannot be seen to leave them. Errors: as invoke, but for those of the traffic.
+  base::Result<> await_backends(std::size_t arm, std::size_t workload);
   // The core for a worker of this agent: the plan's cores are those of the machine we run on.
   static std::optional<int> core_of(const bench::AgentClient& agent, int core);
   // One client's result, or that of a workload's generators merged.
@@ -150,6 +155,7 @@ class Session {
   std::map<Place, bench::AgentClient> agents_;
   std::map<Place, ObserverAgent> observers_;
   std::map<Place, ConnectionBudget> budgets_;
+  std::set<std::size_t> unreached_;          // arms that do not reach every backend
   std::optional<bench::JobId> drops_watch_;  // at the first arm's client
 };
 
