@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <string>
+#include <tuple>
 #include <utility>
 #include <vector>
 
@@ -97,11 +98,14 @@ Result<> await_none(const ApiOptions& api, const Collection& collection, LostPod
 }  // namespace
 
 Result<> delete_objects(ApiClient& api, const Placement& place) {
+  const auto selector = url_escape(environment_selector(place));
   if (place.own_namespace) {
     RETURN_IF_ERROR(api.remove("/api/v1/namespaces/" + place.in_namespace));
+    // Its controller waits for five seconds before it begins with what is in it (so that every API
+    // server knows that it goes), and would then wait for the pods. Without the right to: it will.
+    std::ignore = delete_collection(api, pods_path(place), selector);
     return {};
   }
-  const auto selector = url_escape(environment_selector(place));
   Result<> outcome;
   for (const auto& path : collections_of(place)) {
     auto deleted = delete_collection(api, path, selector);
