@@ -1,12 +1,12 @@
 // A Session on a real cluster, as it runs in a lab: what is above the target must not know which it
-// is. Environment variables as of cluster/kubernetes/kubernetes_cluster_test.cc.
+// is.
 #include <array>
-#include <cstdlib>
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
 #include "cluster/kubernetes/kubernetes_target.h"
+#include "cluster/kubernetes/testing/shared_cluster.h"
 #include "stackbench/scenario/reader.h"
 #include "stackbench/session.h"
 
@@ -39,22 +39,14 @@ stale_budget: 2s
 blocks: 6
 )";
 
-std::string from_environment(const char* name) {
-  const char* value = std::getenv(name);
-  return value == nullptr ? std::string() : std::string(value);
-}
-
-class SessionOnACluster : public ::testing::Test {
+class SessionOnACluster : public cluster::testing::SharedNamespace {
  protected:
   void SetUp() override {
-    const auto kubeconfig = from_environment("STACKBENCH_TEST_KUBECONFIG");
-    if (kubeconfig.empty()) {
+    const auto options = in_shared_namespace();
+    if (options.kubeconfig.empty()) {
       GTEST_SKIP() << "needs a cluster: name its kubeconfig in STACKBENCH_TEST_KUBECONFIG";
     }
-    auto made = cluster::KubernetesTarget::create(
-        {.kubectl = from_environment("STACKBENCH_TEST_KUBECTL"),
-         .kubeconfig = kubeconfig,
-         .agent_image = from_environment("STACKBENCH_TEST_IMAGE")});
+    auto made = cluster::KubernetesTarget::create(options);
     ASSERT_TRUE(made) << base::describe_error(made.error());
     target_ = std::move(*made);
   }

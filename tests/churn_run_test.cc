@@ -11,7 +11,7 @@ namespace {
 using tests::churn_scenario;
 using tests::connects;
 using tests::datagrams;
-using tests::run;
+using tests::run_until_judged;
 using tests::service_verdicts;
 using tests::web_0_leaves;
 
@@ -33,12 +33,14 @@ void expect_hardly_any_failed(const base::Json& report) {
 }
 
 TEST(Churn, ALeavingBackendIsFeltInTimeAndAStaleBackendIsFoundThoughEveryRequestSucceeds) {
-  const auto clean = run(churn_scenario("iptables", connects, web_0_leaves, "stale_backend", ""));
+  const auto clean =
+      run_until_judged(churn_scenario("iptables", connects, web_0_leaves, "stale_backend", ""));
   EXPECT_EQ(service_verdicts(clean.report), std::vector<std::string>{"pass"})
       << clean.out << clean.err;
   EXPECT_EQ(failed(clean.report), 0U) << clean.out;
-  const auto broken = run(churn_scenario("iptables", connects, web_0_leaves, "stale_backend",
-                                         "{kind: stale_backend, environment: it}"));
+  const auto broken =
+      run_until_judged(churn_scenario("iptables", connects, web_0_leaves, "stale_backend",
+                                      "{kind: stale_backend, environment: it}"));
   EXPECT_EQ(broken.code, 1) << broken.out << broken.err;
   EXPECT_EQ(service_verdicts(broken.report), std::vector<std::string>{"fail"}) << broken.out;
   EXPECT_EQ(failed(broken.report), 0U) << broken.out;
@@ -47,8 +49,8 @@ TEST(Churn, ALeavingBackendIsFeltInTimeAndAStaleBackendIsFoundThoughEveryRequest
 }
 
 TEST(Churn, FlowsOfABackendThatLeavesMoveAndOthersStay) {
-  const auto clean =
-      run(churn_scenario("nftables", datagrams, web_0_leaves, "stale_backend, flows_stay", ""));
+  const auto clean = run_until_judged(
+      churn_scenario("nftables", datagrams, web_0_leaves, "stale_backend, flows_stay", ""));
   EXPECT_EQ(service_verdicts(clean.report), (std::vector<std::string>{"pass", "pass"}))
       << clean.out << clean.err;
   ASSERT_EQ(clean.report["events"].size(), 1U);
@@ -61,9 +63,9 @@ TEST(Churn, FlowsOfABackendThatLeavesMoveAndOthersStay) {
 }
 
 TEST(Churn, FlowsThatMoveForNoReasonAreFoundThoughRequestsSucceed) {
-  const auto broken =
-      run(churn_scenario("nftables", datagrams, web_0_leaves, "stale_backend, flows_stay",
-                         "{kind: flows_flushed, environment: it}"));
+  const auto broken = run_until_judged(churn_scenario("nftables", datagrams, web_0_leaves,
+                                                      "stale_backend, flows_stay",
+                                                      "{kind: flows_flushed, environment: it}"));
   EXPECT_EQ(broken.code, 1) << broken.out << broken.err;
   EXPECT_EQ(service_verdicts(broken.report), (std::vector<std::string>{"pass", "fail"}))
       << broken.out;
@@ -71,7 +73,8 @@ TEST(Churn, FlowsThatMoveForNoReasonAreFoundThoughRequestsSucceed) {
 }
 
 TEST(Churn, AKilledBackendIsFeltAsRefusalsUntilItIsNoticedAndIsBackForTheNextInvocation) {
-  const auto ran = run(churn_scenario("nftables", connects,
+  const auto ran =
+      run_until_judged(churn_scenario("nftables", connects,
                                       "{at: 100ms, kind: kill, pod: web-1, noticed_after: 50ms}, "
                                       "{at: 400ms, kind: restart, pod: web-1}",
                                       "stale_backend", ""));

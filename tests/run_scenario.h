@@ -54,7 +54,7 @@ struct Ran {
   base::Json report;
 };
 
-inline Ran run_once(const std::string& text, const std::vector<std::string>& words) {
+inline Ran run(const std::string& text, const std::vector<std::string>& words = {}) {
   const Folder folder;
   std::ofstream(folder.file("it.yaml")) << text;
   std::vector<std::string> argv{command, "run", folder.file("it.yaml"), "--out",
@@ -72,11 +72,12 @@ inline Ran run_once(const std::string& text, const std::vector<std::string>& wor
   return ran;
 }
 
-// A run that found the machine too disturbed to judge (exit code 4) is repeated, as it says to.
-inline Ran run(const std::string& text, const std::vector<std::string>& words = {}) {
+// Of what is judged by blocks, a run that found the machine too disturbed to judge (exit code 4) is
+// repeated, as it says to.
+inline Ran run_until_judged(const std::string& text) {
   constexpr int most_runs = 3;
-  Ran ran = run_once(text, words);
-  for (int runs = 1; ran.code == 4 && runs < most_runs; ++runs) ran = run_once(text, words);
+  Ran ran = run(text);
+  for (int runs = 1; ran.code == 4 && runs < most_runs; ++runs) ran = run(text);
   return ran;
 }
 

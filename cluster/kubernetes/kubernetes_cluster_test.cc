@@ -1,14 +1,11 @@
-// The target on a real cluster, the one $STACKBENCH_TEST_KUBECONFIG names; its nodes have the
-// agent's image. $STACKBENCH_TEST_KUBECTL: kubectl, if that is not in PATH; $STACKBENCH_TEST_IMAGE:
-// the image, if it is not the default.
-#include <cstdlib>
-
+// The target on a real cluster (cluster/kubernetes/testing/shared_cluster.h).
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
 #include "bench/agent/client.h"
 #include "cluster/kubernetes/clean.h"
 #include "cluster/kubernetes/kubernetes_target.h"
+#include "cluster/kubernetes/testing/shared_cluster.h"
 
 namespace cluster {
 namespace {
@@ -22,24 +19,16 @@ using ::testing::IsEmpty;
 constexpr std::uint16_t service_port = 8001;
 constexpr std::uint16_t target_port = 9001;
 
-std::string from_environment(const char* name) {
-  const char* value = std::getenv(name);
-  return value == nullptr ? std::string() : std::string(value);
-}
-
-KubernetesOptions cluster_options() {
-  return {.kubectl = from_environment("STACKBENCH_TEST_KUBECTL"),
-          .kubeconfig = from_environment("STACKBENCH_TEST_KUBECONFIG"),
-          .agent_image = from_environment("STACKBENCH_TEST_IMAGE")};
-}
-
-class ClusterTest : public ::testing::Test {
+class ClusterTest : public testing::SharedNamespace {
  protected:
   void SetUp() override {
-    if (cluster_options().kubeconfig.empty()) {
+    if (testing::shared_cluster().kubeconfig.empty()) {
       GTEST_SKIP() << "needs a cluster: name its kubeconfig in STACKBENCH_TEST_KUBECONFIG";
     }
-    auto made = KubernetesTarget::create(cluster_options());
+    reach(in_shared_namespace());
+  }
+  void reach(const KubernetesOptions& options) {
+    auto made = KubernetesTarget::create(options);
     ASSERT_TRUE(made) << base::describe_error(made.error());
     target_ = std::move(*made);
   }
@@ -50,7 +39,7 @@ class ClusterTest : public ::testing::Test {
     const auto down = target_->teardown();
     say("taken down", begun);
     EXPECT_TRUE(down) << base::describe_error(down.error());
-    const auto left = clean_kubernetes(cluster_options(), {.dry_run = true});
+    const auto left = clean_kubernetes(testing::shared_cluster(), {.dry_run = true});
     ASSERT_TRUE(left) << base::describe_error(left.error());
     EXPECT_THAT(left->removed, IsEmpty());
   }
@@ -133,6 +122,7 @@ class ClusterTest : public ::testing::Test {
 };
 
 TEST_F(ClusterTest, TrafficReachesPodsServicesAndNodePorts) {
+  reach(testing::shared_cluster());  // in a namespace of its own
   provision(plan());
   if (HasFatalFailure()) return;
   serve();
@@ -212,19 +202,8 @@ TEST_F(ClusterTest, ObservesTheHostSideOfAPod) {
   EXPECT_EQ(counts->to_backend, 0U);
 }
 
-TEST_F(ClusterTest, AnImageThatNobodyHasIsSaid) {
-  auto options = cluster_options();
-  options.agent_image = "registry.invalid/no-such-agent:1";
-  auto other = KubernetesTarget::create(options);
-  ASSERT_TRUE(other) << base::describe_error(other.error());
-  const auto made = (*other)->provision(plan());
-  ASSERT_FALSE(made);
-  EXPECT_EQ(made.error().kind, base::ErrorKind::missing) << base::describe_error(made.error());
-  EXPECT_THAT(made.error().mend, ::testing::HasSubstr("registry.invalid/no-such-agent:1"));
-}
-
 TEST_F(ClusterTest, AContextThatIsNotThereIsSaid) {
-  auto options = cluster_options();
+  auto options = testing::shared_cluster();
   options.context = "no-such-context";
   const auto made = KubernetesTarget::create(options);
   ASSERT_FALSE(made);
