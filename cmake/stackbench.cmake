@@ -6,28 +6,30 @@ target_compile_options(stackbench_options INTERFACE
   -Woverloaded-virtual -Werror ${STACKBENCH_FLAGS}
   # Half of what a build compiles is tests, whose time is in what they call, and what runs once at a
   # start: without the optimiser these take 40 % less to compile.
-  $<$<BOOL:$<TARGET_PROPERTY:STACKBENCH_COLD>>:-O0>)
+  $<$<BOOL:$<TARGET_PROPERTY:STACKBENCH_COLD>>:-O0>
+  # Beside each other files hide each other's names, and an anonymous namespace looks like a header's.
+  $<$<BOOL:$<TARGET_PROPERTY:UNITY_BUILD>>:-Wno-shadow>
+  $<$<BOOL:$<TARGET_PROPERTY:UNITY_BUILD>>:-Wno-subobject-linkage>)
 target_link_options(stackbench_options INTERFACE ${STACKBENCH_FLAGS})
 target_include_directories(stackbench_options INTERFACE ${CMAKE_SOURCE_DIR})
 target_compile_definitions(stackbench_options INTERFACE STACKBENCH_VERSION="${PROJECT_VERSION}")
 
 # What nearly every file includes and is not ours, parsed once for all of a build instead of in each
-# file. For the sanitizers' presets, where parsing is most of the work (clang, -O0): 40 % less of it.
-# The dev preset goes without, so that a file that forgets an include of its own is found.
+# file: 40 % less work for a file of tests. One for each way of compiling: optimised, not, and tests.
 option(STACKBENCH_PRECOMPILE "Precompile the headers of others" OFF)
+set(STACKBENCH_PRECOMPILED <algorithm> <array> <charconv> <chrono> <cmath> <expected> <filesystem> <functional>
+    <map> <memory> <optional> <random> <set> <span> <sstream> <string> <string_view> <thread>
+    <tuple> <utility> <vector> <fmt/format.h> <fmt/ranges.h> <nlohmann/json.hpp>)
 if(STACKBENCH_PRECOMPILE)
-  set(STACKBENCH_PRECOMPILED <algorithm> <array> <charconv> <chrono> <cmath> <expected> <filesystem> <functional>
-      <map> <memory> <optional> <random> <set> <span> <sstream> <string> <string_view> <thread>
-      <tuple> <utility> <vector> <fmt/format.h> <fmt/ranges.h> <nlohmann/json.hpp>)
   file(WRITE ${CMAKE_BINARY_DIR}/precompiled.cc "")
-  add_library(stackbench_precompiled OBJECT ${CMAKE_BINARY_DIR}/precompiled.cc)
-  target_link_libraries(stackbench_precompiled PRIVATE stackbench_options fmt::fmt nlohmann_json::nlohmann_json)
-  target_precompile_headers(stackbench_precompiled PRIVATE ${STACKBENCH_PRECOMPILED})
-  add_library(stackbench_precompiled_test OBJECT ${CMAKE_BINARY_DIR}/precompiled.cc)
-  target_link_libraries(stackbench_precompiled_test PRIVATE stackbench_options fmt::fmt
-                        nlohmann_json::nlohmann_json GTest::gmock)
-  target_precompile_headers(stackbench_precompiled_test PRIVATE ${STACKBENCH_PRECOMPILED}
-                            <gmock/gmock.h> <gtest/gtest.h>)
+  foreach(name stackbench_precompiled stackbench_precompiled_cold stackbench_precompiled_test)
+    add_library(${name} OBJECT ${CMAKE_BINARY_DIR}/precompiled.cc)
+    target_link_libraries(${name} PRIVATE stackbench_options fmt::fmt nlohmann_json::nlohmann_json)
+    target_precompile_headers(${name} PRIVATE ${STACKBENCH_PRECOMPILED})
+  endforeach()
+  target_link_libraries(stackbench_precompiled_test PRIVATE GTest::gmock)
+  target_precompile_headers(stackbench_precompiled_test PRIVATE <gmock/gmock.h> <gtest/gtest.h>)
+  set_target_properties(stackbench_precompiled_cold stackbench_precompiled_test PROPERTIES STACKBENCH_COLD ON)
 endif()
 
 # reuse_precompiled(name from)
@@ -37,12 +39,36 @@ function(reuse_precompiled name from)
   endif()
 endfunction()
 
-# stackbench_library(name SOURCES a.cc ... USES target ...): one room or a part of it.
+# Files of a target put together, eight at a time: what they include, which is most of what a compiler
+# reads, is read once for all of them. The price: a change of one compiles its neighbours, too (whoever
+# works on a file for long may want -DSTACKBENCH_UNITY=OFF), and what neighbours hide from a compiler, a
+# name that shadows another or an include of ours that is missing, the sanitizers' presets find, which go
+# without; an include of somebody else's, the preset release.
+option(STACKBENCH_UNITY "Compile several files of a target at once" OFF)
+function(compile_together name)
+  if(STACKBENCH_UNITY)
+    set_target_properties(${name} PROPERTIES UNITY_BUILD ON UNITY_BUILD_BATCH_SIZE 8)
+  endif()
+endfunction()
+
+# compile_apart(a.cc ...): files of this folder that cannot stand beside others, whose names they use.
+function(compile_apart)
+  set_source_files_properties(${ARGN} PROPERTIES SKIP_UNITY_BUILD_INCLUSION ON)
+endfunction()
+
+# stackbench_library(name [COLD] SOURCES a.cc ... USES target ...): one room or a part of it. COLD: none of
+# it runs where time is measured, so that it goes without the optimiser.
 function(stackbench_library name)
-  cmake_parse_arguments(PARSE_ARGV 1 arg "" "" "SOURCES;USES")
+  cmake_parse_arguments(PARSE_ARGV 1 arg "COLD" "" "SOURCES;USES")
   add_library(${name} STATIC ${arg_SOURCES})
   target_link_libraries(${name} PUBLIC stackbench_options ${arg_USES})
-  reuse_precompiled(${name} stackbench_precompiled)
+  if(arg_COLD)
+    set_target_properties(${name} PROPERTIES STACKBENCH_COLD ON)
+    reuse_precompiled(${name} stackbench_precompiled_cold)
+  else()
+    reuse_precompiled(${name} stackbench_precompiled)
+  endif()
+  compile_together(${name})
 endfunction()
 
 # stackbench_executable(name SOURCES a.cc ... USES target ...): lands in build/<preset>/bin.
@@ -53,15 +79,17 @@ function(stackbench_executable name)
   reuse_precompiled(${name} stackbench_precompiled)
 endfunction()
 
-# What `bootstrap test sanitizers` builds: the unit tests, and those of them with threads.
+# What the tiers of `bootstrap test` build: what their tests are and what these run.
 add_custom_target(unit_tests)
-add_custom_target(thread_tests)
+add_custom_target(thread_tests)  # the unit tests with threads
+add_custom_target(lab_tests)
 
 function(stackbench_test_executable name)
   cmake_parse_arguments(PARSE_ARGV 1 arg "" "" "SOURCES;USES")
   add_executable(${name} ${arg_SOURCES})
   target_link_libraries(${name} PRIVATE stackbench_options ${arg_USES} GTest::gmock GTest::gtest_main)
   reuse_precompiled(${name} stackbench_precompiled_test)
+  compile_together(${name})
   target_compile_definitions(${name} PRIVATE STACKBENCH_SOURCE_DIR="${CMAKE_SOURCE_DIR}")
   set_target_properties(${name} PROPERTIES
     RUNTIME_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR}/tests STACKBENCH_COLD ON)
@@ -87,6 +115,7 @@ endfunction()
 # `lab`, one at a time because they pin cores and watch the host.
 function(stackbench_lab_test name)
   stackbench_test_executable(${name} ${ARGN})
+  add_dependencies(lab_tests ${name})
   target_compile_definitions(${name} PRIVATE STACKBENCH_BINARY_DIR="${CMAKE_BINARY_DIR}/bin")
   set_tests_properties(${name} PROPERTIES LABELS lab RESOURCE_LOCK machine TIMEOUT 300)
 endfunction()
@@ -124,7 +153,20 @@ function(stackbench_fuzzer name)
   set(binary ${CMAKE_BINARY_DIR}/tests/${name})
   set(corpus ${CMAKE_SOURCE_DIR}/tests/corpus/${name})
   set(sanitize -fsanitize=fuzzer,address,undefined -fno-sanitize-recover=all)
+  # Unoptimised: a third of the time to compile, for a third of the runs of a few seconds.
+  set(flags -std=c++23 -O0 -g1 ${sanitize} -I${CMAKE_SOURCE_DIR} -DSTACKBENCH_VERSION="${PROJECT_VERSION}")
   file(MAKE_DIRECTORY ${binary}_found)
+  set(precompiled ${CMAKE_BINARY_DIR}/tests/fuzzer_objects/precompiled)
+  if(NOT TARGET fuzzer_precompiled)
+    list(TRANSFORM STACKBENCH_PRECOMPILED PREPEND "#include " OUTPUT_VARIABLE includes)
+    list(JOIN includes "\n" includes)
+    file(CONFIGURE OUTPUT ${precompiled}.h CONTENT "${includes}\n" @ONLY)
+    add_custom_command(
+      OUTPUT ${precompiled}.pch
+      COMMAND ${STACKBENCH_CLANGXX} ${flags} -x c++-header ${precompiled}.h -o ${precompiled}.pch
+      DEPENDS ${precompiled}.h COMMENT "For fuzzers: what is not ours" VERBATIM)
+    add_custom_target(fuzzer_precompiled DEPENDS ${precompiled}.pch)
+  endif()
   set(objects)
   foreach(source IN LISTS arg_SOURCES)
     # Fuzzers share what they are made of.
@@ -139,10 +181,9 @@ function(stackbench_fuzzer name)
     file(MAKE_DIRECTORY ${folder})
     add_custom_command(
       OUTPUT ${object}
-      COMMAND ${CMAKE_CXX_COMPILER_LAUNCHER} ${STACKBENCH_CLANGXX} -std=c++23 -O1 -g1 ${sanitize}
-              -I${CMAKE_SOURCE_DIR} -DSTACKBENCH_VERSION="${PROJECT_VERSION}"
+      COMMAND ${CMAKE_CXX_COMPILER_LAUNCHER} ${STACKBENCH_CLANGXX} ${flags} -include-pch ${precompiled}.pch
               -MD -MF ${object}.d -MT ${object} -c ${CMAKE_SOURCE_DIR}/${source} -o ${object}
-      DEPENDS ${CMAKE_SOURCE_DIR}/${source} DEPFILE ${object}.d
+      DEPENDS ${CMAKE_SOURCE_DIR}/${source} ${precompiled}.pch DEPFILE ${object}.d
       COMMENT "For fuzzers: ${source}" VERBATIM)
   endforeach()
   add_custom_command(
@@ -150,6 +191,7 @@ function(stackbench_fuzzer name)
     COMMAND ${STACKBENCH_CLANGXX} ${sanitize} ${objects} -o ${binary} ${arg_LIBRARIES}
     DEPENDS ${objects} COMMENT "Fuzzer ${name}" VERBATIM)
   add_custom_target(${name} ALL DEPENDS ${binary})
+  add_dependencies(unit_tests ${name})
   add_test(NAME ${name}
            COMMAND ${binary} -max_total_time=5 -timeout=10 -rss_limit_mb=2048
                    -artifact_prefix=${binary}_found/ ${binary}_found ${corpus})

@@ -72,7 +72,8 @@ def words_of(group, commands):
             if flag == "-isystem" and path not in words:
                 words += [flag, path]
     # What only GCC knows is no fault, nor is what every compiler has but the standard gets later
-    # (__COUNTER__). Neighbours hide each other's names; GCC looks for that in each file by itself.
+    # (__COUNTER__). Neighbours hide each other's names; the sanitizers' builds look for that in each
+    # file by itself.
     return words + ["-Wno-unknown-warning-option", "-Wno-c2y-extensions", "-Wno-shadow"]
 
 
@@ -143,6 +144,17 @@ def groups_of(names):
         is_test(group[0]), -sum((ROOT / name).stat().st_size for name in group)))
 
 
+def commands_of(build):
+    """Each file's name and how it is compiled: as those that CMake put it together with."""
+    for entry in json.loads((build / "compile_commands.json").read_text()):
+        path = pathlib.Path(entry["directory"]) / entry["file"]
+        files = [path]
+        if path.parent.name == "Unity" and path.exists():
+            files = re.findall(r'^#include "(.*)"$', path.read_text(), re.MULTILINE)
+        for file in files:
+            yield os.path.relpath(file, ROOT), shlex.split(entry["command"])
+
+
 def main():
     scope = sys.argv[1] if len(sys.argv) > 1 else "changed"
     if scope not in ("changed", "all"):
@@ -161,9 +173,7 @@ def main():
             headers.update(header.encode() + (ROOT / header).read_bytes())
     version = subprocess.run([CLANG_TIDY, "--version"], check=True, capture_output=True).stdout
     rules = headers.digest() + (ROOT / ".clang-tidy").read_bytes() + version
-    commands = {os.path.relpath(entry["file"], ROOT): shlex.split(entry["command"])
-                for entry in json.loads(
-                    (ROOT / "build" / "dev" / "compile_commands.json").read_text())}
+    commands = dict(commands_of(ROOT / "build" / "dev"))
     stamps = {name: stamp_of(name, rules) for name in names if name in commands}
     todo = [name for name, stamp in stamps.items() if not stamp.exists()]
     for text in faults:
