@@ -9,7 +9,7 @@ target_compile_options(stackbench_options INTERFACE
   $<$<BOOL:$<TARGET_PROPERTY:STACKBENCH_COLD>>:-O0>
   # Beside each other files hide each other's names, and an anonymous namespace looks like a header's.
   $<$<BOOL:$<TARGET_PROPERTY:UNITY_BUILD>>:-Wno-shadow>
-  $<$<BOOL:$<TARGET_PROPERTY:UNITY_BUILD>>:-Wno-subobject-linkage>)
+  $<$<AND:$<CXX_COMPILER_ID:GNU>,$<BOOL:$<TARGET_PROPERTY:UNITY_BUILD>>>:-Wno-subobject-linkage>)
 target_link_options(stackbench_options INTERFACE ${STACKBENCH_FLAGS})
 target_include_directories(stackbench_options INTERFACE ${CMAKE_SOURCE_DIR})
 target_compile_definitions(stackbench_options INTERFACE STACKBENCH_VERSION="${PROJECT_VERSION}")
@@ -41,9 +41,10 @@ endfunction()
 
 # Files of a target put together, eight at a time: what they include, which is most of what a compiler
 # reads, is read once for all of them. The price: a change of one compiles its neighbours, too (whoever
-# works on a file for long may want -DSTACKBENCH_UNITY=OFF), and what neighbours hide from a compiler, a
-# name that shadows another or an include of ours that is missing, the sanitizers' presets find, which go
-# without; an include of somebody else's, the preset release.
+# works on a file for long may want -DSTACKBENCH_UNITY=OFF), and neighbours hide from a compiler a name
+# that shadows another and an include that is missing. The sanitizers' presets compile each file of the
+# unit tests by itself, the preset release every file, without what is precompiled: whoever moves
+# includes about builds that.
 option(STACKBENCH_UNITY "Compile several files of a target at once" OFF)
 function(compile_together name)
   if(STACKBENCH_UNITY)
@@ -56,8 +57,8 @@ function(compile_apart)
   set_source_files_properties(${ARGN} PROPERTIES SKIP_UNITY_BUILD_INCLUSION ON)
 endfunction()
 
-# stackbench_library(name [COLD] SOURCES a.cc ... USES target ...): one room or a part of it. COLD: none of
-# it runs where time is measured, so that it goes without the optimiser.
+# stackbench_library(name [COLD] SOURCES a.cc ... USES target ...): one room or a part of it. COLD: nothing
+# that is timed, and nothing that takes long, so that it goes without the optimiser.
 function(stackbench_library name)
   cmake_parse_arguments(PARSE_ARGV 1 arg "COLD" "" "SOURCES;USES")
   add_library(${name} STATIC ${arg_SOURCES})
@@ -163,8 +164,9 @@ function(stackbench_fuzzer name)
     file(CONFIGURE OUTPUT ${precompiled}.h CONTENT "${includes}\n" @ONLY)
     add_custom_command(
       OUTPUT ${precompiled}.pch
-      COMMAND ${STACKBENCH_CLANGXX} ${flags} -x c++-header ${precompiled}.h -o ${precompiled}.pch
-      DEPENDS ${precompiled}.h COMMENT "For fuzzers: what is not ours" VERBATIM)
+      COMMAND ${STACKBENCH_CLANGXX} ${flags} -MD -MF ${precompiled}.pch.d -MT ${precompiled}.pch
+              -x c++-header ${precompiled}.h -o ${precompiled}.pch
+      DEPENDS ${precompiled}.h DEPFILE ${precompiled}.pch.d COMMENT "For fuzzers: what is not ours" VERBATIM)
     add_custom_target(fuzzer_precompiled DEPENDS ${precompiled}.pch)
   endif()
   set(objects)

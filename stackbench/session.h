@@ -5,7 +5,6 @@
 #include <map>
 #include <memory>
 #include <optional>
-#include <set>
 #include <string>
 #include <utility>
 #include <vector>
@@ -45,8 +44,9 @@ class Session {
                                                                     bench::WorkloadKind kind) const;
 
   // Waits until every arm's traffic gets through, where an environment is not known to be
-  // programmed: dials again and again, since nobody says when a datapath has a Service. Errors:
-  // timed_out after 60 s, with what was met last; interrupted, and as invoke().
+  // programmed: dials again and again, since nobody says when a datapath has a Service. With events
+  // also until each backend is sent something, or for five seconds. Errors: timed_out after 60 s,
+  // with what was met last; interrupted, and as invoke().
   [[nodiscard]] base::Result<> await_services();
 
   // The address an arm's client has.
@@ -56,9 +56,10 @@ class Session {
   [[nodiscard]] bench::ClockOffset clock() const { return clock_; }
 
   // Runs one invocation: fresh server workers on every pod that may answer, a fresh client worker,
-  // the scenario's events, and their results; afterwards the environment is as it was. Errors:
-  // workload (nothing could be connected, a worker crashed), peer_lost, interrupted, and as
-  // Target::agent.
+  // the scenario's events, and their results; afterwards the environment is as it was. Before
+  // events on a cluster it waits, as await_services does, until each backend is sent something
+  // (again), which is no part of the window. Errors: workload (nothing could be connected, a worker
+  // crashed), peer_lost, interrupted, and as Target::agent.
   base::Result<Sample> invoke(std::size_t arm, std::size_t workload, std::uint64_t seed);
 
   // Sends a handful of requests with a probe at the client's host-side interface, outside of every
@@ -128,9 +129,8 @@ class Session {
   // naming the pods that should.
   [[nodiscard]] base::Result<> check_somebody_answers(const PlannedArm& arm) const;
   base::Result<> await_answers(std::size_t arm, std::size_t workload, base::MonotonicTime deadline);
-  // Before events: until each backend in service is sent something, or for some seconds, which some
-  // never are (affinity, the Local policy). What was not in a datapath's tables yet, or not again,
-  // cannot be seen to leave them. Errors: as invoke, but for those of the traffic.
+  // Before events: until each backend in service is sent something and nobody else is, or for five
+  // seconds (stackbench/backends_seen.h). Errors: as invoke, but for those of the traffic.
   base::Result<> await_backends(std::size_t arm, std::size_t workload);
   // The core for a worker of this agent: the plan's cores are those of the machine we run on.
   static std::optional<int> core_of(const bench::AgentClient& agent, int core);

@@ -50,6 +50,10 @@ class SessionOnACluster : public cluster::testing::SharedNamespace {
     ASSERT_TRUE(made) << base::describe_error(made.error());
     target_ = std::move(*made);
   }
+  void TearDown() override {
+    target_.reset();
+    expect_nothing_left();
+  }
   void load(std::string text) {
     constexpr std::string_view placeholder = "DATAPATH";
     const auto& mode = target_->cluster().proxy.mode;

@@ -4,6 +4,7 @@
 #include <set>
 #include <utility>
 
+#include "stackbench/backends_seen.h"
 #include "stackbench/session.h"
 
 namespace stackbench {
@@ -18,24 +19,8 @@ constexpr base::Duration connections_observed_for = std::chrono::milliseconds(20
 // How long a cluster may take until its Services work, and how often that is tried.
 constexpr base::Duration services_patience = std::chrono::seconds(60);
 constexpr base::Duration services_tried_every = std::chrono::milliseconds(100);
-// How long those that answer may take until each of their backends does, what a try takes, and how
-// many connections that keep to whom they were sent are wanted to find them all.
+// How long those that answer may take until each of their backends does.
 constexpr base::Duration backends_patience = std::chrono::seconds(5);
-constexpr base::Duration backends_tried_for = std::chrono::milliseconds(30);
-constexpr int backends_tried_by = 16;
-
-// A workload to be looked at, not measured: as fast as replies come. Of a stream of datagrams there
-// are none, so nothing but a rate holds it back.
-bench::WorkloadSpec to_be_seen(bench::WorkloadSpec spec) {
-  spec.rate.reset();
-  if (spec.kind == bench::WorkloadKind::udp_stream) spec.rate = observed_rate;
-  spec.connections = 1;
-  spec.generators = 1;
-  spec.duration = connections_observed_for;
-  spec.warm_up = base::Duration(0);
-  spec.wait = bench::WaitStrategy::block;
-  return spec;
-}
 
 }  // namespace
 
@@ -125,34 +110,39 @@ base::Result<> Session::await_answers(std::size_t arm, std::size_t workload,
 
 base::Result<> Session::await_backends(std::size_t arm_index, std::size_t workload) {
   const auto& arm = plan_->arms[arm_index];
-  const bool wanted = !plan_->scenario.events.empty() && arm.dial.kind != DialTarget::Kind::pod &&
-                      !environments_[arm.environment].programmed && !unreached_.contains(arm_index);
-  if (!wanted) return {};
-  auto spec = to_be_seen(plan_->workloads[workload].spec);
-  if (bench::keeps_connections(spec)) spec.connections = backends_tried_by;
-  spec.duration = backends_tried_for;
-  std::set<std::size_t> reached;
+  if (plan_->scenario.events.empty() || environments_[arm.environment].programmed) return {};
+  const auto& services = plan_->environments[arm.environment].topology.services;
+  const auto service = services.find(arm.dial.name);
+  if (arm.dial.kind == DialTarget::Kind::pod || service == services.end() ||
+      !reaches_every_backend(service->second, arm.dial.kind)) {
+    return {};
+  }
+  const auto spec = backends_try(plan_->workloads[workload].spec, arm.servers.size());
+  BackendsSeen seen(arm.servers.size());
   const auto deadline = base::monotonic_now() + backends_patience;
   for (;;) {
     const auto sample = exchange(arm, spec, plan_->scenario.seed, {});
-    if (!sample && sample.error().kind != base::ErrorKind::workload) {
+    if (sample) {
+      seen.add(*sample);
+    } else if (sample.error().kind != base::ErrorKind::workload) {
       return std::unexpected(sample.error());
     }
-    if (sample) {
-      for (std::size_t i = 0; i < sample->servers.size(); ++i) {
-        if (sample->servers[i].connections > 0) reached.insert(i);
-      }
-    }
-    if (reached.size() == arm.servers.size()) return {};
-    if (base::monotonic_now() >= deadline) break;
+    if (seen.all_and_no_other() || base::monotonic_now() >= deadline) return {};
     RETURN_IF_ERROR(interrupt_->wait_until(base::monotonic_now() + services_tried_every));
   }
-  unreached_.insert(arm_index);
-  return {};
 }
 
 base::Result<Sample> Session::observe_connections(std::size_t arm, std::size_t workload) {
-  const auto spec = to_be_seen(plan_->workloads[workload].spec);
+  auto spec = plan_->workloads[workload].spec;
+  // As fast as replies come; of a stream of datagrams there are none, so nothing but a rate holds
+  // it back.
+  spec.rate.reset();
+  if (spec.kind == bench::WorkloadKind::udp_stream) spec.rate = observed_rate;
+  spec.connections = 1;
+  spec.generators = 1;
+  spec.duration = connections_observed_for;
+  spec.warm_up = base::Duration(0);
+  spec.wait = bench::WaitStrategy::block;
   return exchange(plan_->arms[arm], spec, plan_->scenario.seed, {});
 }
 

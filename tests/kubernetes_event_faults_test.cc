@@ -9,6 +9,7 @@
 #include <thread>
 
 #include <gmock/gmock.h>
+#include <poll.h>
 
 #include "base/interrupt.h"
 #include "base/noise.h"
@@ -248,6 +249,37 @@ TEST_F(KubernetesEventFaults, AnswersThatAreLateWidenWhatIsSaidAndItHoldsTheTrut
   EXPECT_GE(event.stale->error_ns,
             event.what.acked_ns - event.what.sent_ns + (late / 2).count() * 1'000'000);
   EXPECT_GT(event.stale->less_ns, 0);
+}
+
+// Nor is an invocation begun before: a backend that is not in the rules cannot be seen to leave
+// them.
+TEST_F(KubernetesEventFaults, AKubeProxyThatIsLateToTakeABackendBackIsWaitedFor) {
+  ASSERT_NO_FATAL_FAILURE(reach(kubeconfig()));
+  ASSERT_NO_FATAL_FAILURE(plan(scenario(3, 3, milliseconds(500), milliseconds(300))));
+  ASSERT_NO_FATAL_FAILURE(open());
+  const auto turn = [&](cluster::Readiness readiness) {
+    return target_
+        ->set_readiness("there", base::AddressFamily::ipv4, {{std::string("web-0"), readiness}})
+        .has_value();
+  };
+  ASSERT_TRUE(turn(cluster::Readiness::unready));
+  ASSERT_TRUE(comes_true([&] {
+    const auto sample = session_->observe_connections(0, 0);
+    return sample && sample->servers[0].connections == 0 && sample->servers[1].connections > 0;
+  }));
+  std::optional<Stopped> proxy("node1-kube-proxy");
+  ASSERT_TRUE(turn(cluster::Readiness::ready));
+  base::MonotonicTime continued;
+  std::thread later([&] {
+    ::poll(nullptr, 0, 1000);  // the fault
+    continued = base::monotonic_now();
+    proxy.reset();
+  });
+  const auto sample = invoke(0);
+  later.join();
+  EXPECT_GT(sample.begun, continued);
+  ASSERT_EQ(sample.outcomes.events.size(), 1U);
+  EXPECT_TRUE(sample.outcomes.events[0].stale) << "it was there, and left";
 }
 
 // A machine on which nothing else runs, whatever does: what is planted is found by its length,

@@ -116,7 +116,9 @@ TEST(KubernetesFaults, AServerThatIsBusyIsAskedAgainAndAWatchThatIsGoneBegunAnew
   const auto ran = run(scenario(3), {"--target", "kubernetes"});
   expect_whole(ran);
   EXPECT_GE(planted.felt("busy"), 8) << "one of every sort of request";
-  EXPECT_GE(planted.felt("gone"), 4);
+  // Of the pods that come up and of the namespace that goes; what else is waited for may be there
+  // before a watch begins.
+  EXPECT_GE(planted.felt("gone"), 2);
   EXPECT_THAT(left_behind(), IsEmpty());
 }
 

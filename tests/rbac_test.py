@@ -114,7 +114,13 @@ class Api:
 
     def __init__(self):
         self.proxy = subprocess.Popen([KUBECTL, "proxy", "--port=0"], stdout=subprocess.PIPE, text=True)
-        self.address = "http://" + self.proxy.stdout.readline().split()[-1]
+        said = self.proxy.stdout.readline()
+        if not said.startswith("Starting to serve on "):
+            self.close()
+            raise AssertionError(f"kubectl proxy does not serve: {said!r}")
+        self.address = "http://" + said.split()[-1]
+        # This machine's, whatever proxy leads elsewhere.
+        self.opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
     def close(self):
         self.proxy.kill()
@@ -124,7 +130,7 @@ class Api:
     def request(self, method, path, body=None, sort="application/json"):
         data = None if body is None else json.dumps(body).encode()
         asked = urllib.request.Request(self.address + path, data, {"Content-Type": sort}, method=method)
-        with urllib.request.urlopen(asked, timeout=PATIENCE) as answer:
+        with self.opener.open(asked, timeout=PATIENCE) as answer:
             return json.load(answer)
 
 
@@ -174,6 +180,7 @@ class ChartOnAClusterTest(unittest.TestCase):
     @classmethod
     def setUpClass(cls):
         cls.stack = contextlib.ExitStack()
+        cls.addClassCleanup(cls.stack.close)  # also where what follows fails
         cls.folder = cls.stack.enter_context(tempfile.TemporaryDirectory())
         cls.cluster = Cluster(cls.folder)
         cls.stack.callback(cls.cluster.down)
@@ -194,7 +201,6 @@ class ChartOnAClusterTest(unittest.TestCase):
         if not cls.cluster.own:
             run(HELM, "uninstall", "stackbench", "--namespace", NAMESPACE, check=False)
             kubectl("delete", "namespace", NAMESPACE, "--ignore-not-found")
-        cls.stack.close()
 
     @classmethod
     def kubeconfig_of_the_account(cls):

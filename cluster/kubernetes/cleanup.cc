@@ -102,7 +102,7 @@ Result<> delete_objects(ApiClient& api, const Placement& place) {
   if (place.own_namespace) {
     RETURN_IF_ERROR(api.remove("/api/v1/namespaces/" + place.in_namespace));
     // Its controller waits for five seconds before it begins with what is in it (so that every API
-    // server knows that it goes), and would then wait for the pods. Without the right to: it will.
+    // server knows that it goes), and would then wait for the pods. Whoever may not, waits.
     std::ignore = delete_collection(api, pods_path(place), selector);
     return {};
   }

@@ -3,7 +3,6 @@
 #include <gtest/gtest.h>
 
 #include "bench/agent/client.h"
-#include "cluster/kubernetes/clean.h"
 #include "cluster/kubernetes/kubernetes_target.h"
 #include "cluster/kubernetes/testing/shared_cluster.h"
 
@@ -39,9 +38,7 @@ class ClusterTest : public testing::SharedNamespace {
     const auto down = target_->teardown();
     say("taken down", begun);
     EXPECT_TRUE(down) << base::describe_error(down.error());
-    const auto left = clean_kubernetes(testing::shared_cluster(), {.dry_run = true});
-    ASSERT_TRUE(left) << base::describe_error(left.error());
-    EXPECT_THAT(left->removed, IsEmpty());
+    expect_nothing_left();
   }
 
   static void say(const char* what, base::MonotonicTime since) {

@@ -129,8 +129,13 @@ TEST_F(KubernetesTargetTest, TearsDownEverythingAndOnlyItsOwn) {
   ASSERT_TRUE(it->provision(plan_of()));
   ASSERT_TRUE(it->observe("iptables", "client-0"));
   EXPECT_THAT(in_namespace("/api/v1/namespaces"), SizeIs(3));
+  const auto pods =
+      fmt::format("DELETE /api/v1/namespaces/stackbench-{}-iptables/pods?", it->run());
+  // Not to be let is no reason to leave the namespace.
+  server_.answer_with({.when = pods, .status = 403});
   const auto down = it->teardown();
   ASSERT_TRUE(down) << down.error().message;
+  EXPECT_EQ(server_.count(pods), 1) << "a namespace takes seconds to come to its pods";
   EXPECT_THAT(in_namespace("/api/v1/namespaces"), ElementsAre("theirs"));
   EXPECT_TRUE(it->teardown());
   ASSERT_TRUE(it->provision(plan_of()));  // and it can be had again

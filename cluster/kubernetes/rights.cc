@@ -82,7 +82,7 @@ std::vector<Right> rights_of_run(const std::string& in_namespace, const std::str
   }
   add(rights, "services", "", in_namespace, {"create", "patch", "list", "watch"});
   add(rights, "endpointslices", discovery, in_namespace, {"list", "watch"});
-  // Of a node that is gone, also those that a namespace of its own would take with it.
+  // Sooner than their namespace's end would take them; those of a node that is gone, by force.
   add(rights, "pods", "", in_namespace, {"deletecollection"});
   if (!in_namespace.empty()) {
     // A namespace of its own takes all in it with it.

@@ -45,16 +45,23 @@ class SharedNamespace : public ::testing::Test {
     options.in_namespace = shared_namespace;
     return options;
   }
+  // For the end of a test, after its target is taken down.
+  static void expect_nothing_left() {
+    EXPECT_EQ(kubectl({"get", "namespaces,pods,services,endpointslices,jobs", "--all-namespaces",
+                       "--selector=app.kubernetes.io/managed-by=stackbench,stackbench.io/run",
+                       "--output=name"}),
+              "");
+  }
 
  private:
-  static void kubectl(std::vector<std::string> words) {
+  static std::string kubectl(std::vector<std::string> words) {
     const auto options = shared_cluster();
-    if (options.kubeconfig.empty()) return;
+    if (options.kubeconfig.empty()) return {};
     words.insert(words.begin(), {options.kubectl.empty() ? "kubectl" : options.kubectl,
                                  "--kubeconfig", options.kubeconfig});
-    const auto done = base::run(words, {.timeout = std::chrono::minutes(1)});
-    ASSERT_TRUE(done) << base::describe_error(done.error());
-    ASSERT_EQ(done->status.code, 0) << done->err;
+    const auto output = base::run_for_output(words, {.timeout = std::chrono::minutes(1)});
+    EXPECT_TRUE(output) << base::describe_error(output.error());
+    return output.value_or("");
   }
 };
 
