@@ -5,6 +5,7 @@
 #include <iterator>
 #include <regex>
 #include <set>
+#include <sstream>
 #include <system_error>
 #include <utility>
 
@@ -191,10 +192,28 @@ std::string HostSnapshot::difference(const HostSnapshot& later) const {
   return text;
 }
 
+std::string without_cgroups_of_others(const std::string& difference) {
+  std::string ours;
+  std::string section;  // until something of it is ours
+  bool cgroups = false;
+  std::istringstream lines(difference);
+  for (std::string line; std::getline(lines, line);) {
+    if (!line.starts_with("  ")) {
+      section = line + "\n";
+      cgroups = line == "cgroups:";
+      continue;
+    }
+    const auto has = [&](std::string_view name) { return line.find(name) != std::string::npos; };
+    if (cgroups && !has("stackbench") && !has("kube") && !has("k8s")) continue;
+    ours += std::exchange(section, "") + line + "\n";
+  }
+  return ours;
+}
+
 std::string difference_from(const HostSnapshot& before, std::chrono::milliseconds within) {
   const auto deadline = base::monotonic_now() + within;
   while (true) {
-    std::string difference = before.difference(HostSnapshot::take());
+    std::string difference = without_cgroups_of_others(before.difference(HostSnapshot::take()));
     if (difference.empty() || base::monotonic_now() > deadline) return difference;
     ::usleep(100'000);  // between two looks
   }

@@ -32,9 +32,13 @@ class HostSnapshot {
   std::map<std::string, std::vector<std::string>> sections_;  // lines, sorted
 };
 
+// A difference without the cgroups that are none of ours: other programs of the machine make and
+// remove theirs.
+[[nodiscard]] std::string without_cgroups_of_others(const std::string& difference);
+
 // Takes snapshots until one equals `before` or `within` is over (the kernel takes namespaces and
 // eBPF objects down some time after their last user), and returns the last difference. What others
-// on the machine change in the meantime is in it, too.
+// on the machine change in the meantime is in it, too, but for their cgroups.
 [[nodiscard]] std::string difference_from(
     const HostSnapshot& before, std::chrono::milliseconds within = std::chrono::seconds(15));
 

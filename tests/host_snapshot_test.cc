@@ -21,6 +21,17 @@ TEST(HostSnapshot, SaysWhatWentAndWhatCame) {
   EXPECT_EQ(before.difference(HostSnapshot({{"links", {"eth0", "lo"}}})), "mounts:\n  - /\n");
 }
 
+TEST(HostSnapshot, LeavesOutOthersCgroupsAndNothingElse) {
+  const std::string others = "cgroups:\n  - /sys/fs/cgroup/memory/theirs/1\n";
+  EXPECT_EQ(without_cgroups_of_others(others), "");
+  EXPECT_EQ(without_cgroups_of_others(others + "links:\n  + veth1\n"), "links:\n  + veth1\n");
+  // Whose section begins with one that goes, or has one after it.
+  EXPECT_EQ(without_cgroups_of_others(others + "  + /sys/fs/cgroup/stackbench-1\n  + /x\n"),
+            "cgroups:\n  + /sys/fs/cgroup/stackbench-1\n");
+  const std::string ours = "cgroups:\n  + /kubepods/pod1\n  - /k8s.io/2\nmounts:\n  - /x\n";
+  EXPECT_EQ(without_cgroups_of_others(ours), ours);
+}
+
 // Each is a change that a careless lab would make; the snapshot must see every one of them. They
 // are made in a mount and network namespace of their own.
 TEST(HostSnapshot, SeesEveryPlantedChange) {

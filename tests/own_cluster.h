@@ -7,10 +7,8 @@
 #include <cstdlib>
 #include <filesystem>
 #include <optional>
-#include <sstream>
 #include <string>
 #include <string_view>
-#include <utility>
 #include <vector>
 
 #include <gtest/gtest.h>
@@ -93,23 +91,8 @@ class OwnCluster : public ::testing::Test {
     const auto text = base::read_file(directory().string() + "/state.json");
     return text ? base::parse_json(*text).value_or(base::Json::object()) : base::Json::object();
   }
-  // What changed on the host since the test began, without cgroups that are none of ours: other
-  // programs of the machine make and remove theirs.
-  [[nodiscard]] std::string difference() const {
-    std::string ours;
-    std::string section;
-    std::istringstream lines(difference_from(*before_));
-    for (std::string line; std::getline(lines, line);) {
-      if (!line.starts_with("  ")) {
-        section = line + "\n";
-        continue;
-      }
-      const auto has = [&](std::string_view name) { return line.find(name) != std::string::npos; };
-      if (section == "cgroups:\n" && !has("stackbench") && !has("kube") && !has("k8s")) continue;
-      ours += std::exchange(section, "") + line + "\n";
-    }
-    return ours;
-  }
+  // What changed on the host since the test began.
+  [[nodiscard]] std::string difference() const { return difference_from(*before_); }
   // A zombie waits for a reaper that is not ours; it runs nothing any more.
   [[nodiscard]] static bool runs(pid_t pid) {
     const auto stat = base::read_file(fmt::format("/proc/{}/stat", pid), 4096);
