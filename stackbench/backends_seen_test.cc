@@ -9,7 +9,7 @@ using base::kube::SessionAffinity;
 using base::kube::TrafficPolicy;
 using std::chrono::milliseconds;
 
-Sample tried(std::vector<std::uint64_t> connections, std::uint64_t refused = 0) {
+Sample tried(const std::vector<std::uint64_t>& connections, std::uint64_t refused = 0) {
   Sample sample;
   for (const auto count : connections) {
     sample.servers.push_back({});
