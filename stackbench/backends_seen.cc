@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "stackbench/plan.h"
+
 namespace stackbench {
 namespace {
 
@@ -9,8 +11,9 @@ namespace {
 // n.
 constexpr int draws_per_backend = 8;
 constexpr int least_draws = 16;
-// Between two new connections of a client on a cluster, which has 20,000 a minute.
-constexpr base::Duration between_connections = std::chrono::milliseconds(3);
+// Of two new ones of a client on a cluster.
+constexpr base::Duration between_connections =
+    base::Duration(std::chrono::minutes(1)) / cluster_connections_per_minute;
 constexpr base::Duration least_duration = std::chrono::milliseconds(30);
 // Of who is gone: a try must not wait for him as long as a workload may.
 constexpr base::Duration longest_timeout = std::chrono::milliseconds(200);

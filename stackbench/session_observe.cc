@@ -110,13 +110,12 @@ base::Result<> Session::await_answers(std::size_t arm, std::size_t workload,
 
 base::Result<> Session::await_backends(std::size_t arm_index, std::size_t workload) {
   const auto& arm = plan_->arms[arm_index];
-  if (plan_->scenario.events.empty() || environments_[arm.environment].programmed) return {};
-  const auto& services = plan_->environments[arm.environment].topology.services;
-  const auto service = services.find(arm.dial.name);
-  if (arm.dial.kind == DialTarget::Kind::pod || service == services.end() ||
-      !reaches_every_backend(service->second, arm.dial.kind)) {
+  if (plan_->scenario.events.empty() || environments_[arm.environment].programmed ||
+      arm.dial.kind == DialTarget::Kind::pod) {
     return {};
   }
+  const auto& service = plan_->scenario.topology.services.at(arm.dial.name);
+  if (!reaches_every_backend(service, arm.dial.kind)) return {};
   const auto spec = backends_try(plan_->workloads[workload].spec, arm.servers.size());
   BackendsSeen seen(arm.servers.size());
   const auto deadline = base::monotonic_now() + backends_patience;
