@@ -12,7 +12,7 @@
 
 #include "base/clock.h"
 #include "base/json.h"
-#include "base/process.h"
+#include "cluster/kubernetes/testing/left_behind.h"
 
 namespace tests {
 
@@ -39,13 +39,6 @@ namespace tests {
   return -1;
 }
 
-// What carries a run's label, of every kind that we make: "namespace/x\npod/y\n". By the kubectl in
-// PATH, of the cluster that KUBECONFIG names.
-[[nodiscard]] inline std::string left_behind() {
-  const auto listed = base::run_for_output(
-      {"kubectl", "get", "namespaces,pods,services,endpointslices,jobs", "--all-namespaces",
-       "--selector=app.kubernetes.io/managed-by=stackbench,stackbench.io/run", "--output=name"});
-  return listed ? *listed : base::describe_error(listed.error());
-}
+using cluster::testing::left_behind;
 
 }  // namespace tests

@@ -15,6 +15,7 @@
 
 #include "base/process.h"
 #include "cluster/kubernetes/kubernetes_target.h"
+#include "cluster/kubernetes/testing/left_behind.h"
 
 namespace cluster::testing {
 
@@ -47,21 +48,21 @@ class SharedNamespace : public ::testing::Test {
   }
   // For the end of a test, after its target is taken down.
   static void expect_nothing_left() {
-    EXPECT_EQ(kubectl({"get", "namespaces,pods,services,endpointslices,jobs", "--all-namespaces",
-                       "--selector=app.kubernetes.io/managed-by=stackbench,stackbench.io/run",
-                       "--output=name"}),
-              "");
+    if (!shared_cluster().kubeconfig.empty()) EXPECT_EQ(left_behind(kubectl_words()), "");
   }
 
  private:
-  static std::string kubectl(std::vector<std::string> words) {
+  static std::vector<std::string> kubectl_words() {
     const auto options = shared_cluster();
-    if (options.kubeconfig.empty()) return {};
-    words.insert(words.begin(), {options.kubectl.empty() ? "kubectl" : options.kubectl,
-                                 "--kubeconfig", options.kubeconfig});
-    const auto output = base::run_for_output(words, {.timeout = std::chrono::minutes(1)});
-    EXPECT_TRUE(output) << base::describe_error(output.error());
-    return output.value_or("");
+    return {options.kubectl.empty() ? "kubectl" : options.kubectl, "--kubeconfig",
+            options.kubeconfig};
+  }
+  static void kubectl(const std::vector<std::string>& words) {
+    if (shared_cluster().kubeconfig.empty()) return;
+    auto all = kubectl_words();
+    all.insert(all.end(), words.begin(), words.end());
+    const auto done = base::run_for_output(all, {.timeout = std::chrono::minutes(1)});
+    EXPECT_TRUE(done) << base::describe_error(done.error());
   }
 };
 
