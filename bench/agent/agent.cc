@@ -112,6 +112,9 @@ int agent_main(int argc, char** argv, const Invocations& invocations) {
     mode->add_option("--socket", options.socket, "The agent's socket; its directory must exist")
         ->capture_default_str();
   }
+  std::string leave_after;
+  listen->add_option("--leave-after", leave_after,
+                     "End when no controller has said anything for so long");
   attach->add_option("--wait", wait, "How long to wait for an agent to listen")
       ->capture_default_str();
   // Internal: a job's own process (no group, so that --help does not show it).
@@ -141,6 +144,15 @@ int agent_main(int argc, char** argv, const Invocations& invocations) {
       return usage_error;
     }
     *value = *span;
+  }
+  if (!leave_after.empty()) {
+    const auto span = base::StringScalar<base::Duration>::parse(leave_after);
+    if (!span || span->count() <= 0) {
+      fmt::print(stderr, "--leave-after: expected a duration such as 10s, got \"{}\"\n",
+                 leave_after);
+      return usage_error;
+    }
+    options.supervisor.leave_after = *span;
   }
   if (listen->parsed()) {
     return report("stackbench-agent listen", listen_at(options.socket, options.supervisor));

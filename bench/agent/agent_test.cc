@@ -68,7 +68,8 @@ TEST_F(AgentTest, GreetsAndDoesEveryJob) {
   start();
   EXPECT_EQ(client().hello().pid, agent_->process->pid());
   EXPECT_THAT(client().hello().capabilities,
-              ::testing::ElementsAre("serve", "run", "observe", "watch_drops"));
+              ::testing::ElementsAre("serve", "run", "observe", "watch_drops", "reach", "listen",
+                                     "send_flows", "receive_flows", "hold"));
 
   const auto server = client().start_server(server_job());
   ASSERT_TRUE(server) << server.error().message;
@@ -92,6 +93,26 @@ TEST_F(AgentTest, GreetsAndDoesEveryJob) {
   // A result means that its worker is gone, and its ports are free.
   EXPECT_TRUE(wait_until_gone(worker));
   EXPECT_EQ(client().stop_server(server->id).error().kind, ErrorKind::input);
+}
+
+TEST_F(AgentTest, RefusesAJobBeyondItsBoundsBeforeAWorkerIsSpentOnIt) {
+  start();
+  const auto here = base::Endpoint::parse("127.0.0.1:7001").value();
+  ReachJob sweep{.targets = {{.endpoint = here, .server_id = 1}}};
+  sweep.timeout = std::chrono::minutes(1);
+  EXPECT_THAT(client().reach(sweep).error().message, HasSubstr("job.timeout: "));
+  EXPECT_THAT(client().start_listener({.server_id = 1}).error().message, HasSubstr("job.ports: "));
+  FlowSendJob flows{.flows = {{.id = 1, .to = here}}};
+  flows.rate.per_second = 8'001;
+  EXPECT_THAT(client().start_flow_sender(flows).error().message, HasSubstr("job.rate: "));
+  EXPECT_THAT(client().start_flow_receiver({}).error().message, HasSubstr("job.flows: "));
+  EXPECT_THAT(client().start_hold({}).error().message, HasSubstr("job.connections: "));
+  // Within them the fake agent has nothing that would do it.
+  const auto listener =
+      client().start_listener({.server_id = 1, .ports = {{7001, base::Protocol::UDP}}});
+  ASSERT_FALSE(listener);
+  EXPECT_EQ(listener.error().kind, ErrorKind::missing);
+  expect_alive();
 }
 
 TEST_F(AgentTest, CarriesAWorkersErrorsToTheController) {

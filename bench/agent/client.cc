@@ -103,6 +103,22 @@ Result<JobId> AgentClient::send_run(const ClientJob& job) {
   return JobId{id};
 }
 
+template <typename Job>
+Result<JobId> AgentClient::send_capable(CommandType type, const Job& job, std::string what,
+                                        base::Duration patience) {
+  const std::string capability(base::enum_name(type));
+  const auto& known_there = hello().capabilities;
+  if (std::ranges::find(known_there, capability) == known_there.end()) {
+    return base::fail_with_mend(
+        ErrorKind::missing,
+        fmt::format("{}: stackbench {} there has no job {}", name(), hello().version, capability),
+        "give both ends the same version of stackbench");
+  }
+  ASSIGN_OR_RETURN(const auto id, connection_->send({.type = type, .job = base::to_json(job)},
+                                                    std::move(what), patience));
+  return JobId{id};
+}
+
 Result<> AgentClient::send_stop(JobId id) {
   RETURN_IF_ERROR(known(id));
   if (connection_->sent(id.value).ended()) return {};
@@ -186,6 +202,84 @@ Result<probes::Drops> AgentClient::stop_drops_watch(JobId id) {
 Result<ClientResult> AgentClient::run(const ClientJob& job) {
   ASSIGN_OR_RETURN(const JobId id, send_run(job));
   return await_run(id);
+}
+
+Result<JobId> AgentClient::send_reach(const ReachJob& job) {
+  return send_capable(CommandType::reach, job,
+                      fmt::format("sweep of {} targets", job.targets.size()),
+                      reach_time_limit(job) + run_slack);
+}
+Result<ReachResult> AgentClient::await_reach(JobId id) { return await_result<ReachResult>(id); }
+Result<ReachResult> AgentClient::reach(const ReachJob& job) {
+  ASSIGN_OR_RETURN(const JobId id, send_reach(job));
+  return await_reach(id);
+}
+
+Result<JobId> AgentClient::send_listener(const ListenJob& job) {
+  return send_capable(CommandType::listen, job, fmt::format("listener {}", job.server_id),
+                      start_patience);
+}
+Result<RunningJob> AgentClient::await_listener(JobId id) { return await_ready(id); }
+Result<ListenResult> AgentClient::await_listener_result(JobId id) {
+  return await_result<ListenResult>(id);
+}
+Result<RunningJob> AgentClient::start_listener(const ListenJob& job) {
+  ASSIGN_OR_RETURN(const JobId id, send_listener(job));
+  return await_listener(id);
+}
+Result<ListenResult> AgentClient::stop_listener(JobId id) {
+  RETURN_IF_ERROR(send_stop(id));
+  return await_listener_result(id);
+}
+
+Result<JobId> AgentClient::send_flow_sender(const FlowSendJob& job) {
+  return send_capable(CommandType::send_flows, job,
+                      fmt::format("sender of {} flows", job.flows.size()), start_patience);
+}
+Result<RunningJob> AgentClient::await_flow_sender(JobId id) { return await_ready(id); }
+Result<FlowSendResult> AgentClient::await_flow_sender_result(JobId id) {
+  return await_result<FlowSendResult>(id);
+}
+Result<RunningJob> AgentClient::start_flow_sender(const FlowSendJob& job) {
+  ASSIGN_OR_RETURN(const JobId id, send_flow_sender(job));
+  return await_flow_sender(id);
+}
+Result<FlowSendResult> AgentClient::stop_flow_sender(JobId id) {
+  RETURN_IF_ERROR(send_stop(id));
+  return await_flow_sender_result(id);
+}
+
+Result<JobId> AgentClient::send_flow_receiver(const FlowReceiveJob& job) {
+  return send_capable(CommandType::receive_flows, job,
+                      fmt::format("receiver of {} flows", job.flows.size()), start_patience);
+}
+Result<RunningJob> AgentClient::await_flow_receiver(JobId id) { return await_ready(id); }
+Result<FlowReceiveResult> AgentClient::await_flow_receiver_result(JobId id) {
+  return await_result<FlowReceiveResult>(id);
+}
+Result<RunningJob> AgentClient::start_flow_receiver(const FlowReceiveJob& job) {
+  ASSIGN_OR_RETURN(const JobId id, send_flow_receiver(job));
+  return await_flow_receiver(id);
+}
+Result<FlowReceiveResult> AgentClient::stop_flow_receiver(JobId id) {
+  RETURN_IF_ERROR(send_stop(id));
+  return await_flow_receiver_result(id);
+}
+
+Result<JobId> AgentClient::send_hold(const HoldJob& job) {
+  return send_capable(CommandType::hold, job,
+                      fmt::format("hold of {} connections", job.connections.size()),
+                      start_patience);
+}
+Result<RunningJob> AgentClient::await_hold(JobId id) { return await_ready(id); }
+Result<HoldResult> AgentClient::await_hold_result(JobId id) { return await_result<HoldResult>(id); }
+Result<RunningJob> AgentClient::start_hold(const HoldJob& job) {
+  ASSIGN_OR_RETURN(const JobId id, send_hold(job));
+  return await_hold(id);
+}
+Result<HoldResult> AgentClient::stop_hold(JobId id) {
+  RETURN_IF_ERROR(send_stop(id));
+  return await_hold_result(id);
 }
 
 Result<int> AgentClient::await_worker_pid(JobId id) {

@@ -28,6 +28,9 @@
 #include "base/interrupt.h"
 #include "base/result.h"
 #include "bench/agent/protocol.h"
+#include "bench/reach/flow_watch.h"
+#include "bench/reach/hold.h"
+#include "bench/reach/reach.h"
 #include "bench/workload.h"
 #include "probes/drops.h"
 #include "probes/translation.h"
@@ -132,6 +135,40 @@ class AgentClient {
   [[nodiscard]] base::Result<probes::Drops> stop_drops_watch(JobId id);
   [[nodiscard]] base::Result<ClientResult> run(const ClientJob& job);
 
+  // The same for what tells who can reach whom (bench/reach). An agent that is too old for a job
+  // does not have it among its capabilities: Errors: missing, before anything is sent.
+  //
+  // A sweep ends by itself, as a client does.
+  [[nodiscard]] base::Result<JobId> send_reach(const ReachJob& job);
+  [[nodiscard]] base::Result<ReachResult> await_reach(JobId id);
+  [[nodiscard]] base::Result<ReachResult> reach(const ReachJob& job);
+  // Ready once it listens on every port; endpoints: where.
+  [[nodiscard]] base::Result<JobId> send_listener(const ListenJob& job);
+  [[nodiscard]] base::Result<RunningJob> await_listener(JobId id);
+  [[nodiscard]] base::Result<ListenResult> await_listener_result(JobId id);
+  [[nodiscard]] base::Result<RunningJob> start_listener(const ListenJob& job);
+  [[nodiscard]] base::Result<ListenResult> stop_listener(JobId id);
+  // Ready just before the first probe. It ends when it is stopped or its duration is over; the
+  // result of either is had from stop_flow_sender, or from send_stop and await_*_result where
+  // several end at once.
+  [[nodiscard]] base::Result<JobId> send_flow_sender(const FlowSendJob& job);
+  [[nodiscard]] base::Result<RunningJob> await_flow_sender(JobId id);
+  [[nodiscard]] base::Result<FlowSendResult> await_flow_sender_result(JobId id);
+  [[nodiscard]] base::Result<RunningJob> start_flow_sender(const FlowSendJob& job);
+  [[nodiscard]] base::Result<FlowSendResult> stop_flow_sender(JobId id);
+  // Ready once nothing is missed any more.
+  [[nodiscard]] base::Result<JobId> send_flow_receiver(const FlowReceiveJob& job);
+  [[nodiscard]] base::Result<RunningJob> await_flow_receiver(JobId id);
+  [[nodiscard]] base::Result<FlowReceiveResult> await_flow_receiver_result(JobId id);
+  [[nodiscard]] base::Result<RunningJob> start_flow_receiver(const FlowReceiveJob& job);
+  [[nodiscard]] base::Result<FlowReceiveResult> stop_flow_receiver(JobId id);
+  // Ready once every connection has been answered, or will not be.
+  [[nodiscard]] base::Result<JobId> send_hold(const HoldJob& job);
+  [[nodiscard]] base::Result<RunningJob> await_hold(JobId id);
+  [[nodiscard]] base::Result<HoldResult> await_hold_result(JobId id);
+  [[nodiscard]] base::Result<RunningJob> start_hold(const HoldJob& job);
+  [[nodiscard]] base::Result<HoldResult> stop_hold(JobId id);
+
   // Whether it runs on the machine we run on: its cores are then ours.
   [[nodiscard]] bool shares_machine() const;
 
@@ -148,6 +185,10 @@ class AgentClient {
  private:
   explicit AgentClient(std::unique_ptr<AgentConnection> connection);
   [[nodiscard]] base::Result<> known(JobId id) const;
+  // Sends a job that agents of this protocol need not know. Errors: missing.
+  template <typename Job>
+  [[nodiscard]] base::Result<JobId> send_capable(CommandType type, const Job& job, std::string what,
+                                                 base::Duration patience);
   [[nodiscard]] base::Result<RunningJob> await_ready(JobId id);
   // Waits for the end of a job and forgets it.
   [[nodiscard]] base::Result<base::Json> await_end(JobId id);

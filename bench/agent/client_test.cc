@@ -91,6 +91,19 @@ TEST(AgentClient, RefusesAnAgentOfAnotherVersionAndNamesBoth) {
   }
 }
 
+TEST(AgentClient, SendsNoJobThatAnOlderAgentDoesNotHave) {
+  Peer peer;
+  auto client = peer.connect();  // which has "run" alone
+  ASSERT_TRUE(client) << client.error().message;
+  const auto here = base::Endpoint::parse("127.0.0.1:7001").value();
+  const auto sweep = client->send_reach({.targets = {{.endpoint = here, .server_id = 1}}});
+  ASSERT_FALSE(sweep);
+  EXPECT_EQ(sweep.error().kind, ErrorKind::missing);
+  EXPECT_THAT(sweep.error().message, AllOf(HasSubstr("agent client-0"), HasSubstr("job reach")));
+  ASSERT_TRUE(client->send_run(client_job()));
+  EXPECT_EQ(peer.next_command().type, CommandType::run);
+}
+
 TEST(AgentClient, RefusesAPeerThatIsNoAgent) {
   for (const char* line : {"bash: stackbench-agent: not found\n", "{}\n",
                            "{\"type\":\"pong\",\"id\":1,\"monotonic_ns\":1}\n"}) {

@@ -2,6 +2,9 @@
 #include <poll.h>
 
 #include "bench/agent/agent.h"
+#include "bench/reach/flow_watch.h"
+#include "bench/reach/hold.h"
+#include "bench/reach/reach.h"
 #include "bench/traffic.h"
 
 namespace {
@@ -38,5 +41,10 @@ int main(int argc, char** argv) {
                            {.run_client = bench::run_client,
                             .run_server = bench::run_server,
                             .observe = observe,
-                            .watch_drops = watch_drops});
+                            .watch_drops = watch_drops,
+                            .reach = bench::run_reach,
+                            .listen = bench::run_listener,
+                            .send_flows = bench::send_flows,
+                            .receive_flows = bench::receive_flows,
+                            .hold = bench::run_hold});
 }

@@ -99,19 +99,14 @@ Result<> check_command(const Command& command) {
                           longest_session);
       }
       break;
-    case CommandType::serve:
-    case CommandType::run:
-    case CommandType::observe:
-    case CommandType::watch_drops:
-      if (!command.job) return base::fail(ErrorKind::input, "{}: job: missing", name);
-      break;
     case CommandType::stop:
     case CommandType::kill:
       if (!command.job_id) return base::fail(ErrorKind::input, "{}: job_id: missing", name);
       break;
-    case CommandType::ping:
-    case CommandType::heartbeat:
-      break;
+    default:
+      if (has_job(command.type) && !command.job) {
+        return base::fail(ErrorKind::input, "{}: job: missing", name);
+      }
   }
   return {};
 }

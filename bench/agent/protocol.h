@@ -58,13 +58,53 @@ constexpr std::size_t longest_message = std::size_t{4} << 20;
 constexpr base::Duration heartbeat_interval = std::chrono::seconds(5);
 constexpr base::Duration default_idle_after = std::chrono::seconds(15);
 
-enum class CommandType { attach, serve, run, observe, watch_drops, stop, kill, ping, heartbeat };
+// The jobs after watch_drops came later: an agent that has them says so among its capabilities, and
+// one that does not refuses them.
+enum class CommandType {
+  attach,
+  serve,
+  run,
+  observe,
+  watch_drops,
+  reach,
+  listen,
+  send_flows,
+  receive_flows,
+  hold,
+  stop,
+  kill,
+  ping,
+  heartbeat,
+};
+
+// Whether such a command carries a job, which a worker does.
+[[nodiscard]] constexpr bool has_job(CommandType type) {
+  switch (type) {
+    case CommandType::serve:
+    case CommandType::run:
+    case CommandType::observe:
+    case CommandType::watch_drops:
+    case CommandType::reach:
+    case CommandType::listen:
+    case CommandType::send_flows:
+    case CommandType::receive_flows:
+    case CommandType::hold:
+      return true;
+    case CommandType::attach:
+    case CommandType::stop:
+    case CommandType::kill:
+    case CommandType::ping:
+    case CommandType::heartbeat:
+      return false;
+  }
+  return false;
+}
 
 // A line of the controller.
 struct Command {
   CommandType type = CommandType::heartbeat;
   std::uint64_t id = 0;                      // 0 only in a heartbeat
-  std::optional<base::Json> job = {};        // serve, run, observe, watch_drops
+  std::optional<base::Json> job = {};        // where has_job()
   std::optional<std::uint64_t> job_id = {};  // stop, kill: the id of the job's command
   std::optional<std::string> session = {};   // attach
   // attach to a session that goes on: the ids whose answers are awaited.
@@ -76,7 +116,8 @@ template <typename Visit, base::SelfOf<Command> Self>
 void describe(Visit& visit, Self& self) {
   visit("type", self.type, {.doc = "What to do.", .required = true});
   visit("id", self.id, {.doc = "Of this command; its answers carry it."});
-  visit("job", self.job, {.doc = "ServerJob, ClientJob, TranslationJob or DropsJob."});
+  visit("job", self.job,
+        {.doc = "ServerJob, ClientJob, TranslationJob, DropsJob, or one of bench/reach."});
   visit("job_id", self.job_id, {.doc = "stop, kill: which job."});
   visit("session", self.session, {.doc = "attach: whose session, by a name of its own."});
   visit("outstanding", self.outstanding, {.doc = "attach: what a resumed session awaits."});
@@ -203,6 +244,11 @@ struct base::EnumNames<bench::CommandType> {
       std::pair{bench::CommandType::run, std::string_view("run")},
       std::pair{bench::CommandType::observe, std::string_view("observe")},
       std::pair{bench::CommandType::watch_drops, std::string_view("watch_drops")},
+      std::pair{bench::CommandType::reach, std::string_view("reach")},
+      std::pair{bench::CommandType::listen, std::string_view("listen")},
+      std::pair{bench::CommandType::send_flows, std::string_view("send_flows")},
+      std::pair{bench::CommandType::receive_flows, std::string_view("receive_flows")},
+      std::pair{bench::CommandType::hold, std::string_view("hold")},
       std::pair{bench::CommandType::stop, std::string_view("stop")},
       std::pair{bench::CommandType::kill, std::string_view("kill")},
       std::pair{bench::CommandType::ping, std::string_view("ping")},

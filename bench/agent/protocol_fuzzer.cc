@@ -10,6 +10,9 @@
 #include "bench/agent/kept_answers.h"
 #include "bench/agent/line.h"
 #include "bench/agent/protocol.h"
+#include "bench/reach/flow_watch.h"
+#include "bench/reach/hold.h"
+#include "bench/reach/reach.h"
 #include "probes/drops.h"
 #include "probes/translation.h"
 
@@ -38,6 +41,19 @@ std::string_view without_newline(std::string_view line) {
   line.remove_suffix(1);
   must(line.find('\n') == std::string_view::npos);
   return line;
+}
+
+// A job that was understood is understood again.
+template <typename Job>
+void read_again(const base::Result<Job>& job, base::Result<Job> (*parse)(const base::Json&)) {
+  if (job) must(parse(base::to_json(*job)).has_value());
+}
+
+// The same of a result.
+template <typename Read>
+void read_result(const base::Json& json) {
+  const auto result = base::from_json<Read>(json, "result");
+  if (result) must(base::from_json<Read>(base::to_json(*result)).has_value());
 }
 
 void read_command(std::string_view line) {
@@ -71,6 +87,21 @@ void read_command(std::string_view line) {
         must(base::from_json<probes::DropsJob>(base::to_json(*job)).has_value());
       }
       break;
+    case bench::CommandType::reach:
+      read_again(bench::parse_reach_job(*command->job), bench::parse_reach_job);
+      break;
+    case bench::CommandType::listen:
+      read_again(bench::parse_listen_job(*command->job), bench::parse_listen_job);
+      break;
+    case bench::CommandType::send_flows:
+      read_again(bench::parse_flow_send_job(*command->job), bench::parse_flow_send_job);
+      break;
+    case bench::CommandType::receive_flows:
+      read_again(bench::parse_flow_receive_job(*command->job), bench::parse_flow_receive_job);
+      break;
+    case bench::CommandType::hold:
+      read_again(bench::parse_hold_job(*command->job), bench::parse_hold_job);
+      break;
     case bench::CommandType::attach:
     case bench::CommandType::stop:
     case bench::CommandType::kill:
@@ -90,8 +121,11 @@ void read_message(std::string_view line) {
   must(again && again->type == message->type && again->id == message->id);
   if (message->result) {
     // Read as a controller does; what it says is the peer's business.
-    const auto client = base::from_json<bench::ClientResult>(*message->result, "result");
-    if (client) must(base::from_json<bench::ClientResult>(base::to_json(*client)).has_value());
+    read_result<bench::ClientResult>(*message->result);
+    read_result<bench::ReachResult>(*message->result);
+    read_result<bench::FlowSendResult>(*message->result);
+    read_result<bench::FlowReceiveResult>(*message->result);
+    read_result<bench::HoldResult>(*message->result);
   }
 }
 

@@ -116,6 +116,7 @@ INSTANTIATE_TEST_SUITE_P(
                     Refused{R"({"type":"ping","id":-1})", std::nullopt, "id: expected an integer"},
                     Refused{R"({"type":"ping","id":"1"})", std::nullopt, "id: expected an integer"},
                     Refused{R"({"type":"run","id":4})", 4, "job: missing"},
+                    Refused{R"({"type":"hold","id":4})", 4, "job: missing"},
                     Refused{R"({"type":"stop","id":4})", 4, "job_id: missing"},
                     Refused{R"({"type":"attach","id":4})", 4, "session: expected 1 to"},
                     Refused{R"({"type":"attach","id":4,"session":""})", 4, "session: expected"},

@@ -204,6 +204,19 @@ TEST_F(SessionTest, StopsTrafficWithoutAControllerAndSaysSoToTheOneThatComesBack
   expect_alive(client);
 }
 
+TEST_F(SessionTest, LeavesByItselfWhereItIsAskedToAndLeftAlone) {
+  start({"--leave-after", "300ms"});
+  const auto agent = watch(agent_.process().pid());
+  {
+    Wires wires(agent_.socket());
+    // Whoever says something now and then keeps it.
+    auto client = connect(wires, {.heartbeat = milliseconds(20)});
+    const auto begun = base::monotonic_now();
+    while (base::monotonic_now() - begun < milliseconds(500)) expect_alive(client);
+  }
+  EXPECT_TRUE(wait_until_gone(agent));
+}
+
 TEST_F(SessionTest, GivesWayToAnotherControllerAndTellsTheFirstWhy) {
   start();
   Wires first_wires(agent_.socket());

@@ -76,6 +76,7 @@ Result<bool> Supervisor::turn() {
   }
   if (watched[1].revents != 0) RETURN_IF_ERROR(accept());
   if (draining_ && !controller_) return false;
+  if (is_left_alone()) return false;
   stop_when_idle();
   workers_.enforce_deadlines();
   beat();
@@ -151,7 +152,8 @@ void Supervisor::attach(const Command& command) {
 }
 
 void Supervisor::greet() {
-  Hello hello = own_hello({"serve", "run", "observe", "watch_drops"});
+  Hello hello = own_hello({"serve", "run", "observe", "watch_drops", "reach", "listen",
+                           "send_flows", "receive_flows", "hold"});
   hello.instance = instance_;
   say({.type = MessageType::hello, .hello = std::move(hello)});
 }
@@ -221,10 +223,7 @@ void Supervisor::carry_out(const Command& command) {
     case CommandType::kill:
       kept_.open(command.id);
       return end_job(command);
-    case CommandType::serve:
-    case CommandType::run:
-    case CommandType::observe:
-    case CommandType::watch_drops:
+    default:  // has_job()
       break;
   }
   if (kept_.seen(command.id)) {
@@ -256,6 +255,11 @@ void Supervisor::stop_when_idle() {
                                             options_.idle_after / std::chrono::milliseconds(1))});
 }
 
+bool Supervisor::is_left_alone() const {
+  return listening_ && options_.leave_after.count() > 0 &&
+         base::monotonic_now() - last_line_ >= options_.leave_after;
+}
+
 std::optional<base::MonotonicTime> Supervisor::next_deadline() const {
   auto next = workers_.next_deadline();
   const auto not_after = [&](base::MonotonicTime time) {
@@ -264,6 +268,7 @@ std::optional<base::MonotonicTime> Supervisor::next_deadline() const {
   if (in_session()) not_after(next_beat_);
   // A job that is being stopped already needs no second reason.
   if (workers_.busy()) not_after(last_line_ + options_.idle_after);
+  if (listening_ && options_.leave_after.count() > 0) not_after(last_line_ + options_.leave_after);
   return next;
 }
 

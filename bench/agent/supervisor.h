@@ -29,6 +29,8 @@ namespace bench {
 struct SupervisorOptions {
   // Without a line from the controller for this long, running jobs are stopped.
   base::Duration idle_after = default_idle_after;
+  // Listening: without a line from any controller for this long, the agent ends. 0: it never does.
+  base::Duration leave_after{0};
   // How long a worker may take to end once it is stopped, before it is killed.
   base::Duration stop_grace = std::chrono::seconds(5);
   // How often a session's controller is told that we are there.
@@ -79,6 +81,8 @@ class Supervisor {
   void end_job(const Command& command);
   // Without a line from a controller for long, traffic stops.
   void stop_when_idle();
+  // Whether nobody has said anything for as long as it stays for.
+  [[nodiscard]] bool is_left_alone() const;
   [[nodiscard]] std::optional<base::MonotonicTime> next_deadline() const;
   [[nodiscard]] base::Result<> flush();
   // Returns false at the end of a stream that is not replaced.

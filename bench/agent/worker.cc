@@ -52,34 +52,45 @@ Result<base::Json> as_json(Result<T> result) {
   return base::to_json(*result);
 }
 
+// Does a job once it is read; `more` is what `invoke` takes beside it and the stop.
+template <typename Job, typename Invoke, typename... More>
+Result<base::Json> carry_out(Result<Job> job, const Invoke& invoke, const More&... more) {
+  if (!job) return std::unexpected(std::move(job).error());
+  if (!invoke) return base::fail(ErrorKind::missing, "this agent does no such job");
+  return as_json(invoke(*job, STDIN_FILENO, more...));
+}
+
 Result<base::Json> do_job(const Invocations& invocations,
                           const std::function<void(const Message&)>& say) {
   ASSIGN_OR_RETURN(const std::string line, read_job(STDIN_FILENO));
   const auto command = parse_command(line);
   if (!command) return std::unexpected(command.error().error);
   const base::Json job = command->job.value_or(base::Json());
+  const auto listens = [&](const std::vector<base::Endpoint>& endpoints) {
+    say({.type = MessageType::ready, .endpoints = endpoints});
+  };
+  const auto ready = [&] { say({.type = MessageType::ready}); };
   switch (command->type) {
-    case CommandType::run: {
-      ASSIGN_OR_RETURN(const ClientJob client, parse_client_job(job));
-      return as_json(invocations.run_client(client, STDIN_FILENO));
-    }
-    case CommandType::serve: {
-      ASSIGN_OR_RETURN(const ServerJob server, parse_server_job(job));
-      return as_json(invocations.run_server(
-          server, STDIN_FILENO, [&](const std::vector<base::Endpoint>& endpoints) {
-            say({.type = MessageType::ready, .endpoints = endpoints});
-          }));
-    }
-    case CommandType::observe: {
-      ASSIGN_OR_RETURN(const auto translation, base::from_json<probes::TranslationJob>(job, "job"));
-      return as_json(invocations.observe(translation, STDIN_FILENO,
-                                         [&] { say({.type = MessageType::ready}); }));
-    }
-    case CommandType::watch_drops: {
-      ASSIGN_OR_RETURN(const auto drops, base::from_json<probes::DropsJob>(job, "job"));
-      return as_json(
-          invocations.watch_drops(drops, STDIN_FILENO, [&] { say({.type = MessageType::ready}); }));
-    }
+    case CommandType::run:
+      return carry_out(parse_client_job(job), invocations.run_client);
+    case CommandType::serve:
+      return carry_out(parse_server_job(job), invocations.run_server, listens);
+    case CommandType::observe:
+      return carry_out(base::from_json<probes::TranslationJob>(job, "job"), invocations.observe,
+                       ready);
+    case CommandType::watch_drops:
+      return carry_out(base::from_json<probes::DropsJob>(job, "job"), invocations.watch_drops,
+                       ready);
+    case CommandType::reach:
+      return carry_out(parse_reach_job(job), invocations.reach);
+    case CommandType::listen:
+      return carry_out(parse_listen_job(job), invocations.listen, listens);
+    case CommandType::send_flows:
+      return carry_out(parse_flow_send_job(job), invocations.send_flows, ready);
+    case CommandType::receive_flows:
+      return carry_out(parse_flow_receive_job(job), invocations.receive_flows, ready);
+    case CommandType::hold:
+      return carry_out(parse_hold_job(job), invocations.hold, ready);
     case CommandType::attach:
     case CommandType::stop:
     case CommandType::kill:

@@ -9,13 +9,17 @@
 
 #include "base/fd.h"
 #include "base/result.h"
+#include "bench/reach/flow_watch.h"
+#include "bench/reach/hold.h"
+#include "bench/reach/reach.h"
 #include "bench/workload.h"
 #include "probes/drops.h"
 #include "probes/translation.h"
 
 namespace bench {
 
-// What a worker can be told to do. Each blocks until it is done or `stop_fd` becomes readable.
+// What a worker can be told to do. Each blocks until it is done or `stop_fd` becomes readable. A
+// job that is not there is answered with an error.
 struct Invocations {
   std::function<base::Result<ClientResult>(const ClientJob& job, int stop_fd)> run_client;
   std::function<base::Result<ServerResult>(
@@ -28,6 +32,20 @@ struct Invocations {
   std::function<base::Result<probes::Drops>(const probes::DropsJob& job, int stop_fd,
                                             const std::function<void()>& on_ready)>
       watch_drops;
+  std::function<base::Result<ReachResult>(const ReachJob& job, int stop_fd)> reach = {};
+  std::function<base::Result<ListenResult>(
+      const ListenJob& job, int stop_fd,
+      const std::function<void(const std::vector<base::Endpoint>&)>& on_listening)>
+      listen = {};
+  std::function<base::Result<FlowSendResult>(const FlowSendJob& job, int stop_fd,
+                                             const std::function<void()>& on_ready)>
+      send_flows = {};
+  std::function<base::Result<FlowReceiveResult>(const FlowReceiveJob& job, int stop_fd,
+                                                const std::function<void()>& on_ready)>
+      receive_flows = {};
+  std::function<base::Result<HoldResult>(const HoldJob& job, int stop_fd,
+                                         const std::function<void()>& on_ready)>
+      hold = {};
 };
 
 // Takes stdout away from everyone else in this process: returns a private descriptor to it and

@@ -8,6 +8,9 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "bench/reach/flow_watch.h"
+#include "bench/reach/hold.h"
+#include "bench/reach/reach.h"
 #include "probes/drops.h"
 #include "probes/translation.h"
 
@@ -31,15 +34,46 @@ bool readable_now(int fd) {
 Result<std::optional<base::Duration>> check_job(const Command& command) {
   const base::Json job = command.job.value_or(base::Json());
   std::optional<base::Duration> limit;
-  if (command.type == CommandType::run) {
-    ASSIGN_OR_RETURN(const ClientJob client, parse_client_job(job));
-    limit = run_time_limit(client);
-  } else if (command.type == CommandType::serve) {
-    RETURN_IF_ERROR(parse_server_job(job));
-  } else if (command.type == CommandType::watch_drops) {
-    RETURN_IF_ERROR(base::from_json<probes::DropsJob>(job, "job"));
-  } else {
-    RETURN_IF_ERROR(base::from_json<probes::TranslationJob>(job, "job"));
+  switch (command.type) {
+    case CommandType::run: {
+      ASSIGN_OR_RETURN(const ClientJob client, parse_client_job(job));
+      limit = run_time_limit(client);
+      break;
+    }
+    case CommandType::reach: {
+      ASSIGN_OR_RETURN(const ReachJob sweep, parse_reach_job(job));
+      limit = reach_time_limit(sweep);
+      break;
+    }
+    case CommandType::send_flows: {
+      ASSIGN_OR_RETURN(const FlowSendJob flows, parse_flow_send_job(job));
+      limit = flows.duration + job_grace;
+      break;
+    }
+    case CommandType::serve:
+      RETURN_IF_ERROR(parse_server_job(job));
+      break;
+    case CommandType::observe:
+      RETURN_IF_ERROR(base::from_json<probes::TranslationJob>(job, "job"));
+      break;
+    case CommandType::watch_drops:
+      RETURN_IF_ERROR(base::from_json<probes::DropsJob>(job, "job"));
+      break;
+    case CommandType::listen:
+      RETURN_IF_ERROR(parse_listen_job(job));
+      break;
+    case CommandType::receive_flows:
+      RETURN_IF_ERROR(parse_flow_receive_job(job));
+      break;
+    case CommandType::hold:
+      RETURN_IF_ERROR(parse_hold_job(job));
+      break;
+    case CommandType::attach:
+    case CommandType::stop:
+    case CommandType::kill:
+    case CommandType::ping:
+    case CommandType::heartbeat:
+      return base::fail(ErrorKind::input, "{}: no job", base::enum_name(command.type));
   }
   return limit;
 }
