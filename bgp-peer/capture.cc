@@ -1,0 +1,157 @@
+#include "bgp-peer/capture.h"
+
+#include <map>
+#include <thread>
+
+#include <pcap/pcap.h>
+#include <poll.h>
+#include <sched.h>
+#include <sys/eventfd.h>
+
+#include "base/fd.h"
+
+namespace bgp_peer {
+namespace {
+
+using base::ErrorKind;
+using base::Result;
+
+struct CloseHandle {
+  void operator()(pcap_t* handle) const { pcap_close(handle); }
+};
+struct CloseDump {
+  void operator()(pcap_dumper_t* dump) const { pcap_dump_close(dump); }
+};
+using Handle = std::unique_ptr<pcap_t, CloseHandle>;
+using Dump = std::unique_ptr<pcap_dumper_t, CloseDump>;
+
+std::unexpected<base::Error> capture_error(pcap_t* handle, int code, const std::string& interface) {
+  const auto kind = code == PCAP_ERROR_PERM_DENIED      ? ErrorKind::not_permitted
+                    : code == PCAP_ERROR_NO_SUCH_DEVICE ? ErrorKind::missing
+                                                        : ErrorKind::system;
+  const std::string words = handle != nullptr ? pcap_geterr(handle) : "";
+  return base::fail(kind, "capture on {}: {}", interface,
+                    words.empty() ? pcap_statustostr(code) : words);
+}
+
+Result<Handle> open_here(const std::string& interface) {
+  std::array<char, PCAP_ERRBUF_SIZE> words{};
+  Handle handle(pcap_create(interface.c_str(), words.data()));
+  if (!handle) return base::fail(ErrorKind::system, "capture on {}: {}", interface, words.data());
+  constexpr int longest_packet = 65535;
+  pcap_set_snaplen(handle.get(), longest_packet);
+  pcap_set_immediate_mode(handle.get(), 1);
+  pcap_set_tstamp_precision(handle.get(), PCAP_TSTAMP_PRECISION_NANO);
+  if (const int code = pcap_activate(handle.get()); code < 0) {
+    return capture_error(handle.get(), code, interface);
+  }
+  bpf_program filter{};
+  if (pcap_compile(handle.get(), &filter, "tcp port 179", 1, PCAP_NETMASK_UNKNOWN) != 0) {
+    return capture_error(handle.get(), PCAP_ERROR, interface);
+  }
+  const int code = pcap_setfilter(handle.get(), &filter);
+  pcap_freecode(&filter);
+  if (code != 0 || pcap_setnonblock(handle.get(), 1, words.data()) != 0) {
+    return capture_error(handle.get(), PCAP_ERROR, interface);
+  }
+  return handle;
+}
+
+// How far the wall clock is ahead of CLOCK_MONOTONIC now, nanoseconds.
+std::int64_t realtime_ahead() {
+  timespec now{};
+  const auto before = base::monotonic_now();
+  ::clock_gettime(CLOCK_REALTIME, &now);
+  const auto after = base::monotonic_now();
+  const auto real = static_cast<std::int64_t>(now.tv_sec) * 1'000'000'000 + now.tv_nsec;
+  return real - (before.ns + (after.ns - before.ns) / 2);
+}
+
+}  // namespace
+
+struct Capture::State {
+  Handle handle;
+  Dump dump;
+  base::UniqueFd end;
+  std::function<void(const CapturedUpdate&)> handler;
+  std::map<std::pair<base::Endpoint, base::Endpoint>, MessageStream> streams;
+  std::thread thread;
+
+  void take(const pcap_pkthdr& header, const std::uint8_t* bytes) {
+    if (dump) pcap_dump(reinterpret_cast<u_char*>(dump.get()), &header, bytes);
+    const auto segment = read_segment({bytes, header.caplen});
+    if (!segment) return;
+    // With nanosecond precision tv_usec holds nanoseconds.
+    const auto real =
+        static_cast<std::int64_t>(header.ts.tv_sec) * 1'000'000'000 + header.ts.tv_usec;
+    const base::MonotonicTime passed{real - realtime_ahead()};
+    auto& stream = streams[{segment->source, segment->destination}];
+    for (auto& update : stream.take(segment->sequence, segment->payload)) {
+      handler({.update = std::move(update),
+               .from = segment->source.address,
+               .to = segment->destination.address,
+               .passed = passed});
+    }
+  }
+
+  void run() {
+    std::array<pollfd, 2> watched{
+        {{.fd = pcap_get_selectable_fd(handle.get()), .events = POLLIN, .revents = 0},
+         {.fd = end.get(), .events = POLLIN, .revents = 0}}};
+    while (::poll(watched.data(), watched.size(), -1) >= 0 || errno == EINTR) {
+      pcap_pkthdr* header = nullptr;
+      const u_char* bytes = nullptr;
+      while (pcap_next_ex(handle.get(), &header, &bytes) == 1) take(*header, bytes);
+      // Only then, so that what had come is in the file.
+      if (watched[1].revents != 0) return;
+    }
+  }
+};
+
+Capture::Capture(std::unique_ptr<State> state) : state_(std::move(state)) {}
+Capture::Capture(Capture&&) noexcept = default;
+Capture::~Capture() {
+  if (!state_) return;
+  ::eventfd_write(state_->end.get(), 1);
+  state_->thread.join();
+}
+
+Result<Capture> Capture::start(const Options& options,
+                               std::function<void(const CapturedUpdate&)> handler) {
+  auto state = std::make_unique<State>();
+  Result<> outcome;
+  // Its socket stays where it is opened.
+  std::thread([&] {
+    if (::setns(options.netns, CLONE_NEWNET) < 0) {
+      outcome = base::system_error(errno, "setns into the network namespace to capture in");
+      return;
+    }
+    auto handle = open_here(options.interface);
+    if (handle) {
+      state->handle = std::move(*handle);
+    } else {
+      outcome = std::unexpected(std::move(handle).error());
+    }
+  }).join();
+  RETURN_IF_ERROR(outcome);
+  if (!options.file.empty()) {
+    state->dump.reset(pcap_dump_open(state->handle.get(), options.file.c_str()));
+    if (!state->dump) return capture_error(state->handle.get(), PCAP_ERROR, options.interface);
+  }
+  state->end.reset(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
+  if (!state->end) return base::system_error(errno, "eventfd");
+  state->handler = std::move(handler);
+  auto* shared = state.get();
+  state->thread = std::thread([shared] { shared->run(); });
+  return Capture(std::move(state));
+}
+
+Result<unsigned> Capture::dropped() const {
+  pcap_stat counts{};
+  if (pcap_stats(state_->handle.get(), &counts) != 0) {
+    return capture_error(state_->handle.get(), PCAP_ERROR, "a session's link");
+  }
+  return counts.ps_drop;
+}
+
+}  // namespace bgp_peer

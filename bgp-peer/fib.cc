@@ -1,0 +1,408 @@
+#include "bgp-peer/fib.h"
+
+#include <algorithm>
+#include <cstring>
+#include <optional>
+#include <thread>
+
+#include <linux/rtnetlink.h>
+#include <netlink/addr.h>
+#include <netlink/errno.h>
+#include <netlink/netlink.h>
+#include <netlink/route/nexthop.h>
+#include <netlink/route/route.h>
+#include <sched.h>
+#include <sys/stat.h>
+
+namespace bgp_peer {
+namespace {
+
+using base::ErrorKind;
+using base::Result;
+
+template <auto Free>
+struct Freed {
+  template <typename T>
+  void operator()(T* object) const {
+    Free(object);
+  }
+};
+using Socket = std::unique_ptr<nl_sock, Freed<nl_socket_free>>;
+using Address = std::unique_ptr<nl_addr, Freed<nl_addr_put>>;
+using Route = std::unique_ptr<rtnl_route, Freed<rtnl_route_put>>;
+using Cache = std::unique_ptr<nl_cache, Freed<nl_cache_free>>;
+
+// libnl's codes are its own; those of the kernel's answers come mapped to them.
+std::unexpected<base::Error> netlink_error(int code, std::string what) {
+  const int positive = code < 0 ? -code : code;
+  const auto kind = positive == NLE_PERM || positive == NLE_NOACCESS ? ErrorKind::not_permitted
+                                                                     : ErrorKind::system;
+  return base::fail(kind, "{}: {}", what, nl_geterror(positive));
+}
+
+// A socket of that namespace: a socket stays where it was opened, whoever uses it.
+Result<Socket> open_in(int netns) {
+  Result<Socket> opened = Socket();
+  std::thread([&] {
+    if (::setns(netns, CLONE_NEWNET) < 0) {
+      opened = base::system_error(errno, "setns into the network namespace of the routes");
+      return;
+    }
+    Socket socket(nl_socket_alloc());
+    if (!socket) {
+      opened = base::system_error(ENOMEM, "netlink socket");
+      return;
+    }
+    if (const int code = nl_connect(socket.get(), NETLINK_ROUTE); code < 0) {
+      opened = netlink_error(code, "netlink socket");
+      return;
+    }
+    opened = std::move(socket);
+  }).join();
+  return opened;
+}
+
+Result<> refuse_own_namespace(int netns) {
+  struct stat ours{};
+  struct stat theirs{};
+  if (::stat("/proc/self/ns/net", &ours) < 0) {
+    return base::system_error(errno, "/proc/self/ns/net");
+  }
+  if (::fstat(netns, &theirs) < 0) return base::system_error(errno, "a network namespace");
+  if (ours.st_dev == theirs.st_dev && ours.st_ino == theirs.st_ino) {
+    return base::fail(ErrorKind::input,
+                      "routes learnt by BGP are not put into the network namespace we run in");
+  }
+  return {};
+}
+
+Address address_of(const base::IpAddress& address, int length) {
+  const std::size_t bytes = address.family == base::AddressFamily::ipv4 ? 4 : 16;
+  Address made(nl_addr_build(address.af(), address.bytes.data(), bytes));
+  if (made) nl_addr_set_prefixlen(made.get(), length);
+  return made;
+}
+
+base::IpAddress address_of(nl_addr* address) {
+  base::IpAddress read{.family = nl_addr_get_family(address) == AF_INET6
+                                     ? base::AddressFamily::ipv6
+                                     : base::AddressFamily::ipv4};
+  std::memcpy(read.bytes.data(), nl_addr_get_binary_addr(address),
+              std::min<std::size_t>(nl_addr_get_len(address), read.bytes.size()));
+  return read;
+}
+
+// A default route has an address of no bytes.
+KernelRoute route_of(rtnl_route* route) {
+  auto* destination = rtnl_route_get_dst(route);
+  KernelRoute read{
+      .prefix = {address_of(destination), static_cast<int>(nl_addr_get_prefixlen(destination))},
+      .next_hops = {}};
+  if (rtnl_route_get_family(route) == AF_INET6) {
+    read.prefix.address.family = base::AddressFamily::ipv6;
+  }
+  for (int i = 0; i < rtnl_route_get_nnexthops(route); ++i) {
+    auto* hop = rtnl_route_nh_get_gateway(rtnl_route_nexthop_n(route, i));
+    if (hop != nullptr) read.next_hops.push_back(address_of(hop));
+  }
+  std::ranges::sort(read.next_hops);
+  return read;
+}
+
+Result<Route> message_of(const KernelRoute& wanted) {
+  Route route(rtnl_route_alloc());
+  const auto destination = address_of(wanted.prefix.address, wanted.prefix.length);
+  if (!route || !destination) return base::system_error(ENOMEM, "netlink route");
+  rtnl_route_set_family(route.get(), static_cast<std::uint8_t>(wanted.prefix.address.af()));
+  rtnl_route_set_dst(route.get(), destination.get());
+  rtnl_route_set_table(route.get(), RT_TABLE_MAIN);
+  rtnl_route_set_scope(route.get(), RT_SCOPE_UNIVERSE);
+  rtnl_route_set_type(route.get(), RTN_UNICAST);
+  rtnl_route_set_protocol(route.get(), route_protocol);
+  rtnl_route_set_priority(route.get(), route_metric);
+  for (const auto& address : wanted.next_hops) {
+    const auto gateway = address_of(address, address.host_prefix());
+    auto* hop = rtnl_route_nh_alloc();
+    if (hop == nullptr || !gateway) return base::system_error(ENOMEM, "netlink next hop");
+    rtnl_route_nh_set_gateway(hop, gateway.get());
+    rtnl_route_add_nexthop(route.get(), hop);  // which owns it from here
+  }
+  return route;
+}
+
+bool is_ours(rtnl_route* route) {
+  return rtnl_route_get_protocol(route) == route_protocol &&
+         rtnl_route_get_priority(route) == route_metric &&
+         rtnl_route_get_table(route) == RT_TABLE_MAIN;
+}
+
+// The route of a message of rtnetlink, when it is one.
+Route parsed(nl_msg* message) {
+  auto* header = nlmsg_hdr(message);
+  rtnl_route* route = nullptr;
+  const bool is_one = header->nlmsg_type == RTM_NEWROUTE || header->nlmsg_type == RTM_DELROUTE;
+  return Route(is_one && rtnl_route_parse(header, &route) >= 0 ? route : nullptr);
+}
+
+// A socket of that namespace which never waits and is told of these groups, each message given to
+// `take` with `argument`.
+Result<Socket> listen_in(int netns, const std::vector<int>& groups, nl_recvmsg_msg_cb_t take,
+                         void* argument) {
+  constexpr int receive_buffer = 4 << 20;  // bytes: some thousand changes that come at once
+  ASSIGN_OR_RETURN(auto socket, open_in(netns));
+  nl_socket_disable_seq_check(socket.get());
+  nl_socket_modify_cb(socket.get(), NL_CB_VALID, NL_CB_CUSTOM, take, argument);
+  int code = 0;
+  for (const int group : groups) {
+    if (code >= 0) code = nl_socket_add_membership(socket.get(), group);
+  }
+  if (code >= 0) code = nl_socket_set_nonblocking(socket.get());
+  if (code >= 0) code = nl_socket_set_buffer_size(socket.get(), receive_buffer, 0);
+  if (code < 0) return netlink_error(code, "watching the kernel's routes");
+  return socket;
+}
+
+}  // namespace
+
+std::map<Prefix, std::vector<base::IpAddress>> next_hops_of(const std::vector<Path>& paths) {
+  std::map<Prefix, std::vector<base::IpAddress>> all;
+  for (const auto& path : paths) {
+    auto& hops = all[path.prefix];
+    const bool is_own =
+        std::ranges::all_of(path.next_hop.bytes, [](auto byte) { return byte == 0; });
+    if (!path.withdrawn && !path.next_hop_invalid && !is_own) hops.push_back(path.next_hop);
+  }
+  for (auto& [prefix, hops] : all) {
+    std::ranges::sort(hops);
+    const auto repeated = std::ranges::unique(hops);
+    hops.erase(repeated.begin(), repeated.end());
+  }
+  return all;
+}
+
+struct Fib::State {
+  using Routes = std::map<Prefix, std::vector<base::IpAddress>>;
+
+  Socket socket;          // to ask
+  Socket told;            // to listen
+  Routes wanted;          // what we were asked for
+  Routes installed;       // what the kernel has of ours, as far as we know
+  bool doubtful = false;  // it told something since, and may have dropped some
+
+  static int on_told(nl_msg* message, void* argument) {
+    auto& state = *static_cast<State*>(argument);
+    const auto* header = nlmsg_hdr(message);
+    const bool of_routes = header->nlmsg_type == RTM_NEWROUTE || header->nlmsg_type == RTM_DELROUTE;
+    if (of_routes) {
+      // What we asked for ourselves is no news.
+      if (header->nlmsg_pid == nl_socket_get_local_port(state.socket.get())) return NL_OK;
+      const auto route = parsed(message);
+      if (!route || !is_ours(route.get())) return NL_OK;
+    }
+    state.doubtful = true;
+    return NL_OK;
+  }
+
+  // Makes `installed` what the kernel has, which costs nothing unless it told of something.
+  Result<> look() {
+    for (;;) {
+      const int code = nl_recvmsgs_default(told.get());
+      if (code == -NLE_AGAIN) break;
+      // It had more to tell than it could keep.
+      if (code == -NLE_NOMEM) doubtful = true;
+      if (code < 0 && code != -NLE_NOMEM) {
+        return netlink_error(code, "watching the kernel's routes");
+      }
+    }
+    if (!doubtful) return {};
+    ASSIGN_OR_RETURN(auto routes, read());
+    installed.clear();
+    for (auto& route : routes) installed[route.prefix] = std::move(route.next_hops);
+    doubtful = false;
+    return {};
+  }
+
+  // Makes the kernel reach a prefix as wanted. Nothing when it does so.
+  Result<std::vector<FibChange>> bring(const Prefix& prefix) {
+    const auto wants = wanted.find(prefix);
+    const auto has = installed.find(prefix);
+    const auto hops = wants == wanted.end() ? std::vector<base::IpAddress>() : wants->second;
+    if (has == installed.end() ? hops.empty() : has->second == hops) {
+      return std::vector<FibChange>();
+    }
+    auto made = change({prefix, hops});
+    if (!made) return std::unexpected(std::move(made).error());
+    if (hops.empty()) {
+      installed.erase(prefix);
+    } else {
+      installed[prefix] = hops;
+    }
+    return *made ? std::vector{std::move(**made)} : std::vector<FibChange>();
+  }
+
+  // Nothing when the route to remove was not there.
+  [[nodiscard]] Result<std::optional<FibChange>> change(const KernelRoute& route) const {
+    ASSIGN_OR_RETURN(const auto message, message_of(route));
+    FibChange made{.route = route, .sent = base::monotonic_now(), .acked = {}};
+    const int code = route.next_hops.empty() ? rtnl_route_delete(socket.get(), message.get(), 0)
+                                             : rtnl_route_add(socket.get(), message.get(),
+                                                              NLM_F_CREATE | NLM_F_REPLACE);
+    made.acked = base::monotonic_now();
+    if (route.next_hops.empty() && code == -NLE_OBJ_NOTFOUND) return std::nullopt;
+    if (code < 0) {
+      return netlink_error(code, fmt::format("route {} via {}", route.prefix.to_string(),
+                                             fmt::join(route.next_hops, ", ")));
+    }
+    return made;
+  }
+
+  [[nodiscard]] Result<std::vector<KernelRoute>> read() const {
+    nl_cache* filled = nullptr;
+    if (const int code = rtnl_route_alloc_cache(socket.get(), AF_UNSPEC, 0, &filled); code < 0) {
+      return netlink_error(code, "reading the kernel's routes");
+    }
+    const Cache cache(filled);
+    std::vector<KernelRoute> routes;
+    for (auto* object = nl_cache_get_first(cache.get()); object != nullptr;
+         object = nl_cache_get_next(object)) {
+      auto* route = reinterpret_cast<rtnl_route*>(object);
+      if (is_ours(route)) routes.push_back(route_of(route));
+    }
+    std::ranges::sort(routes);
+    return routes;
+  }
+};
+
+Fib::Fib(std::unique_ptr<State> state) : state_(std::move(state)) {}
+Fib::Fib(Fib&&) noexcept = default;
+Fib::~Fib() {
+  // The namespace may be gone before us, and then all of its routes are.
+  if (state_) (void)clear();
+}
+
+Result<Fib> Fib::open(int netns) {
+  RETURN_IF_ERROR(refuse_own_namespace(netns));
+  auto state = std::make_unique<State>();
+  ASSIGN_OR_RETURN(state->socket, open_in(netns));
+  ASSIGN_OR_RETURN(state->told, listen_in(netns,
+                                          {RTNLGRP_LINK, RTNLGRP_IPV4_IFADDR, RTNLGRP_IPV6_IFADDR,
+                                           RTNLGRP_IPV4_ROUTE, RTNLGRP_IPV6_ROUTE},
+                                          &State::on_told, state.get()));
+  ASSIGN_OR_RETURN(const auto left, state->read());
+  for (const auto& route : left) RETURN_IF_ERROR(state->change({route.prefix, {}}));
+  return Fib(std::move(state));
+}
+
+Result<std::vector<FibChange>> Fib::set(const Prefix& prefix,
+                                        std::vector<base::IpAddress> next_hops) {
+  std::ranges::sort(next_hops);
+  if (next_hops.empty()) {
+    state_->wanted.erase(prefix);
+  } else {
+    state_->wanted[prefix] = std::move(next_hops);
+  }
+  RETURN_IF_ERROR(state_->look());
+  return state_->bring(prefix);
+}
+
+Result<> Fib::apply(const std::vector<Path>& paths, std::vector<FibChange>& made) {
+  Result<> outcome;
+  for (auto& [prefix, next_hops] : next_hops_of(paths)) {
+    auto changes = set(prefix, next_hops);
+    if (changes) {
+      std::ranges::move(*changes, std::back_inserter(made));
+    } else if (outcome) {
+      outcome = std::unexpected(std::move(changes).error());
+    }
+  }
+  return outcome;
+}
+
+Result<std::vector<FibChange>> Fib::apply(const std::vector<Path>& paths) {
+  std::vector<FibChange> made;
+  RETURN_IF_ERROR(apply(paths, made));
+  return made;
+}
+
+int Fib::fd() const { return nl_socket_get_fd(state_->told.get()); }
+
+Result<std::vector<FibChange>> Fib::reconcile() {
+  RETURN_IF_ERROR(state_->look());
+  std::vector<FibChange> made;
+  for (const auto& prefix : absent()) {
+    auto changes = state_->bring(prefix);
+    if (changes) {
+      std::ranges::move(*changes, std::back_inserter(made));
+    } else if (changes.error().kind == ErrorKind::not_permitted) {
+      return std::unexpected(std::move(changes).error());
+    }
+  }
+  return made;
+}
+
+std::vector<Prefix> Fib::absent() const {
+  std::vector<Prefix> all;
+  const auto& wanted = state_->wanted;
+  const auto& installed = state_->installed;
+  for (const auto& [prefix, hops] : wanted) {
+    const auto has = installed.find(prefix);
+    if (has == installed.end() || has->second != hops) all.push_back(prefix);
+  }
+  for (const auto& [prefix, hops] : installed) {
+    if (!wanted.contains(prefix)) all.push_back(prefix);
+  }
+  return all;
+}
+
+Result<> Fib::clear() {
+  state_->wanted.clear();
+  RETURN_IF_ERROR(state_->look());
+  Result<> outcome;
+  for (const auto& prefix : absent()) {
+    auto removed = state_->bring(prefix);
+    if (!removed && outcome) outcome = std::unexpected(std::move(removed).error());
+  }
+  return outcome;
+}
+
+Result<std::vector<KernelRoute>> Fib::routes() const { return state_->read(); }
+
+struct RouteMonitor::State {
+  Socket socket;
+  std::vector<Change> waiting;
+
+  static int on_message(nl_msg* message, void* argument) {
+    auto& state = *static_cast<State*>(argument);
+    const auto received = base::monotonic_now();
+    const auto route = parsed(message);
+    if (!route || rtnl_route_get_table(route.get()) != RT_TABLE_MAIN) return NL_OK;
+    state.waiting.push_back({.route = route_of(route.get()),
+                             .protocol = rtnl_route_get_protocol(route.get()),
+                             .removed = nlmsg_hdr(message)->nlmsg_type == RTM_DELROUTE,
+                             .received = received});
+    return NL_OK;
+  }
+};
+
+RouteMonitor::RouteMonitor(std::unique_ptr<State> state) : state_(std::move(state)) {}
+RouteMonitor::RouteMonitor(RouteMonitor&&) noexcept = default;
+RouteMonitor::~RouteMonitor() = default;
+
+Result<RouteMonitor> RouteMonitor::open(int netns) {
+  auto state = std::make_unique<State>();
+  ASSIGN_OR_RETURN(state->socket, listen_in(netns, {RTNLGRP_IPV4_ROUTE, RTNLGRP_IPV6_ROUTE},
+                                            &State::on_message, state.get()));
+  return RouteMonitor(std::move(state));
+}
+
+int RouteMonitor::fd() const { return nl_socket_get_fd(state_->socket.get()); }
+
+Result<std::vector<RouteMonitor::Change>> RouteMonitor::take() {
+  for (;;) {
+    const int code = nl_recvmsgs_default(state_->socket.get());
+    if (code == -NLE_AGAIN) return std::exchange(state_->waiting, {});
+    if (code < 0) return netlink_error(code, "watching the kernel's routes");
+  }
+}
+
+}  // namespace bgp_peer

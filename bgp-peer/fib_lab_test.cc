@@ -1,0 +1,143 @@
+// Routes in kernels of our own; needs root and no daemon.
+#include <fcntl.h>
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <poll.h>
+
+#include "base/testing/lab.h"
+#include "bgp-peer/fib.h"
+#include "bgp-peer/testing.h"
+
+namespace bgp_peer {
+namespace {
+
+using bgp_peer::testing::address;
+using bgp_peer::testing::must;
+using bgp_peer::testing::prefix;
+using ::testing::ElementsAre;
+using ::testing::HasSubstr;
+using ::testing::IsEmpty;
+using ::testing::Not;
+using ::testing::SizeIs;
+
+TEST(Fib, OnlyItsOwnRoutesAreTakenAway) {
+  if (const auto why = base::testing::no_lab_here()) GTEST_SKIP() << *why;
+  const auto pair = must(base::testing::TestPair::make());
+  const auto& netns = pair.pod;
+  const std::string left =
+      fmt::format("ip route add 10.9.1.0/24 via 10.244.77.1 proto bgp metric {}", route_metric);
+  // Others' routes to prefixes that ours lead to as well, a link's own among them.
+  must(netns.run("ip route add 10.9.2.0/24 via 10.244.77.1 proto static"));
+  must(netns.run("ip -6 route add fd00:9::/64 via fd00:244:77::1 proto static"));
+  must(netns.run("ip route add 10.9.4.0/24 via 10.244.77.1 proto bgp"));  // with a metric of theirs
+  const auto theirs = [&netns] {
+    return must(netns.run("ip route show 10.9.2.0/24 proto static")) +
+           must(netns.run("ip -6 route show fd00:9::/64 proto static")) +
+           must(netns.run("ip route show 10.9.4.0/24 metric 0")) +
+           must(netns.run("ip route show proto kernel")) +
+           must(netns.run("ip -6 route show proto kernel"));
+  };
+  const auto before = theirs();
+  ASSERT_THAT(before, ::testing::AllOf(HasSubstr("10.9.2.0/24"), HasSubstr("fd00:9::/64"),
+                                       HasSubstr("10.9.4.0/24"), HasSubstr("10.244.77.0/24"),
+                                       HasSubstr("fd00:244:77::/64")));
+  must(netns.run(left));  // by one before
+  {
+    auto fib = must(Fib::open(netns.fd()));
+    EXPECT_THAT(must(netns.run("ip route show proto bgp")), Not(HasSubstr("10.9.1.0/24")));
+    const auto made = must(fib.set(prefix("10.9.2.0/24"), {address("10.244.77.1")}));
+    ASSERT_THAT(made, SizeIs(1));
+    EXPECT_LT(made[0].sent, made[0].acked);
+    EXPECT_THAT(must(fib.set(prefix("10.9.2.0/24"), {address("10.244.77.1")})), IsEmpty());
+    must(fib.set(prefix("10.9.4.0/24"), {address("10.244.77.1")}));
+    must(fib.set(prefix("10.244.77.0/24"), {address("10.244.77.1")}));
+    must(fib.set(prefix("fd00:9::/64"), {address("fd00:244:77::1")}));
+    must(fib.set(prefix("fd00:244:77::/64"), {address("fd00:244:77::1")}));
+    const auto refused = fib.set(prefix("10.9.3.0/24"), {address("192.0.2.1")});
+    ASSERT_FALSE(refused);
+    EXPECT_THAT(refused.error().message, HasSubstr("route 10.9.3.0/24 via 192.0.2.1"));
+    EXPECT_THAT(fib.absent(), ElementsAre(prefix("10.9.3.0/24")));
+    EXPECT_THAT(must(fib.routes()), SizeIs(5));
+    EXPECT_EQ(theirs(), before);
+    // A link's own route is still the one that counts.
+    EXPECT_THAT(must(netns.run("ip route get 10.244.77.9")), Not(HasSubstr("via")));
+    EXPECT_THAT(must(netns.run("ip -6 route get fd00:244:77::9")), Not(HasSubstr("via")));
+    must(fib.set(prefix("10.9.2.0/24"), {}));
+    EXPECT_EQ(theirs(), before);
+  }
+  EXPECT_EQ(theirs(), before);
+  EXPECT_EQ(must(netns.run(fmt::format("ip route show metric {}", route_metric))), "");
+  EXPECT_EQ(must(netns.run(fmt::format("ip -6 route show metric {}", route_metric))), "");
+
+  const base::UniqueFd ours(::open("/proc/self/ns/net", O_RDONLY | O_CLOEXEC));
+  const auto own = Fib::open(ours.get());
+  ASSERT_FALSE(own);
+  EXPECT_EQ(own.error().kind, base::ErrorKind::input);
+}
+
+bool readable(int fd) {
+  pollfd one{.fd = fd, .events = POLLIN, .revents = 0};
+  return ::poll(&one, 1, 5000) == 1;
+}
+
+// A link that is down for a moment takes its routes with it, and BGP notices nothing.
+TEST(Fib, WhatALinkTookWithItIsPutBack) {
+  if (const auto why = base::testing::no_lab_here()) GTEST_SKIP() << *why;
+  const auto pair = must(base::testing::TestPair::make());
+  const auto& netns = pair.pod;
+  auto fib = must(Fib::open(netns.fd()));
+  const auto service = prefix("10.201.0.7/32");
+  const std::vector hops{address("10.244.77.1")};
+  const KernelRoute wanted{service, hops};
+  must(fib.set(service, hops));
+  EXPECT_THAT(must(fib.reconcile()), IsEmpty());
+
+  must(netns.run("ip link set pod0 down"));
+  ASSERT_THAT(must(fib.routes()), IsEmpty());
+  EXPECT_FALSE(fib.set(service, hops));  // not "that is so already"
+  EXPECT_THAT(must(fib.reconcile()), IsEmpty());
+  EXPECT_THAT(fib.absent(), ElementsAre(service));
+  must(netns.run("ip link set pod0 up"));
+  ASSERT_TRUE(readable(fib.fd()));
+  const auto made = must(fib.reconcile());
+  ASSERT_THAT(made, SizeIs(1));
+  EXPECT_EQ(made[0].route, wanted);
+  EXPECT_THAT(must(fib.routes()), ElementsAre(wanted));
+  EXPECT_THAT(fib.absent(), IsEmpty());
+
+  // The same by the next event that tells what was told before.
+  must(netns.run("ip link set pod0 down"));
+  must(netns.run("ip link set pod0 up"));
+  ASSERT_THAT(must(fib.routes()), IsEmpty());
+  EXPECT_THAT(must(fib.set(service, hops)), SizeIs(1));
+  EXPECT_THAT(must(fib.routes()), ElementsAre(wanted));
+
+  // Removed by somebody else's hand.
+  must(netns.run("ip route del 10.201.0.7/32"));
+  EXPECT_THAT(must(fib.reconcile()), SizeIs(1));
+
+  // What went by itself was not removed by us, and has no times.
+  must(netns.run("ip link set pod0 down"));
+  EXPECT_THAT(must(fib.set(service, {})), IsEmpty());
+  EXPECT_THAT(fib.absent(), IsEmpty());
+}
+
+// What could be made was made, though another prefix of the same event was refused.
+TEST(Fib, TheTimesOfWhatWasMadeAreKept) {
+  if (const auto why = base::testing::no_lab_here()) GTEST_SKIP() << *why;
+  const auto pair = must(base::testing::TestPair::make());
+  auto fib = must(Fib::open(pair.pod.fd()));
+  std::vector<FibChange> made;
+  const auto outcome = fib.apply(
+      {{.prefix = prefix("10.9.1.0/24"), .next_hop = address("192.0.2.1")},
+       {.prefix = prefix("10.9.2.0/24"), .next_hop = address("10.244.77.1")},
+       {.prefix = prefix("10.9.3.0/24"), .next_hop = address("0.0.0.0")}},  // the daemon's own
+      made);
+  ASSERT_FALSE(outcome);
+  EXPECT_THAT(outcome.error().message, HasSubstr("10.9.1.0/24"));
+  ASSERT_THAT(made, SizeIs(1));
+  EXPECT_EQ(made[0].route.prefix, prefix("10.9.2.0/24"));
+}
+
+}  // namespace
+}  // namespace bgp_peer
