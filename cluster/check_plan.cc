@@ -69,6 +69,12 @@ Result<> check_pods(const TopologySpec& topology) {
       return base::fail(ErrorKind::input, "topology.pods.{}.node: expected 1 to {}, got {}", group,
                         topology.nodes, spec.node);
     }
+    if (spec.in_namespace != default_namespace &&
+        !topology.namespaces.contains(spec.in_namespace)) {
+      return base::fail(ErrorKind::input,
+                        "topology.pods.{}.namespace: there is no namespace \"{}\"", group,
+                        spec.in_namespace);
+    }
   }
   return {};
 }
@@ -81,6 +87,9 @@ Result<> check_plan(const EnvironmentPlan& plan) {
   if (plan.topology.nodes < 1 || plan.topology.nodes > most_nodes) {
     return base::fail(ErrorKind::input, "topology.nodes: expected 1 to {}, got {}", most_nodes,
                       plan.topology.nodes);
+  }
+  for (const auto& [name, spec] : plan.topology.namespaces) {
+    RETURN_IF_ERROR(check_name("topology.namespaces", name));
   }
   RETURN_IF_ERROR(check_pods(plan.topology));
   return check_services(plan);
@@ -96,7 +105,9 @@ std::vector<PodHandle> pods_of(const EnvironmentPlan& plan) {
                       .ipv4 = {},
                       .ipv6 = {},
                       .id = static_cast<std::uint32_t>(pods.size() + 1),
-                      .standby = replica >= spec.replicas});
+                      .standby = replica >= spec.replicas,
+                      .in_namespace = spec.in_namespace,
+                      .labels = spec.labels});
     }
   }
   return pods;

@@ -14,7 +14,8 @@ namespace cluster {
 inline constexpr int most_nodes = 16;
 
 // Errors: input, naming the field: no nodes or more than 16, no pods, a node that is not there,
-// names that are no DNS labels, ports that repeat, a Service whose target is no pod group.
+// a namespace that is not there, names that are no DNS labels, ports that repeat, a Service whose
+// target is no pod group.
 [[nodiscard]] base::Result<> check_plan(const EnvironmentPlan& plan);
 
 // By group name, then replica; ids ascend from 1, so that two targets and two runs number alike.

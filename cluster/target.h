@@ -26,6 +26,9 @@ struct PodHandle {
   base::IpAddress ipv6;
   std::uint32_t id = 0;  // unique in its environment, from 1: the server_id of its replies
   bool standby = false;  // not ready at first
+  std::string in_namespace = std::string(default_namespace);  // as the scenario calls it
+  // As the API server has them now: those of the scenario, and on a cluster those of ours.
+  std::map<std::string, std::string> labels = {};
 
   [[nodiscard]] const base::IpAddress& address(base::AddressFamily family) const {
     return family == base::AddressFamily::ipv4 ? ipv4 : ipv6;
@@ -55,6 +58,12 @@ struct ServiceHandle {
   }
 };
 
+// A namespace of an environment's pods.
+struct NamespaceHandle {
+  std::string name;                           // of the object: on a cluster a name of the run's own
+  std::map<std::string, std::string> labels;  // kubernetes.io/metadata.name among them
+};
+
 struct EnvironmentHandle {
   std::string name;
   // As planned, or the one that is there where the plan says `installed`; that again where the
@@ -65,6 +74,7 @@ struct EnvironmentHandle {
   std::vector<NodeHandle> nodes;
   std::vector<PodHandle> pods;  // with the client outside, where the target has one: on node 0
   std::map<std::string, ServiceHandle> services;
+  std::map<std::string, NamespaceHandle> namespaces = {};  // as the scenario calls them
 };
 
 // What a pod's conditions say of it.
@@ -73,6 +83,9 @@ enum class Readiness {
   unready,      // its readiness probe fails, or nobody answers it
   terminating,  // it is being deleted and serves what it has
 };
+
+// Whose labels are written.
+enum class LabelledKind { pod, name_space };
 
 // The two clocks' readings around a write. The truth lies between: a watcher can act before the
 // acknowledgement arrives. A lab acknowledges storage, never enforcement.
@@ -85,6 +98,22 @@ struct WriteStamps {
   std::optional<std::int64_t> published_ns = {};
   // When every node's datapath had it, where a target can tell.
   std::optional<std::int64_t> programmed_ns = {};
+};
+
+// A packet that whoever enforces policies says it denied.
+struct DeniedPacket {
+  std::int64_t at_ns = 0;  // CLOCK_MONOTONIC of the controller
+  base::Endpoint from;
+  base::Endpoint to;
+  base::Protocol protocol = base::Protocol::TCP;
+  std::string verdict;  // in its words: "egress of web-0: no_rule_allows"
+};
+
+// Policies of any kind that may hold for an environment's pods and are not the run's own.
+struct OtherPolicies {
+  // With apiVersion and kind; metadata.namespace is as the scenario calls it.
+  std::vector<base::Json> objects;
+  std::map<std::string, std::string> unseen;  // kinds that could not be looked at, and why
 };
 
 // An agent's stdin and stdout, held by the controller. Closing them ends the agent.
@@ -129,9 +158,10 @@ class Target {
   virtual base::Result<EnvironmentHandle> provision(const EnvironmentPlan& plan) = 0;
   // Takes every environment down. Idempotent; goes on after an error and returns the first.
   virtual base::Result<> teardown() = 0;
-  // Writes a Kubernetes object (Service, EndpointSlice) into an environment; it is implemented
-  // before this returns. Errors: input (unknown environment, malformed object), missing (a kind
-  // this target does not know: the caller's skip), system.
+  // Writes a Kubernetes object (Service, EndpointSlice, NetworkPolicy) into an environment; it is
+  // implemented before this returns. metadata.namespace is a namespace as the scenario calls it: on
+  // a cluster the object goes to the one that stands for it. Errors: input (unknown environment,
+  // malformed object), missing (a kind this target does not know: the caller's skip), system.
   virtual base::Result<WriteStamps> apply(std::string_view environment,
                                           const base::Json& object) = 0;
   // Deletes by kind and name. Errors: as apply; an object that is not there is no error.
@@ -147,11 +177,40 @@ class Target {
   virtual base::Result<WriteStamps> set_readiness(std::string_view environment,
                                                   base::AddressFamily family,
                                                   const std::map<std::string, Readiness>& pods) = 0;
+  // Replaces the labels of a pod ("web-0"), or of a namespace as the scenario calls it, those of
+  // ours and kubernetes.io/metadata.name excepted. Errors: input (no such object, a label that is
+  // none), missing (a target that cannot), and as apply().
+  virtual base::Result<WriteStamps> set_labels(
+      [[maybe_unused]] std::string_view environment, [[maybe_unused]] LabelledKind kind,
+      [[maybe_unused]] std::string_view name,
+      [[maybe_unused]] const std::map<std::string, std::string>& labels) {
+    return base::fail(base::ErrorKind::missing, "the target {} cannot change labels", this->name());
+  }
+  // Makes a pod anew under its name, with another address, which a second provision() tells; what
+  // it had open is lost. Errors: input (no such pod), missing (a target that cannot), and as
+  // apply().
+  virtual base::Result<WriteStamps> restart_pod([[maybe_unused]] std::string_view environment,
+                                                [[maybe_unused]] std::string_view pod) {
+    return base::fail(base::ErrorKind::missing, "the target {} cannot restart pods", this->name());
+  }
   // Why nobody can answer at a Service now, in a sentence: "no endpoint of Service web is ready".
   // Nothing where somebody can, or where a target cannot tell. Errors: as apply().
   virtual base::Result<std::optional<std::string>> why_silent(
       [[maybe_unused]] std::string_view environment, [[maybe_unused]] std::string_view service) {
     return std::nullopt;
+  }
+  // What policies denied of TCP and UDP lately, by time, as far as a target can tell; empty where
+  // it cannot. Errors: input (no such environment), system.
+  virtual base::Result<std::vector<DeniedPacket>> denied_lately(
+      [[maybe_unused]] std::string_view environment) {
+    return std::vector<DeniedPacket>();
+  }
+  // Which policies there are that the run did not write, in the environment's namespaces or of the
+  // whole cluster. Errors: input (no such environment), and as apply(); a kind that this user may
+  // not list is none.
+  virtual base::Result<OtherPolicies> other_policies(
+      [[maybe_unused]] std::string_view environment) {
+    return OtherPolicies{};
   }
   // Starts an agent in a pod. Errors: input (no such pod), missing (no agent executable), system.
   virtual base::Result<AgentStreams> agent(std::string_view environment, std::string_view pod) = 0;

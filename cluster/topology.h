@@ -3,12 +3,14 @@
 
 #include <cstdint>
 #include <map>
+#include <optional>
 #include <set>
 #include <string>
 #include <string_view>
 #include <vector>
 
 #include "base/address.h"
+#include "base/clock.h"
 #include "base/describe.h"
 #include "base/kube/service.h"
 #include "base/protocol.h"
@@ -38,7 +40,15 @@ enum class FaultKind {
   connection_table_too_small,  // ebpf_tc's table has room for 16 connections: none fails, some move
   stale_backend,               // the datapath hears of a backend that leaves 300 ms late
   flows_flushed,               // whenever a Service changes, every UDP flow's backend is forgotten
+  policy_delayed,            // each change of policies is enforced a known time after it is stored
+  policy_port_too_wide,      // a rule allows one port beyond those it names
+  policy_except_ignored,     // an ipBlock holds what it excepts
+  policy_udp_egress_open,    // egress is enforced for everything but UDP
+  policy_label_change_lost,  // a pod or namespace is taken for what its labels were at first
+  policy_new_pod_open,       // a pod that is made anew is isolated 20 ms after it has its address
 };
+
+inline constexpr base::Duration policy_delay_by_default = std::chrono::milliseconds(50);
 
 // Whether a fault of this kind can be planted in such a datapath.
 [[nodiscard]] constexpr bool can_break(FaultKind fault, DatapathKind datapath) {
@@ -56,10 +66,37 @@ enum class FaultKind {
     case FaultKind::impostor:
     case FaultKind::datagrams_lost:
     case FaultKind::stale_backend:
+    case FaultKind::policy_delayed:
+    case FaultKind::policy_port_too_wide:
+    case FaultKind::policy_except_ignored:
+    case FaultKind::policy_udp_egress_open:
+    case FaultKind::policy_label_change_lost:
+    case FaultKind::policy_new_pod_open:
       return true;
   }
   return false;
 }
+
+// Whether a fault of this kind breaks how policies are enforced.
+[[nodiscard]] constexpr bool breaks_policies(FaultKind fault) {
+  switch (fault) {
+    case FaultKind::policy_delayed:
+    case FaultKind::policy_port_too_wide:
+    case FaultKind::policy_except_ignored:
+    case FaultKind::policy_udp_egress_open:
+    case FaultKind::policy_label_change_lost:
+    case FaultKind::policy_new_pod_open:
+      return true;
+    default:
+      return false;
+  }
+}
+
+// Of a pod or a namespace: what selectors look at.
+using Labels = std::map<std::string, std::string>;
+
+// Where pods are that name no namespace.
+inline constexpr std::string_view default_namespace = "default";
 
 // A group of equal pods: `web: {node: 2, replicas: 3}` makes web-0, web-1 and web-2; with
 // `standby: 1` there is a web-3, too, which no Service sends anything until an event makes it
@@ -68,6 +105,8 @@ struct PodSpec {
   int node = 1;
   int replicas = 1;
   int standby = 0;
+  std::string in_namespace = std::string(default_namespace);
+  std::map<std::string, std::string> labels = {};
 
   bool operator==(const PodSpec&) const = default;
 };
@@ -80,6 +119,22 @@ void describe(Visit& visit, Self& self) {
         {.doc = "How many more that are not ready until an event makes them so.",
          .at_least = 0,
          .at_most = 100});
+  visit("namespace", self.in_namespace,
+        {.doc = "The namespace they are in, default unless said; one of topology.namespaces."});
+  visit("labels", self.labels, {.doc = "Their labels, which selectors look at."});
+}
+
+// A namespace beside `default`; on a cluster it has a name of the run's own, and the label
+// kubernetes.io/metadata.name with it.
+struct NamespaceSpec {
+  std::map<std::string, std::string> labels = {};
+
+  bool operator==(const NamespaceSpec&) const = default;
+};
+
+template <typename Visit, base::SelfOf<NamespaceSpec> Self>
+void describe(Visit& visit, Self& self) {
+  visit("labels", self.labels, {.doc = "Its labels, which namespaceSelectors look at."});
 }
 
 struct ServiceSpec {
@@ -107,6 +162,7 @@ struct TopologySpec {
   int nodes = 2;
   std::map<std::string, PodSpec> pods;
   std::map<std::string, ServiceSpec> services;
+  std::map<std::string, NamespaceSpec> namespaces = {};
 
   bool operator==(const TopologySpec&) const = default;
 };
@@ -116,19 +172,28 @@ void describe(Visit& visit, Self& self) {
   visit("nodes", self.nodes, {.doc = "How many nodes.", .at_least = 1, .at_most = 16});
   visit("pods", self.pods, {.doc = "Groups of equal pods, by name.", .required = true});
   visit("services", self.services, {.doc = "Services, by name."});
+  visit("namespaces", self.namespaces,
+        {.doc = "Namespaces of pods, by name, with their labels; `default` is always there."});
 }
 
 // Services beside those of a topology, for what many of them cost. Rules stand in the order of
 // Services' names: the first half of the fillers are called filler-00001 and on, the rest
 // other-00001 and on, so that names from a to e come before all of them, from g to n between the
 // halves, and from p after them. Each has a ClusterIP and one endpoint, and nobody dials it.
+// NetworkPolicies likewise (cluster/filler_policy.h).
 struct Filler {
   int services = 0;
   base::AddressFamily family = base::AddressFamily::ipv4;
+  // 0: policies are enforced, and there is none; absent: the environment has nothing to do with
+  // them.
+  std::optional<int> policies = {};
+  int selectors = 2;  // peers of each policy
 
   bool operator==(const Filler&) const = default;
 };
 inline constexpr int most_fillers = 20'000;
+inline constexpr int most_filler_policies = 10'000;
+inline constexpr int most_filler_selectors = 20;
 inline constexpr std::string_view first_filler_prefix = "filler-";
 inline constexpr std::string_view second_filler_prefix = "other-";
 
@@ -155,11 +220,14 @@ struct EnvironmentPlan {
   TopologySpec topology;
   std::vector<ServicePort> ports;
   std::vector<FaultKind> faults;
+  base::Duration policy_delay = policy_delay_by_default;  // of the fault policy_delayed
   Filler filler = {};
   std::string context = {};  // of a kubeconfig; empty: the one in use
   // Of pods a workload is shared among, as its generators: on a cluster an Indexed Job makes them.
   std::set<std::string> generator_groups = {};
   bool replaces_pods = false;  // pods will be asked to terminate, and to be ready again afterwards
+  bool has_policies = false;   // NetworkPolicies will be applied
+  bool watches_flows = false;  // agents will send packets of their own making (raw sockets)
 
   bool operator==(const EnvironmentPlan&) const = default;
 };
@@ -196,5 +264,14 @@ struct base::EnumNames<cluster::FaultKind> {
       std::pair{cluster::FaultKind::connection_table_too_small,
                 std::string_view("connection_table_too_small")},
       std::pair{cluster::FaultKind::stale_backend, std::string_view("stale_backend")},
-      std::pair{cluster::FaultKind::flows_flushed, std::string_view("flows_flushed")}};
+      std::pair{cluster::FaultKind::flows_flushed, std::string_view("flows_flushed")},
+      std::pair{cluster::FaultKind::policy_delayed, std::string_view("policy_delayed")},
+      std::pair{cluster::FaultKind::policy_port_too_wide, std::string_view("policy_port_too_wide")},
+      std::pair{cluster::FaultKind::policy_except_ignored,
+                std::string_view("policy_except_ignored")},
+      std::pair{cluster::FaultKind::policy_udp_egress_open,
+                std::string_view("policy_udp_egress_open")},
+      std::pair{cluster::FaultKind::policy_label_change_lost,
+                std::string_view("policy_label_change_lost")},
+      std::pair{cluster::FaultKind::policy_new_pod_open, std::string_view("policy_new_pod_open")}};
 };

@@ -37,10 +37,10 @@ bool may_pass(const base::Error& error) {
 }
 
 ExecRequest request_of(const std::string& in_namespace, const std::string& pod,
-                       const std::vector<std::string>& arguments) {
+                       std::string_view container, const std::vector<std::string>& arguments) {
   ExecRequest request{.in_namespace = in_namespace,
                       .pod = pod,
-                      .container = std::string(agent_container),
+                      .container = std::string(container),
                       .command = {std::string(agent_path)}};
   request.command.insert(request.command.end(), arguments.begin(), arguments.end());
   return request;
@@ -116,20 +116,23 @@ std::string Agents::how_it_ended(pid_t pid) {
 }
 
 Result<AgentStreams> Agents::attach(const std::string& in_namespace, const std::string& pod,
-                                    const std::string& node) {
-  auto streams = open(request_of(in_namespace, pod, {"attach"}), open_patience);
-  if (streams) streams->reattach = again_to(in_namespace, pod, node);
+                                    const std::string& node, std::string_view container) {
+  auto streams = open(request_of(in_namespace, pod, container, {"attach"}), open_patience);
+  if (streams) streams->reattach = again_to(in_namespace, pod, node, container);
   return streams;
 }
 
 std::function<Result<AgentStreams>()> Agents::again_to(const std::string& in_namespace,
                                                        const std::string& pod,
-                                                       const std::string& node) {
-  return [this, in_namespace, pod, node] { return attach_again(in_namespace, pod, node); };
+                                                       const std::string& node,
+                                                       std::string_view container) {
+  return [this, in_namespace, pod, node, container = std::string(container)] {
+    return attach_again(in_namespace, pod, node, container);
+  };
 }
 
 Result<AgentStreams> Agents::attach_again(const std::string& in_namespace, const std::string& pod,
-                                          const std::string& node) {
+                                          const std::string& node, std::string_view container) {
   ApiClient api({.socket = socket_, .timeout = node_patience, .interrupt = interrupt_});
   const auto lost_node = [&]() -> std::string {
     const auto why = why_lost(api, node);
@@ -137,9 +140,9 @@ Result<AgentStreams> Agents::attach_again(const std::string& in_namespace, const
   };
   // A node may be called lost that only had no word to the API server: it is tried, but not long.
   auto lost = lost_node();
-  auto again =
-      open(request_of(in_namespace, pod, {"attach"}), lost.empty() ? open_patience : lost_patience);
-  if (again) again->reattach = again_to(in_namespace, pod, node);
+  auto again = open(request_of(in_namespace, pod, container, {"attach"}),
+                    lost.empty() ? open_patience : lost_patience);
+  if (again) again->reattach = again_to(in_namespace, pod, node, container);
   if (again || again.error().kind == ErrorKind::interrupted) return again;
   if (lost.empty()) lost = lost_node();
   auto& error = again.error();
@@ -153,7 +156,8 @@ Result<AgentStreams> Agents::attach_again(const std::string& in_namespace, const
 
 Result<std::string> Agents::run(const std::string& in_namespace, const std::string& pod,
                                 const std::vector<std::string>& arguments) {
-  ASSIGN_OR_RETURN(auto streams, open(request_of(in_namespace, pod, arguments), open_patience));
+  ASSIGN_OR_RETURN(auto streams,
+                   open(request_of(in_namespace, pod, agent_container, arguments), open_patience));
   streams.to_agent.reset();
   auto text = read_to_end(streams.from_agent.get(), Until::after(run_patience, interrupt_));
   const auto what = fmt::format("stackbench-agent {} in pod {}", fmt::join(arguments, " "), pod);

@@ -4,6 +4,7 @@
 
 #include <functional>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "base/clock.h"
@@ -11,6 +12,7 @@
 #include "base/result.h"
 #include "cluster/kubernetes/exec_stream.h"
 #include "cluster/kubernetes/kubectl_proxy.h"
+#include "cluster/kubernetes/manifests.h"
 #include "cluster/target.h"
 
 namespace cluster {
@@ -27,8 +29,10 @@ class Agents {
 
   // Streams to the agent in a pod that runs, on `node`. They can be had again after they broke,
   // unless the pod has ended or its node is gone. Errors: as ExecStreams::open.
+  // `container`: the one that is the agent.
   base::Result<AgentStreams> attach(const std::string& in_namespace, const std::string& pod,
-                                    const std::string& node);
+                                    const std::string& node,
+                                    std::string_view container = agent_container);
 
   // Runs the agent's executable with `arguments` in a pod, and returns what it prints. Errors: as
   // ExecStreams::open; system, where it fails, in its own words.
@@ -46,9 +50,10 @@ class Agents {
   // What AgentStreams::reattach is.
   std::function<base::Result<AgentStreams>()> again_to(const std::string& in_namespace,
                                                        const std::string& pod,
-                                                       const std::string& node);
+                                                       const std::string& node,
+                                                       std::string_view container);
   base::Result<AgentStreams> attach_again(const std::string& in_namespace, const std::string& pod,
-                                          const std::string& node);
+                                          const std::string& node, std::string_view container);
   base::Result<AgentStreams> open_by_kubectl(const ExecRequest& request);
   std::string how_it_ended(pid_t pid);
 

@@ -34,6 +34,16 @@ int status_retry_after(const Json& body) {
   return seconds.is_number_integer() ? seconds.get<int>() : 0;
 }
 
+std::map<std::string, std::string> object_labels(const Json& object) {
+  std::map<std::string, std::string> labels;
+  const auto& all = json_at(object, {"metadata", "labels"});
+  if (!all.is_object()) return labels;
+  for (const auto& [name, value] : all.items()) {
+    if (value.is_string()) labels[name] = value.get<std::string>();
+  }
+  return labels;
+}
+
 Error api_error(const std::string& what, int status, const Json& body) {
   Error error{.message = fmt::format("{}: {}", what, status_message(body))};
   switch (status) {

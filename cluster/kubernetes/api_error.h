@@ -1,7 +1,11 @@
 // What an API server's refusal means to us.
 #pragma once
 
+#include <initializer_list>
+#include <map>
 #include <string>
+#include <string_view>
+#include <utility>
 
 #include "base/json.h"
 #include "base/result.h"
@@ -26,5 +30,17 @@ namespace cluster {
 // The same as text; empty where it is none.
 [[nodiscard]] std::string text_at(const base::Json& json,
                                   std::initializer_list<std::string_view> path);
+// metadata.labels of an object.
+[[nodiscard]] std::map<std::string, std::string> object_labels(const base::Json& object);
+
+// Of an object of our own: that it is gone is nothing the cluster lacks (missing), but an error.
+template <typename T>
+[[nodiscard]] base::Result<T> of_ours(base::Result<T> result) {
+  if (result || result.error().kind != base::ErrorKind::missing) return result;
+  auto error = std::move(result).error();
+  error.kind = base::ErrorKind::system;
+  error.mend = "Something deleted what this run made; see who did, and run it again.";
+  return std::unexpected(std::move(error));
+}
 
 }  // namespace cluster

@@ -47,7 +47,8 @@ Result<> add_namespaces(ApiClient& api, Leftovers& found) {
   return {};
 }
 
-Result<> add_objects(ApiClient& api, const std::string& path, Leftovers& found, bool jobs = false) {
+Result<> add_objects(ApiClient& api, const std::string& path, Leftovers& found,
+                     bool Placement::* made = nullptr) {
   ASSIGN_OR_RETURN(const auto list, api.get(path + "?labelSelector=" + url_escape(ours())));
   for (const auto& item : json_at(list, {"items"})) {
     auto place = place_of(item);
@@ -55,8 +56,9 @@ Result<> add_objects(ApiClient& api, const std::string& path, Leftovers& found, 
     if (found.contains(place.in_namespace)) continue;
     auto key = fmt::format("{}/{}/{}", place.in_namespace, place.run, place.environment);
     auto what = fmt::format("objects of run {} in namespace {}", place.run, place.in_namespace);
-    place.has_jobs = jobs;
-    found.emplace(std::move(key), Leftover{std::move(place), std::move(what)});
+    auto& leftover = found.try_emplace(std::move(key), Leftover{std::move(place), std::move(what)})
+                         .first->second;
+    if (made != nullptr) leftover.place.*made = true;
   }
   return {};
 }
@@ -66,12 +68,15 @@ Result<Leftovers> find_leftovers(ApiClient& api, const std::string& in_namespace
   const bool everywhere = in_namespace.empty();
   if (everywhere) RETURN_IF_ERROR(add_namespaces(api, found));
   const auto where = everywhere ? std::string() : fmt::format("/namespaces/{}", in_namespace);
-  // Whoever may not look at Jobs has made none.
-  const auto jobs =
-      add_objects(api, fmt::format("/apis/batch/v1{}/jobs", where), found, /*jobs=*/true);
-  if (!jobs && jobs.error().kind != base::ErrorKind::not_permitted) {
-    return std::unexpected(jobs.error());
-  }
+  // Whoever may not look at Jobs, or at policies, has made none.
+  const auto add_rare = [&](std::string_view path, bool Placement::* made) -> Result<> {
+    auto added = add_objects(api, fmt::format(fmt::runtime(path), where), found, made);
+    if (!added && added.error().kind == base::ErrorKind::not_permitted) return {};
+    return added;
+  };
+  RETURN_IF_ERROR(add_rare("/apis/batch/v1{}/jobs", &Placement::has_jobs));
+  RETURN_IF_ERROR(
+      add_rare("/apis/networking.k8s.io/v1{}/networkpolicies", &Placement::has_policies));
   RETURN_IF_ERROR(add_objects(api, fmt::format("/api/v1{}/pods", where), found));
   RETURN_IF_ERROR(add_objects(api, fmt::format("/api/v1{}/services", where), found));
   RETURN_IF_ERROR(

@@ -29,6 +29,7 @@ constexpr int not_allowed = 405;  // older API servers delete no collection of S
 std::vector<std::string> collections_of(const Placement& place) {
   std::vector<std::string> paths;
   if (place.has_jobs) paths.push_back(jobs_path(place));
+  if (place.has_policies) paths.push_back(policies_path(place));
   for (auto path : {pods_path(place), services_path(place), slices_path(place)}) {
     paths.push_back(std::move(path));
   }
@@ -136,6 +137,18 @@ Result<> remove_objects(const ApiOptions& api, const Placement& place) {
   ApiClient client(api);
   RETURN_IF_ERROR(delete_objects(client, place));
   return await_removal(api, place, removal_deadline());
+}
+
+Result<> remove_objects(const ApiOptions& api, const std::vector<Placement>& places) {
+  ApiClient client(api);
+  Result<> outcome;
+  const auto note = [&](Result<> done) {
+    if (outcome) outcome = std::move(done);
+  };
+  for (const auto& place : places) note(delete_objects(client, place));
+  const auto deadline = removal_deadline();
+  for (const auto& place : places) note(await_removal(api, place, deadline));
+  return outcome;
 }
 
 }  // namespace cluster

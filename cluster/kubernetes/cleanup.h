@@ -1,6 +1,8 @@
 // Deletes what we created, and waits until it is gone.
 #pragma once
 
+#include <vector>
+
 #include "base/clock.h"
 #include "base/result.h"
 #include "cluster/kubernetes/api_client.h"
@@ -13,6 +15,10 @@ namespace cluster {
 // (cluster/kubernetes/lost_pods.h). Errors: timed_out (something holds it: a finalizer, a pod that
 // does not end), not_permitted, system.
 [[nodiscard]] base::Result<> remove_objects(const ApiOptions& api, const Placement& place);
+// The same of several, all told to go before any is waited for. Goes on after an error and returns
+// the first.
+[[nodiscard]] base::Result<> remove_objects(const ApiOptions& api,
+                                            const std::vector<Placement>& places);
 
 // The same without waiting.
 [[nodiscard]] base::Result<> delete_objects(ApiClient& api, const Placement& place);

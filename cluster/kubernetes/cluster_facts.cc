@@ -25,6 +25,21 @@ constexpr std::array known_images{
     KnownImage{"weaveworks/weave-kube", "weave"}, KnownImage{"kube-router", "kube-router"},
     KnownImage{"amazon-k8s-cni", "aws-vpc"},      KnownImage{"ovn-kube", "ovn-kubernetes"}};
 
+struct KnownEngine {
+  std::string_view plugin;
+  std::string_view engine;  // empty: it depends
+};
+constexpr std::array known_engines{KnownEngine{"calico", "Calico Felix"},
+                                   KnownEngine{"cilium", "Cilium"},
+                                   KnownEngine{"antrea", "Antrea"},
+                                   KnownEngine{"weave", "weave-npc"},
+                                   KnownEngine{"kube-router", "kube-router"},
+                                   KnownEngine{"ovn-kubernetes", "OVN-Kubernetes"},
+                                   KnownEngine{"flannel", "none"},
+                                   KnownEngine{"bridge", "none"},
+                                   KnownEngine{"kindnet", ""},
+                                   KnownEngine{"aws-vpc", ""}};
+
 std::string_view trim(std::string_view text) {
   constexpr std::string_view blanks = " \t\r\"'";
   while (!text.empty() && blanks.find(text.front()) != std::string_view::npos) {
@@ -194,6 +209,23 @@ DatapathKind installed_datapath(const ServiceProxy& proxy) {
   return DatapathKind::installed;
 }
 
+PolicyEngine policy_engine_of(const NetworkPlugin& plugin) {
+  if (plugin.name.empty()) {
+    return {.source = fmt::format("the network plugin is unknown: {}", plugin.source)};
+  }
+  const auto known = std::ranges::find(known_engines, plugin.name, &KnownEngine::plugin);
+  if (known == known_engines.end()) {
+    return {.source = fmt::format("of the network plugin {} nothing is known", plugin.name)};
+  }
+  if (known->engine.empty()) {
+    return {.source = fmt::format("the network plugin {} enforces policies in some versions and "
+                                  "settings only",
+                                  plugin.name)};
+  }
+  return {.name = std::string(known->engine),
+          .source = fmt::format("network plugin {} ({})", plugin.name, plugin.source)};
+}
+
 std::optional<NetworkPlugin> plugin_of(const Json& daemon_sets) {
   const auto& items = json_at(daemon_sets, {"items"});
   if (!items.is_array()) return std::nullopt;
@@ -240,7 +272,12 @@ Result<ClusterFacts> collect_cluster_facts(ApiClient& api, const Objects& nodes)
 }
 
 std::optional<std::string> why_unavailable(const ClusterFacts& facts, const EnvironmentPlan& plan) {
-  if (const auto reason = why_not_datapath(facts.proxy, plan.datapath)) return reason;
+  // Where pods are all there is, nothing is to be translated.
+  const bool translates = plan.datapath != DatapathKind::direct || !plan.has_policies ||
+                          !plan.topology.services.empty();
+  if (const auto reason = why_not_datapath(facts.proxy, plan.datapath); reason && translates) {
+    return reason;
+  }
   for (const auto fault : plan.faults) {
     // Whoever starts the servers plants it, wherever they run.
     if (fault == FaultKind::impostor) continue;
@@ -258,6 +295,7 @@ Json facts_json(const ClusterFacts& facts) {
   const auto or_unknown = [](const std::string& text) {
     return text.empty() ? std::string("unknown") : text;
   };
+  const auto engine = policy_engine_of(facts.plugin);
   Json proxy = {{"mode", or_unknown(facts.proxy.mode)}, {"source", facts.proxy.source}};
   if (facts.proxy.mode == "cilium") proxy["socket_lb"] = facts.proxy.socket_lb;
   return {{"kubernetes", facts.version},
@@ -266,6 +304,7 @@ Json facts_json(const ClusterFacts& facts) {
            {{"name", or_unknown(facts.plugin.name)},
             {"version", or_unknown(facts.plugin.version)},
             {"source", facts.plugin.source}}},
+          {"policy_engine", {{"name", or_unknown(engine.name)}, {"source", engine.source}}},
           // Where plugins give pods their addresses themselves, nodes do not say.
           {"families", facts.families.empty() ? Json("unknown") : Json(facts.families)},
           {"meshes", facts.meshes}};

@@ -28,6 +28,13 @@ struct NetworkPlugin {
   std::string source;
 };
 
+// Who would enforce NetworkPolicies: an API server takes them whether anybody does or not.
+struct PolicyEngine {
+  std::string name = {};  // "Calico Felix"; "none" where a plugin is known to have none; empty:
+                          // unknown
+  std::string source;     // what this follows from, or why nothing is known
+};
+
 struct ClusterFacts {
   std::string version;  // "v1.33.6"
   ServiceProxy proxy;
@@ -48,6 +55,9 @@ struct ClusterFacts {
 // The datapath that is there: of Cilium the one that translates as it does; `installed` itself
 // where nothing is known, or nothing a lab has (ipvs).
 [[nodiscard]] DatapathKind installed_datapath(const ServiceProxy& proxy);
+
+// What is known of such a plugin.
+[[nodiscard]] PolicyEngine policy_engine_of(const NetworkPlugin& plugin);
 
 // A plugin known by the images of a cluster's DaemonSets.
 [[nodiscard]] std::optional<NetworkPlugin> plugin_of(const base::Json& daemon_sets);

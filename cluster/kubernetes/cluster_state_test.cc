@@ -175,6 +175,19 @@ TEST(PluginSaidBy, IsReadFromNodes) {
   EXPECT_EQ(plugin->source, "annotation stackbench.io/network-plugin of node b");
 }
 
+TEST(PolicyEngine, FollowsFromThePlugin) {
+  const auto of = [](const char* plugin) {
+    return policy_engine_of({.name = plugin, .version = {}, .source = "it"});
+  };
+  EXPECT_EQ(of("calico").name, "Calico Felix");
+  EXPECT_EQ(of("cilium").name, "Cilium");
+  EXPECT_EQ(of("bridge").name, "none");
+  for (const auto* unknown : {"", "kindnet", "somebody-else's"}) {
+    EXPECT_EQ(of(unknown).name, "") << unknown;
+    EXPECT_NE(of(unknown).source, "") << unknown;
+  }
+}
+
 TEST(Unavailable, IsADatapathTheClusterHasNot) {
   const auto why = [](ServiceProxy proxy, DatapathKind datapath) {
     EnvironmentPlan plan{
@@ -199,6 +212,19 @@ TEST(Unavailable, IsADatapathTheClusterHasNot) {
   EXPECT_THAT(why(cilium, DatapathKind::iptables), HasSubstr("replaced by Cilium"));
   EXPECT_THAT(why({.source = "it is not there"}, DatapathKind::iptables),
               HasSubstr("could not be found out: it is not there"));
+}
+
+TEST(Unavailable, IsNotWhatHasPoliciesAndNoServices) {
+  EnvironmentPlan plan{
+      .name = "it", .datapath = DatapathKind::direct, .topology = {}, .ports = {}, .faults = {}};
+  const ClusterFacts facts{.version = "v1",
+                           .proxy = {.mode = "iptables", .source = "it"},
+                           .plugin = {},
+                           .families = {"ipv4"},
+                           .meshes = {}};
+  EXPECT_TRUE(why_unavailable(facts, plan));
+  plan.has_policies = true;
+  EXPECT_FALSE(why_unavailable(facts, plan));
 }
 
 TEST(InstalledDatapath, IsWhatTheClusterTranslatesBy) {

@@ -60,6 +60,24 @@ Result<WriteStamps> ContextsTarget::set_readiness(std::string_view environment,
   return target->set_readiness(environment, family, pods);
 }
 
+Result<WriteStamps> ContextsTarget::set_labels(std::string_view environment, LabelledKind kind,
+                                               std::string_view name,
+                                               const std::map<std::string, std::string>& labels) {
+  ASSIGN_OR_RETURN(auto* const target, of(environment));
+  return target->set_labels(environment, kind, name, labels);
+}
+
+Result<WriteStamps> ContextsTarget::restart_pod(std::string_view environment,
+                                                std::string_view pod) {
+  ASSIGN_OR_RETURN(auto* const target, of(environment));
+  return target->restart_pod(environment, pod);
+}
+
+Result<OtherPolicies> ContextsTarget::other_policies(std::string_view environment) {
+  ASSIGN_OR_RETURN(auto* const target, of(environment));
+  return target->other_policies(environment);
+}
+
 Result<std::optional<std::string>> ContextsTarget::why_silent(std::string_view environment,
                                                               std::string_view service) {
   ASSIGN_OR_RETURN(auto* const target, of(environment));

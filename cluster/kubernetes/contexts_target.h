@@ -29,6 +29,12 @@ class ContextsTarget : public Target {
                                    std::string_view name) override;
   base::Result<WriteStamps> set_readiness(std::string_view environment, base::AddressFamily family,
                                           const std::map<std::string, Readiness>& pods) override;
+  base::Result<WriteStamps> set_labels(std::string_view environment, LabelledKind kind,
+                                       std::string_view name,
+                                       const std::map<std::string, std::string>& labels) override;
+  base::Result<WriteStamps> restart_pod(std::string_view environment,
+                                        std::string_view pod) override;
+  base::Result<OtherPolicies> other_policies(std::string_view environment) override;
   base::Result<std::optional<std::string>> why_silent(std::string_view environment,
                                                       std::string_view service) override;
   base::Result<AgentStreams> agent(std::string_view environment, std::string_view pod) override;

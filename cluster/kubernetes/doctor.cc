@@ -143,6 +143,9 @@ std::vector<Feature> probe_cluster(const KubernetesOptions& options) {
                                  ? facts->plugin.name
                                  : facts->plugin.name + " " + facts->plugin.version,
                              facts->plugin.source, "the report's facts"));
+    const auto engine = policy_engine_of(facts->plugin);
+    features.push_back(known("policy engine", engine.name, engine.source,
+                             "whatever claims something of policies"));
   }
   features.push_back(image_feature(*nodes, image_of(options)));
   return features;

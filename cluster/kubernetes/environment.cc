@@ -1,7 +1,6 @@
 #include "cluster/kubernetes/environment.h"
 
 #include <algorithm>
-#include <set>
 #include <utility>
 
 #include "cluster/check_plan.h"
@@ -19,17 +18,16 @@ using base::Json;
 using base::Result;
 using std::chrono::seconds;
 
+// What the API server puts on every namespace (KEP 2161).
+constexpr std::string_view namespace_name_label = "kubernetes.io/metadata.name";
+
 // With an image to pull.
 constexpr base::Duration pods_patience = std::chrono::minutes(3);
 // What held a place may be on its way out.
 constexpr base::Duration unschedulable_patience = seconds(15);
-// From a pod's condition by way of its kubelet to the EndpointSlice controller.
-constexpr base::Duration slices_patience = seconds(30);
 // What a pod that is deleted in the course of things may go on serving: longer than any event.
 constexpr base::Duration drain = seconds(10);
 constexpr base::Duration removal_patience = drain + seconds(20);
-// A load balancer in the cluster answers within seconds; where there is none, nobody ever does.
-constexpr base::Duration balancer_patience = seconds(20);
 
 // Of our Services, and not of the fillers, whose slices are ours.
 std::string slices_selector(const Placement& place) {
@@ -37,62 +35,68 @@ std::string slices_selector(const Placement& place) {
          ",endpointslice.kubernetes.io/managed-by=endpointslice-controller.k8s.io";
 }
 
-bool is_balancer(const Json& service) {
-  return text_at(service, {"spec", "type"}) == base::enum_name(ServiceType::LoadBalancer);
-}
-
-// Its addresses that are some: a cloud may give a name instead.
-std::vector<base::IpAddress> ingress_of(const Json& service) {
-  std::vector<base::IpAddress> addresses;
-  const auto& ingress = json_at(service, {"status", "loadBalancer", "ingress"});
-  if (!ingress.is_array()) return addresses;
-  for (const auto& entry : ingress) {
-    if (const auto address = base::IpAddress::parse(text_at(entry, {"ip"}))) {
-      addresses.push_back(*address);
-    }
-  }
-  return addresses;
-}
-
-std::vector<std::string> strings_of(const Json& list) {
-  std::vector<std::string> all;
-  if (!list.is_array()) return all;
-  for (const auto& entry : list) {
-    if (entry.is_string()) all.push_back(entry.get<std::string>());
-  }
-  return all;
-}
-
-// Adds the ready endpoints of a slice, by their Service.
-void add_ready(const Json& slice, std::map<std::string, std::set<std::string>>& ready) {
-  const auto& endpoints = json_at(slice, {"endpoints"});
-  if (!endpoints.is_array()) return;
-  auto& addresses = ready[text_at(slice, {"metadata", "labels", base::kube::service_name_label})];
-  for (const auto& endpoint : endpoints) {
-    const auto& condition = json_at(endpoint, {"conditions", "ready"});
-    // Unknown counts as true.
-    if (condition.is_boolean() && !condition.get<bool>()) continue;
-    for (const auto& text : strings_of(json_at(endpoint, {"addresses"}))) {
-      if (const auto address = base::IpAddress::parse(text)) {
-        addresses.insert(address->to_string());
-      }
-    }
-  }
+// What stands for a collection in all of them at once.
+Placement in_any_of(const std::map<std::string, Placement, std::less<>>& places) {
+  auto place = places.begin()->second;
+  if (places.size() > 1) place.in_namespace.clear();
+  return place;
 }
 
 }  // namespace
 
-ClusterEnvironment::ClusterEnvironment(ApiClient& api, EnvironmentPlan plan, Placement place)
+ClusterEnvironment::ClusterEnvironment(ApiClient& api, EnvironmentPlan plan, Places places)
     : api_(&api),
       plan_(std::move(plan)),
-      place_(std::move(place)),
+      places_(std::move(places)),
+      place_(places_.find(default_namespace)->second),
+      all_of_(in_any_of(places_)),
       slices_(api.options(),
-              {.path = slices_path(place_), .label_selector = slices_selector(place_)}) {}
+              {.path = slices_path(all_of_), .label_selector = slices_selector(place_)}) {}
 
-std::unique_ptr<ClusterEnvironment> ClusterEnvironment::make(ApiClient& api, EnvironmentPlan plan,
-                                                             Placement place) {
+Result<std::unique_ptr<ClusterEnvironment>> ClusterEnvironment::make(ApiClient& api,
+                                                                     EnvironmentPlan plan,
+                                                                     Placement place) {
+  Places places;
+  for (const auto& [name, spec] : plan.topology.namespaces) {
+    ASSIGN_OR_RETURN(auto there, place_in(place, name));
+    places.emplace(name, std::move(there));
+  }
+  places.insert_or_assign(std::string(default_namespace), std::move(place));
   return std::unique_ptr<ClusterEnvironment>(
-      new ClusterEnvironment(api, std::move(plan), std::move(place)));
+      new ClusterEnvironment(api, std::move(plan), std::move(places)));
+}
+
+std::vector<Placement> ClusterEnvironment::places() const {
+  std::vector<Placement> all;
+  for (const auto& [name, place] : places_) all.push_back(place);
+  return all;
+}
+
+Result<const Placement*> ClusterEnvironment::find_place(std::string_view in_namespace) const {
+  const auto found = places_.find(in_namespace);
+  if (found != places_.end()) return &found->second;
+  return base::fail(ErrorKind::input, "environment {}: there is no namespace \"{}\"", plan_.name,
+                    in_namespace);
+}
+
+const Placement& ClusterEnvironment::place_of(const PodHandle& pod) const {
+  return places_.find(pod.in_namespace)->second;
+}
+
+const Placement& ClusterEnvironment::place_of_service(std::string_view service) const {
+  const auto spec = plan_.topology.services.find(std::string(service));
+  if (spec == plan_.topology.services.end()) return place_;
+  return places_.find(plan_.topology.pods.at(spec->second.target).in_namespace)->second;
+}
+
+void ClusterEnvironment::note_policies() {
+  for (auto& [name, place] : places_) place.has_policies = true;
+}
+
+PodNeeds ClusterEnvironment::pod_needs() const {
+  PodNeeds needs{.rights = plan_.watches_flows ? PodRights::raw_packets : PodRights::none};
+  if (plan_.has_policies) needs.ports = plan_.ports;
+  return needs;
 }
 
 Result<> ClusterEnvironment::build(const std::vector<ClusterNode>& nodes,
@@ -105,27 +109,43 @@ Result<> ClusterEnvironment::build(const std::vector<ClusterNode>& nodes,
              .pods = pods_of(plan_),
              .services = {}};
   for (const auto& node : nodes_) handle_.nodes.push_back(node.handle);
-  if (place_.own_namespace) RETURN_IF_ERROR(create_namespace(*api_, place_, "restricted"));
+  for (const auto& pod : handle_.pods) pod_labels_[pod.name] = pod.labels;
+  RETURN_IF_ERROR(create_namespaces());
   // Services before pods: their slices are made while the pods start.
   RETURN_IF_ERROR(create_services());
   RETURN_IF_ERROR(create_pods());
   RETURN_IF_ERROR(await_pods());
   RETURN_IF_ERROR(write_readiness());
   RETURN_IF_ERROR(create_fillers());
+  RETURN_IF_ERROR(create_filler_policies());
   RETURN_IF_ERROR(read_services());
   return await_slices();
 }
 
-Result<> ClusterEnvironment::create_services() {
-  for (const auto& [name, spec] : plan_.topology.services) {
-    RETURN_IF_ERROR(api_->apply(fmt::format("{}/{}", services_path(place_), place_.name(name)),
-                                service_manifest(place_, name, spec, plan_.ports)));
+Result<> ClusterEnvironment::create_namespaces() {
+  if (!place_.own_namespace) {
+    // Who may look at pods in one need not be let look at it: of its labels one is always there.
+    handle_.namespaces[std::string(default_namespace)] = {
+        .name = place_.in_namespace,
+        .labels = {{std::string(namespace_name_label), place_.in_namespace}}};
+    return {};
+  }
+  const auto level = plan_.watches_flows ? "baseline" : "restricted";
+  for (const auto& [name, place] : places_) {
+    auto& labels = namespace_labels_[name];
+    const auto spec = plan_.topology.namespaces.find(name);
+    if (spec != plan_.topology.namespaces.end()) labels = spec->second.labels;
+    ASSIGN_OR_RETURN(auto given, create_namespace(*api_, place, level, labels, name));
+    handle_.namespaces[name] = {.name = place.in_namespace, .labels = std::move(given)};
   }
   return {};
 }
 
 Result<> ClusterEnvironment::create_pod(ApiClient& api, const PodHandle& pod) const {
-  RETURN_IF_ERROR(api.apply(pod_path(pod), pod_manifest(place_, pod, node_of(pod), image_)));
+  auto wanted = pod;
+  wanted.labels = pod_labels_.at(pod.name);
+  RETURN_IF_ERROR(api.apply(
+      pod_path(pod), pod_manifest(place_of(pod), wanted, node_of(pod), image_, pod_needs())));
   return {};
 }
 
@@ -140,9 +160,11 @@ Result<> ClusterEnvironment::create_pods() {
     }
   }
   for (const auto& [group, pods] : generators) {
-    RETURN_IF_ERROR(api_->apply(fmt::format("{}/{}", jobs_path(place_), place_.name(group)),
-                                generators_manifest(place_, group, static_cast<int>(pods.size()),
-                                                    node_of(*pods.front()), image_)));
+    const auto& first = *pods.front();
+    const auto& place = place_of(first);
+    RETURN_IF_ERROR(api_->apply(fmt::format("{}/{}", jobs_path(place), place.name(group)),
+                                generators_manifest(place, first, static_cast<int>(pods.size()),
+                                                    node_of(first), image_, pod_needs())));
   }
   return for_each_request(api_->options(), single.size(), [&](ApiClient& api, std::size_t index) {
     return create_pod(api, *single[index]);
@@ -165,7 +187,7 @@ std::string ClusterEnvironment::object_name(const PodHandle& pod) const {
 
 Result<> ClusterEnvironment::await_pods() {
   Watch pods(api_->options(),
-             {.path = pods_path(place_), .label_selector = environment_selector(place_)});
+             {.path = pods_path(all_of_), .label_selector = environment_selector(place_)});
   auto deadline = base::monotonic_now() + pods_patience;
   while (true) {
     std::string waiting_for;
@@ -175,7 +197,7 @@ Result<> ClusterEnvironment::await_pods() {
           take_made_by_jobs(all);
           for (const auto& pod : handle_.pods) {
             const auto name = object_name(pod);
-            const auto found = all.find(place_.in_namespace + "/" + name);
+            const auto found = all.find(pod_key(pod));
             if (found == all.end() && plan_.generator_groups.contains(pod.group)) {
               waiting_for = fmt::format("pod {}: its Job has not made it", name);
               return false;
@@ -209,7 +231,9 @@ Result<> ClusterEnvironment::await_pods() {
         "usual reasons.");
   }
   for (auto& pod : handle_.pods) {
-    read_pod_addresses(pods.objects().at(place_.in_namespace + "/" + object_name(pod)), pod);
+    const auto& object = pods.objects().at(pod_key(pod));
+    read_pod_addresses(object, pod);
+    pod.labels = object_labels(object);
   }
   return {};
 }
@@ -228,151 +252,6 @@ bool ClusterEnvironment::is_ready(const PodHandle& pod) const {
   return changed == ready_.end() ? first_readiness(pod) == Readiness::ready : changed->second;
 }
 
-std::string ClusterEnvironment::what_slices_lack(const Objects& slices) const {
-  std::map<std::string, std::set<std::string>> ready;
-  for (const auto& [name, slice] : slices) add_ready(slice, ready);
-  for (const auto& [name, service] : handle_.services) {
-    std::set<std::string> wanted;
-    for (const auto& pod : handle_.pods) {
-      if (pod.group != service.target || !is_ready(pod)) continue;
-      for (const auto family : {base::AddressFamily::ipv4, base::AddressFamily::ipv6}) {
-        const base::IpAddress none{.family = family, .bytes = {}};
-        // A Service has slices of its own families only.
-        if (service.address(family).bytes == none.bytes) continue;
-        if (pod.address(family).bytes != none.bytes) {
-          wanted.insert(pod.address(family).to_string());
-        }
-      }
-    }
-    const auto& there = ready[place_.name(name)];
-    if (there == wanted) continue;
-    return fmt::format("of Service {}, ready are [{}] and should be [{}]", name,
-                       fmt::join(there, ", "), fmt::join(wanted, ", "));
-  }
-  return {};
-}
-
-Result<> ClusterEnvironment::await_slices() {
-  std::string lack;
-  auto agreed = slices_.until(
-      [&](const Objects& slices) -> Result<bool> {
-        lack = what_slices_lack(slices);
-        return lack.empty();
-      },
-      base::monotonic_now() + slices_patience);
-  if (agreed) return {};
-  return base::in_context(std::move(agreed).error(),
-                          "waiting for the EndpointSlices in namespace {} to say which pods are "
-                          "ready ({})",
-                          place_.in_namespace, lack);
-}
-
-std::string ClusterEnvironment::pod_at(const std::string& address) const {
-  const auto found = std::ranges::find_if(handle_.pods, [&](const PodHandle& pod) {
-    return pod.ipv4.to_string() == address || pod.ipv6.to_string() == address;
-  });
-  return found == handle_.pods.end() ? address : found->name;
-}
-
-Result<std::optional<std::string>> ClusterEnvironment::why_silent(std::string_view service) const {
-  const auto selector = fmt::format("{}={}", base::kube::service_name_label, place_.name(service));
-  ASSIGN_OR_RETURN(
-      const auto list,
-      api_->get(fmt::format("{}?labelSelector={}", slices_path(place_), url_escape(selector))));
-  std::set<std::string> unready;
-  if (const auto& slices = json_at(list, {"items"}); slices.is_array()) {
-    for (const auto& slice : slices) {
-      std::map<std::string, std::set<std::string>> ready;
-      add_ready(slice, ready);
-      for (const auto& [name, addresses] : ready) {
-        if (!addresses.empty()) return std::nullopt;
-      }
-      for (const auto& endpoint : json_at(slice, {"endpoints"})) {
-        for (const auto& address : strings_of(json_at(endpoint, {"addresses"}))) {
-          unready.insert(pod_at(address));
-        }
-      }
-    }
-  }
-  if (unready.empty()) return fmt::format("Service {} has no endpoints", service);
-  return fmt::format("no endpoint of Service {} is ready (there are {})", service,
-                     fmt::join(unready, ", "));
-}
-
-Result<> ClusterEnvironment::create_fillers() {
-  if (plan_.filler.services == 0) return {};
-  const auto& pod = handle_.pods.front();
-  return for_each_request(
-      api_->options(), static_cast<std::size_t>(plan_.filler.services),
-      [&](ApiClient& api, std::size_t index) -> Result<> {
-        const int number = static_cast<int>(index) + 1;
-        const auto name = place_.name(filler_name(plan_.filler, number));
-        RETURN_IF_ERROR(api.apply(fmt::format("{}/{}", services_path(place_), name),
-                                  filler_service_manifest(place_, plan_, number)));
-        RETURN_IF_ERROR(
-            api.apply(fmt::format("{}/{}", slices_path(place_), name),
-                      filler_slice_manifest(place_, plan_, number, pod.address(plan_.filler.family),
-                                            node_of(pod))));
-        return {};
-      });
-}
-
-Result<> ClusterEnvironment::await_load_balancers(Watch& services) const {
-  auto given = services.until(
-      [](const Objects& all) -> Result<bool> {
-        return std::ranges::none_of(all, [](const auto& entry) {
-          return is_balancer(entry.second) && ingress_of(entry.second).empty();
-        });
-      },
-      base::monotonic_now() + balancer_patience);
-  // Without one, whoever dials it is told.
-  if (!given && given.error().kind != ErrorKind::timed_out) return given;
-  return {};
-}
-
-Result<ServiceHandle> ClusterEnvironment::service_handle(const std::string& name,
-                                                         const Json& object) const {
-  ServiceHandle handle;
-  handle.name = name;
-  handle.target = plan_.topology.services.at(name).target;
-  for (const auto& text : strings_of(json_at(object, {"spec", "clusterIPs"}))) {
-    ASSIGN_OR_RETURN(const auto address, base::IpAddress::parse(text));
-    (address.family == base::AddressFamily::ipv4 ? handle.ipv4 : handle.ipv6) = address;
-  }
-  if (const auto& ports = json_at(object, {"spec", "ports"}); ports.is_array()) {
-    for (const auto& port : ports) {
-      const auto& node_port = json_at(port, {"nodePort"});
-      if (!node_port.is_number_integer()) continue;
-      handle.node_ports[text_at(port, {"name"})] = node_port.get<std::uint16_t>();
-    }
-  }
-  for (const auto& address : ingress_of(object)) {
-    const auto same = [&](const base::IpAddress& other) { return other.family == address.family; };
-    if (std::ranges::none_of(handle.load_balancer_addresses, same)) {
-      handle.load_balancer_addresses.push_back(address);
-    }
-  }
-  return handle;
-}
-
-Result<> ClusterEnvironment::read_services() {
-  if (plan_.topology.services.empty()) return {};
-  // Fillers have no group of pods, and are left out.
-  Watch services(api_->options(), {.path = services_path(place_),
-                                   .label_selector = fmt::format(
-                                       "{},{}", environment_selector(place_), group_label)});
-  RETURN_IF_ERROR(await_load_balancers(services));
-  for (const auto& [name, spec] : plan_.topology.services) {
-    const auto found = services.objects().find(place_.in_namespace + "/" + place_.name(name));
-    if (found == services.objects().end()) {
-      return base::fail(ErrorKind::system, "Service {} was deleted by somebody", name);
-    }
-    ASSIGN_OR_RETURN(auto handle, service_handle(name, found->second));
-    handle_.services.insert_or_assign(name, std::move(handle));
-  }
-  return {};
-}
-
 Result<const PodHandle*> ClusterEnvironment::find_pod(std::string_view pod) const {
   const auto found = std::ranges::find(handle_.pods, pod, &PodHandle::name);
   if (found != handle_.pods.end()) return &*found;
@@ -384,7 +263,24 @@ const std::string& ClusterEnvironment::node_of(const PodHandle& pod) const {
 }
 
 std::string ClusterEnvironment::pod_path(const PodHandle& pod) const {
-  return fmt::format("{}/{}", pods_path(place_), object_name(pod));
+  return fmt::format("{}/{}", pods_path(place_of(pod)), object_name(pod));
+}
+
+std::string ClusterEnvironment::pod_key(const PodHandle& pod) const {
+  return fmt::format("{}/{}", place_of(pod).in_namespace, object_name(pod));
+}
+
+Result<> ClusterEnvironment::await_gone(const std::vector<PodHandle*>& pods) {
+  Watch watch(api_->options(),
+              {.path = pods_path(all_of_), .label_selector = environment_selector(place_)});
+  auto gone = watch.until(
+      [&](const Objects& there) -> Result<bool> {
+        return std::ranges::none_of(
+            pods, [&](const PodHandle* pod) { return there.contains(pod_key(*pod)); });
+      },
+      base::monotonic_now() + removal_patience);
+  if (gone) return {};
+  return base::in_context(std::move(gone).error(), "waiting for deleted pods to go");
 }
 
 Result<> ClusterEnvironment::remake_pods(const std::map<std::string, Readiness>& pods) {
@@ -395,21 +291,35 @@ Result<> ClusterEnvironment::remake_pods(const std::map<std::string, Readiness>&
     if (deleted_.contains(pod.name)) again.push_back(&pod);
   }
   if (again.empty()) return {};
-  Watch watch(api_->options(),
-              {.path = pods_path(place_), .label_selector = environment_selector(place_)});
-  auto gone = watch.until(
-      [&](const Objects& there) -> Result<bool> {
-        return std::ranges::none_of(again, [&](const PodHandle* pod) {
-          return there.contains(place_.in_namespace + "/" + object_name(*pod));
-        });
-      },
-      base::monotonic_now() + removal_patience);
-  if (!gone) return base::in_context(std::move(gone).error(), "waiting for deleted pods to go");
+  RETURN_IF_ERROR(await_gone(again));
   for (auto* pod : again) {
     RETURN_IF_ERROR(create_pod(*api_, *pod));
     deleted_.erase(pod->name);
   }
   return await_pods();
+}
+
+Result<WriteStamps> ClusterEnvironment::restart_pod(std::string_view pod) {
+  ASSIGN_OR_RETURN(const PodHandle* found, find_pod(pod));
+  auto* const own = &handle_.pods[static_cast<std::size_t>(found - handle_.pods.data())];
+  if (plan_.generator_groups.contains(own->group)) {
+    return base::fail(ErrorKind::missing, "pod {} is a Job's, which makes none again", pod);
+  }
+  RETURN_IF_ERROR(api_->remove(pod_path(*own) + "?gracePeriodSeconds=0"));
+  RETURN_IF_ERROR(await_gone({own}));
+  auto wanted = *own;
+  wanted.labels = pod_labels_.at(own->name);
+  ASSIGN_OR_RETURN(
+      const auto answer,
+      of_ours(api_->apply(pod_path(*own), pod_manifest(place_of(*own), wanted, node_of(*own),
+                                                       image_, pod_needs()))));
+  RETURN_IF_ERROR(await_pods());
+  RETURN_IF_ERROR(
+      of_ours(api_->patch(pod_path(*own) + "/status", readiness_patch(is_ready(*own)))));
+  RETURN_IF_ERROR(await_slices());
+  return WriteStamps{.sent_ns = answer.sent_ns,
+                     .acked_ns = answer.acked_ns,
+                     .resource_version = answer.resource_version()};
 }
 
 Result<ApiAnswer> ClusterEnvironment::write(const PodHandle& pod, Readiness readiness) {
@@ -453,8 +363,47 @@ Result<WriteStamps> ClusterEnvironment::set_readiness(
   return stamps;
 }
 
+Result<WriteStamps> ClusterEnvironment::set_labels(LabelledKind kind, std::string_view name,
+                                                   const Labels& labels) {
+  for (const auto& [label, value] : labels) {
+    if (!is_label_of_ours(label) && label != namespace_name_label) continue;
+    return base::fail(ErrorKind::input, "label {}: no scenario can change it", label);
+  }
+  const bool of_pod = kind == LabelledKind::pod;
+  std::string path;
+  Labels* seen = nullptr;
+  if (of_pod) {
+    ASSIGN_OR_RETURN(const PodHandle* pod, find_pod(name));
+    path = pod_path(*pod);
+    seen = &handle_.pods[static_cast<std::size_t>(pod - handle_.pods.data())].labels;
+  } else {
+    ASSIGN_OR_RETURN(const Placement* place, find_place(name));
+    if (!place->own_namespace) {
+      return base::fail(ErrorKind::missing,
+                        "the labels of namespace {} are not ours to change: others share it",
+                        place->in_namespace);
+    }
+    path = "/api/v1/namespaces/" + place->in_namespace;
+    seen = &handle_.namespaces.at(std::string(name)).labels;
+  }
+  auto& before = (of_pod ? pod_labels_ : namespace_labels_)[std::string(name)];
+  Json change = Json::object();
+  for (const auto& [label, value] : before) change[label] = nullptr;
+  for (const auto& [label, value] : labels) change[label] = value;
+  ASSIGN_OR_RETURN(const auto answer,
+                   of_ours(api_->patch(path, {{"metadata", {{"labels", change}}}})));
+  before = labels;
+  *seen = object_labels(answer.body);
+  return WriteStamps{.sent_ns = answer.sent_ns,
+                     .acked_ns = answer.acked_ns,
+                     .resource_version = answer.resource_version()};
+}
+
 Json ClusterEnvironment::facts() const {
   Json facts = {{"namespace", place_.in_namespace}};
+  for (const auto& [name, place] : places_) {
+    if (name != default_namespace) facts["namespaces"][name] = place.in_namespace;
+  }
   Json nodes = Json::array();
   for (const auto& node : nodes_) nodes.push_back(node.name);
   facts["nodes"] = std::move(nodes);

@@ -22,9 +22,11 @@ namespace cluster {
 // Calls come from one thread.
 class ClusterEnvironment {
  public:
-  // Nothing is created yet. `api` must outlive it.
-  static std::unique_ptr<ClusterEnvironment> make(ApiClient& api, EnvironmentPlan plan,
-                                                  Placement place);
+  // Nothing is created yet. `api` must outlive it. Errors: input (a namespace's name would be none
+  // that Kubernetes takes).
+  static base::Result<std::unique_ptr<ClusterEnvironment>> make(ApiClient& api,
+                                                                EnvironmentPlan plan,
+                                                                Placement place);
   // Creates everything the plan says and returns when its pods run and the EndpointSlices hold
   // those that are ready. When kube-proxy, or what stands in its place, has programmed them no API
   // tells: whoever dials finds out. What was created when an error came stays, for whoever removes
@@ -33,7 +35,15 @@ class ClusterEnvironment {
 
   [[nodiscard]] const EnvironmentPlan& plan() const { return plan_; }
   [[nodiscard]] const EnvironmentHandle& handle() const { return handle_; }
+  // Of its default namespace.
   [[nodiscard]] const Placement& place() const { return place_; }
+  // Of all its namespaces.
+  [[nodiscard]] std::vector<Placement> places() const;
+  // Of one, as the scenario calls it. Errors: input, where there is no such namespace.
+  base::Result<const Placement*> find_place(std::string_view in_namespace) const;
+  [[nodiscard]] const Placement& place_of(const PodHandle& pod) const;
+  // NetworkPolicies are to be taken away from now on.
+  void note_policies();
   // Errors: input, when there is no such pod.
   base::Result<const PodHandle*> find_pod(std::string_view pod) const;
   // The name of a pod's object.
@@ -42,28 +52,41 @@ class ClusterEnvironment {
   [[nodiscard]] const std::string& node_of(const PodHandle& pod) const;
 
   // As Target's.
+  base::Result<WriteStamps> set_labels(LabelledKind kind, std::string_view name,
+                                       const std::map<std::string, std::string>& labels);
   base::Result<WriteStamps> set_readiness(const std::map<std::string, Readiness>& pods);
+  base::Result<WriteStamps> restart_pod(std::string_view pod);
   base::Result<std::optional<std::string>> why_silent(std::string_view service) const;
   // What is known of it beside its handle.
   [[nodiscard]] base::Json facts() const;
 
  private:
-  ClusterEnvironment(ApiClient& api, EnvironmentPlan plan, Placement place);
+  using Labels = std::map<std::string, std::string>;
+  using Places = std::map<std::string, Placement, std::less<>>;
 
+  ClusterEnvironment(ApiClient& api, EnvironmentPlan plan, Places places);
+
+  base::Result<> create_namespaces();
   base::Result<> create_services();
   base::Result<> create_pod(ApiClient& api, const PodHandle& pod) const;
   base::Result<> create_pods();
   base::Result<> await_pods();
   // Pods that were deleted and are to be there again.
   base::Result<> remake_pods(const std::map<std::string, Readiness>& pods);
+  base::Result<> await_gone(const std::vector<PodHandle*>& pods);
   base::Result<> write_readiness();
   // What readiness asks for, of one pod.
   base::Result<ApiAnswer> write(const PodHandle& pod, Readiness readiness);
   // Notes which pods Jobs have made.
   void take_made_by_jobs(const Objects& pods);
   [[nodiscard]] std::string pod_path(const PodHandle& pod) const;
+  [[nodiscard]] std::string pod_key(const PodHandle& pod) const;  // in Objects
+  // Where a Service is: in its pods' namespace.
+  [[nodiscard]] const Placement& place_of_service(std::string_view service) const;
+  [[nodiscard]] PodNeeds pod_needs() const;
   base::Result<> await_slices();
   base::Result<> create_fillers();
+  base::Result<> create_filler_policies();
   base::Result<> read_services();
   base::Result<> await_load_balancers(Watch& services) const;
   base::Result<ServiceHandle> service_handle(const std::string& name,
@@ -76,13 +99,17 @@ class ClusterEnvironment {
 
   ApiClient* api_;
   EnvironmentPlan plan_;
-  Placement place_;
+  Places places_;     // by the scenario's names of its namespaces
+  Placement place_;   // of the default one
+  Placement all_of_;  // for collections that hold what is in any of them
   EnvironmentHandle handle_;
   std::vector<ClusterNode> nodes_;
   std::string image_;
   std::map<std::string, bool, std::less<>> ready_;  // pods that are not as at first
   std::set<std::string, std::less<>> deleted_;
   std::map<std::string, std::string, std::less<>> made_by_jobs_;  // pods' objects, by pod
+  std::map<std::string, Labels, std::less<>> pod_labels_;         // the scenario's, by pod
+  std::map<std::string, Labels, std::less<>> namespace_labels_;   // the same, by namespace
   Watch slices_;
 };
 

@@ -118,9 +118,23 @@ class ClusterTest : public testing::SharedNamespace {
   std::map<std::string, bench::AgentClient> agents_;
 };
 
+base::Json deny_all(const char* in_namespace) {
+  return {
+      {"apiVersion", "networking.k8s.io/v1"},
+      {"kind", "NetworkPolicy"},
+      {"metadata", {{"name", "deny-all"}, {"namespace", in_namespace}}},
+      {"spec", {{"podSelector", base::Json::object()}, {"policyTypes", {"Ingress", "Egress"}}}}};
+}
+
 TEST_F(ClusterTest, TrafficReachesPodsServicesAndNodePorts) {
-  reach(testing::shared_cluster());  // in a namespace of its own
-  provision(plan());
+  reach(testing::shared_cluster());  // in namespaces of its own
+  auto spread = plan();
+  spread.topology.namespaces = {{"other", {.labels = {{"team", "red"}}}}};
+  spread.topology.pods["web"].in_namespace = "other";
+  spread.topology.pods["web"].labels = {{"app", "web"}};
+  spread.has_policies = true;
+  spread.watches_flows = true;
+  provision(spread);
   if (HasFatalFailure()) return;
   serve();
   if (HasFatalFailure()) return;
@@ -135,6 +149,35 @@ TEST_F(ClusterTest, TrafficReachesPodsServicesAndNodePorts) {
     expect_answered_by({node.ipv4, web.node_ports.at("tcp-crr")}, {"2", "3"});
   }
   std::printf("%s\n", base::dump_json_pretty(target_->facts()).c_str());
+
+  // Labels as the API server has them, and policies as it takes them.
+  const auto& other = environment_.namespaces.at("other");
+  EXPECT_EQ(other.labels.at("kubernetes.io/metadata.name"), other.name);
+  EXPECT_EQ(other.labels.at("team"), "red");
+  const auto labelled = target_->set_labels("it", LabelledKind::pod, "web-0", {{"app", "db"}});
+  ASSERT_TRUE(labelled) << base::describe_error(labelled.error());
+  EXPECT_GT(labelled->resource_version, 0U);
+  ASSERT_TRUE(target_->set_labels("it", LabelledKind::name_space, "other", {{"team", "blue"}}));
+  environment_ = *target_->provision(spread);
+  EXPECT_EQ(environment_.namespaces.at("other").labels.at("team"), "blue");
+  EXPECT_EQ(environment_.pods[1].labels.at("app"), "db");
+  auto malformed = deny_all("other");
+  malformed["spec"]["ingress"] =
+      base::Json::array({{{"ports", base::Json::array({{{"port", 80}, {"endPort", 79}}})}}});
+  const auto refused = target_->apply("it", malformed);
+  ASSERT_FALSE(refused);
+  EXPECT_EQ(refused.error().kind, base::ErrorKind::input);
+  EXPECT_THAT(refused.error().message, ::testing::HasSubstr("endPort"));
+  for (const auto* place : {"default", "other"}) {
+    const auto applied = target_->apply("it", deny_all(place));
+    ASSERT_TRUE(applied) << base::describe_error(applied.error());
+    EXPECT_GT(applied->resource_version, labelled->resource_version);
+  }
+  // Stored, and enforced by whoever the facts say.
+  if (target_->facts()["policy_engine"]["name"] == "none") {
+    expect_answered_by({environment_.pods[1].ipv4, target_port}, {"2"});
+  }
+  EXPECT_TRUE(target_->remove("it", "NetworkPolicy", "other/deny-all"));
 }
 
 TEST_F(ClusterTest, ReadinessMovesTrafficAndIsStamped) {

@@ -10,6 +10,7 @@
 #include "cluster/check_plan.h"
 #include "cluster/kubernetes/api_error.h"
 #include "cluster/kubernetes/cleanup.h"
+#include "cluster/kubernetes/live_objects.h"
 #include "cluster/kubernetes/owner.h"
 #include "cluster/kubernetes/pod_network.h"
 
@@ -20,14 +21,7 @@ using base::ErrorKind;
 using base::Json;
 using base::Result;
 
-// Eight letters that no other run has.
-std::string new_run() {
-  std::uint32_t number = 0;
-  if (::getrandom(&number, sizeof(number), 0) != sizeof(number)) {
-    number = static_cast<std::uint32_t>(base::monotonic_now().ns);
-  }
-  return fmt::format("{:08x}", number);
-}
+constexpr std::string_view policy_kind = "NetworkPolicy";
 
 // "networking.k8s.io/v1" of "NetworkPolicy.networking.k8s.io/v1"; what it is of a bare kind.
 std::pair<std::string, std::string> split_kind(std::string_view kind) {
@@ -36,11 +30,19 @@ std::pair<std::string, std::string> split_kind(std::string_view kind) {
     return {std::string(kind.substr(dot + 1)), std::string(kind.substr(0, dot))};
   }
   if (kind == "EndpointSlice") return {"discovery.k8s.io/v1", std::string(kind)};
-  if (kind == "NetworkPolicy") return {"networking.k8s.io/v1", std::string(kind)};
+  if (kind == policy_kind) return {"networking.k8s.io/v1", std::string(kind)};
   return {"v1", std::string(kind)};
 }
 
 }  // namespace
+
+std::string new_run() {
+  std::uint32_t number = 0;
+  if (::getrandom(&number, sizeof(number), 0) != sizeof(number)) {
+    number = static_cast<std::uint32_t>(base::monotonic_now().ns);
+  }
+  return fmt::format("{:08x}", number);
+}
 
 std::string image_of(const KubernetesOptions& options) {
   return options.agent_image.empty() ? fmt::format("stackbench-agent:{}", STACKBENCH_VERSION)
@@ -97,6 +99,10 @@ Result<> KubernetesTarget::get_to_know() {
 }
 
 Result<std::optional<std::string>> KubernetesTarget::unavailable(const EnvironmentPlan& plan) {
+  if (!options_.in_namespace.empty() && !plan.topology.namespaces.empty()) {
+    return fmt::format("the run keeps to namespace {}, and the scenario has namespaces of its own",
+                       options_.in_namespace);
+  }
   return why_unavailable(cluster_, plan);
 }
 
@@ -110,17 +116,19 @@ Result<EnvironmentHandle> KubernetesTarget::provision(const EnvironmentPlan& pla
   RETURN_IF_ERROR(explained(check_rights(api_.options(), more_rights(plan))));
   ASSIGN_OR_RETURN(auto place, cluster::place(run_, plan.name, owner_, options_.in_namespace));
   place.has_jobs = !plan.generator_groups.empty();
+  place.has_policies = plan.has_policies;
   ASSIGN_OR_RETURN(const auto nodes, choose_nodes(nodes_, plan.topology.nodes));
-  auto environment = ClusterEnvironment::make(api_, plan, place);
+  ASSIGN_OR_RETURN(auto environment, ClusterEnvironment::make(api_, plan, place));
   auto built = environment->build(nodes, image_of(options_));
   if (!built) {
     auto undo = api_.options();
     undo.interrupt = nullptr;
-    std::ignore = remove_objects(undo, place);
+    std::ignore = remove_objects(undo, environment->places());
     return base::in_context(proxy_.explain(std::move(built).error()), "environment {}", plan.name);
   }
-  const auto first = environment->object_name(environment->handle().pods.front());
-  if (const auto network = read_pod_network(agents_, place.in_namespace, first)) {
+  const auto& first = environment->handle().pods.front();
+  if (const auto network = read_pod_network(agents_, environment->place_of(first).in_namespace,
+                                            environment->object_name(first))) {
     networks_[plan.name] = base::to_json(*network);
   }
   auto handle = handle_of(*environment);
@@ -137,6 +145,7 @@ std::vector<Right> KubernetesTarget::more_rights(const EnvironmentPlan& plan) co
   add(plan.filler.services > 0, rights_for_fillers(options_.in_namespace));
   add(plan.replaces_pods, rights_to_replace(options_.in_namespace));
   add(!plan.generator_groups.empty(), rights_for_generators(options_.in_namespace));
+  add(plan.has_policies, rights_for_policies(options_.in_namespace));
   return rights;
 }
 
@@ -169,7 +178,9 @@ Result<> KubernetesTarget::teardown() {
   auto options = api_.options();
   options.interrupt = nullptr;
   std::vector<Placement> places;
-  for (const auto& [name, environment] : environments_) places.push_back(environment->place());
+  for (const auto& [name, environment] : environments_) {
+    for (auto& place : environment->places()) places.push_back(std::move(place));
+  }
   if (observers_ && observers_->any()) places.push_back(observers_->place());
   Result<> outcome;
   const auto note = [&](Result<> done) {
@@ -190,6 +201,7 @@ Result<> KubernetesTarget::teardown() {
   }
   environments_.clear();
   networks_.clear();
+  applied_to_.clear();
   if (observers_) {
     auto place = observers_->place();
     observers_ = std::make_unique<Observers>(api_, agents_, std::move(place), image_of(options_));
@@ -203,7 +215,7 @@ Result<ClusterEnvironment*> KubernetesTarget::find(std::string_view environment)
   return base::fail(ErrorKind::input, "there is no environment \"{}\"", environment);
 }
 
-Result<std::string> KubernetesTarget::path_of(const ClusterEnvironment& environment,
+Result<std::string> KubernetesTarget::path_of(const Placement& place,
                                               const std::string& api_version,
                                               const std::string& kind) {
   const auto base_path = fmt::format(
@@ -224,31 +236,29 @@ Result<std::string> KubernetesTarget::path_of(const ClusterEnvironment& environm
     return base::fail(ErrorKind::missing, "the cluster knows no {} of {} in a namespace", kind,
                       api_version);
   }
-  return fmt::format("{}/namespaces/{}/{}", base_path, environment.place().in_namespace, resource);
+  return fmt::format("{}/namespaces/{}/{}", base_path, place.in_namespace, resource);
 }
 
 Result<WriteStamps> KubernetesTarget::apply(std::string_view environment, const Json& object) {
   ASSIGN_OR_RETURN(ClusterEnvironment * found, find(environment));
   ASSIGN_OR_RETURN(const auto type, base::from_json<base::kube::TypeMeta>(object, "object"));
-  const auto& place = found->place();
   const auto name = text_at(object, {"metadata", "name"});
+  auto in_namespace = text_at(object, {"metadata", "namespace"});
+  if (in_namespace.empty()) in_namespace = default_namespace;
+  ASSIGN_OR_RETURN(const Placement* there, found->find_place(in_namespace));
+  const auto& place = *there;
   if (name.empty()) return base::fail(ErrorKind::input, "{}: metadata.name: missing", type.kind);
   const auto service = text_at(object, {"metadata", "labels", base::kube::service_name_label});
   if (type.kind == "EndpointSlice" && found->handle().services.contains(service)) {
     return base::fail(ErrorKind::missing,
                       "the EndpointSlices of Service {} are written by their controller", service);
   }
-  ASSIGN_OR_RETURN(const auto path, path_of(*found, type.api_version, type.kind));
-  Json own = object;
-  auto& metadata = own["metadata"];
-  for (const auto* field : {"resourceVersion", "uid", "managedFields"}) metadata.erase(field);
-  metadata["name"] = place.name(name);
-  metadata["namespace"] = place.in_namespace;
-  metadata["labels"][std::string(managed_by_label)] = "stackbench";
-  metadata["labels"][std::string(run_label)] = place.run;
-  metadata["labels"][std::string(environment_label)] = place.environment;
-  metadata["annotations"][std::string(owner_annotation)] = place.owner;
-  ASSIGN_OR_RETURN(const auto answer, explained(api_.apply(path + "/" + place.name(name), own)));
+  ASSIGN_OR_RETURN(const auto path, path_of(place, type.api_version, type.kind));
+  const auto own = own_manifest(place, object);
+  if (type.kind == policy_kind) found->note_policies();
+  ASSIGN_OR_RETURN(const auto answer,
+                   explained(of_ours(api_.apply(path + "/" + place.name(name), own))));
+  applied_to_[{std::string(environment), type.kind, name}].insert(in_namespace);
   return WriteStamps{.sent_ns = answer.sent_ns,
                      .acked_ns = answer.acked_ns,
                      .resource_version = answer.resource_version()};
@@ -258,9 +268,24 @@ Result<WriteStamps> KubernetesTarget::remove(std::string_view environment, std::
                                              std::string_view name) {
   ASSIGN_OR_RETURN(ClusterEnvironment * found, find(environment));
   const auto [api_version, bare] = split_kind(kind);
-  ASSIGN_OR_RETURN(const auto path, path_of(*found, api_version, bare));
-  ASSIGN_OR_RETURN(const auto answer,
-                   explained(api_.remove(path + "/" + found->place().name(name))));
+  const auto slash = name.find('/');
+  const auto bare_name = name.substr(slash == std::string_view::npos ? 0 : slash + 1);
+  auto& applied = applied_to_[{std::string(environment), bare, std::string(bare_name)}];
+  std::string in_namespace(default_namespace);
+  if (slash != std::string_view::npos) {
+    in_namespace = name.substr(0, slash);
+  } else if (applied.size() == 1) {
+    in_namespace = *applied.begin();
+  } else if (applied.size() > 1) {
+    return base::fail_with_mend(
+        ErrorKind::input,
+        fmt::format("there is {} {} in the namespaces {}", bare, name, fmt::join(applied, ", ")),
+        "Say which: NAMESPACE/NAME.");
+  }
+  ASSIGN_OR_RETURN(const Placement* place, found->find_place(in_namespace));
+  ASSIGN_OR_RETURN(const auto path, path_of(*place, api_version, bare));
+  ASSIGN_OR_RETURN(const auto answer, explained(api_.remove(path + "/" + place->name(bare_name))));
+  applied.erase(in_namespace);
   return WriteStamps{.sent_ns = answer.sent_ns,
                      .acked_ns = answer.acked_ns,
                      .resource_version = answer.resource_version()};
@@ -273,10 +298,25 @@ Result<WriteStamps> KubernetesTarget::set_readiness(std::string_view environment
   return explained(found->set_readiness(pods));
 }
 
+Result<WriteStamps> KubernetesTarget::set_labels(std::string_view environment, LabelledKind kind,
+                                                 std::string_view name,
+                                                 const std::map<std::string, std::string>& labels) {
+  ASSIGN_OR_RETURN(ClusterEnvironment * found, find(environment));
+  return explained(found->set_labels(kind, name, labels));
+}
+
+Result<WriteStamps> KubernetesTarget::restart_pod(std::string_view environment,
+                                                  std::string_view pod) {
+  ASSIGN_OR_RETURN(ClusterEnvironment * found, find(environment));
+  RETURN_IF_ERROR(
+      explained(check_rights(api_.options(), rights_to_replace(options_.in_namespace))));
+  return explained(found->restart_pod(pod));
+}
+
 Result<AgentStreams> KubernetesTarget::agent(std::string_view environment, std::string_view pod) {
   ASSIGN_OR_RETURN(ClusterEnvironment * found, find(environment));
   ASSIGN_OR_RETURN(const PodHandle* handle, found->find_pod(pod));
-  const auto& place = found->place();
+  const auto& place = found->place_of(*handle);
   return explained(
       agents_.attach(place.in_namespace, found->object_name(*handle), found->node_of(*handle)));
 }
@@ -290,10 +330,35 @@ Result<std::optional<std::string>> KubernetesTarget::why_silent(std::string_view
 Result<Observer> KubernetesTarget::observe(std::string_view environment, std::string_view pod) {
   ASSIGN_OR_RETURN(ClusterEnvironment * found, find(environment));
   ASSIGN_OR_RETURN(const PodHandle* handle, found->find_pod(pod));
-  const auto& place = found->place();
+  const auto& place = found->place_of(*handle);
   return explained(observers_->observe({.in_namespace = place.in_namespace,
                                         .pod = found->object_name(*handle),
                                         .node = found->node_of(*handle)}));
+}
+
+Result<OtherPolicies> KubernetesTarget::other_policies(std::string_view environment) {
+  ASSIGN_OR_RETURN(ClusterEnvironment * found, find(environment));
+  std::map<std::string, std::string> called;  // by the scenario, by a namespace's name
+  std::vector<std::string> namespaces;
+  for (const auto& [name, handle] : found->handle().namespaces) {
+    if (called.emplace(handle.name, name).second) namespaces.push_back(handle.name);
+  }
+  ASSIGN_OR_RETURN(auto live, explained(read_live_policies(api_, namespaces)));
+  OtherPolicies others;
+  for (auto* const list : {&live.policies, &live.others}) {
+    for (auto& object : *list) {
+      const auto labels = object_labels(object);
+      const auto of_run = labels.find(std::string(run_label));
+      if (of_run != labels.end() && of_run->second == run_) continue;
+      const auto in_namespace = text_at(object, {"metadata", "namespace"});
+      if (const auto known = called.find(in_namespace); known != called.end()) {
+        object["metadata"]["namespace"] = known->second;
+      }
+      others.objects.push_back(std::move(object));
+    }
+  }
+  for (auto& [kind, why] : live.unseen) others.unseen[kind] = std::move(why);
+  return others;
 }
 
 Json KubernetesTarget::facts() const {

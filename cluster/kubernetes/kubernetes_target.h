@@ -1,13 +1,16 @@
 // The target `kubernetes`: environments on any cluster that a kubeconfig reaches, each in a
-// namespace of its own, with the agents as pods. Whatever is created carries the run's id as a
+// namespace of its own (and one more for every other namespace its scenario has), with the agents
+// as pods. Whatever is created carries the run's id as a
 // label, and what a crashed run leaves is found by it (cluster/kubernetes/clean.h).
 #pragma once
 
 #include <map>
 #include <memory>
 #include <optional>
+#include <set>
 #include <string>
 #include <string_view>
+#include <tuple>
 #include <vector>
 
 #include "base/interrupt.h"
@@ -35,6 +38,8 @@ struct KubernetesOptions {
 // Somebody waits at a terminal, and a cluster that is up answers at once.
 inline constexpr base::Duration first_answer_patience = std::chrono::seconds(5);
 
+// The id of a run: eight letters that no other has.
+[[nodiscard]] std::string new_run();
 // The image of agents' pods.
 [[nodiscard]] std::string image_of(const KubernetesOptions& options);
 // How requests go to the socket of a kubectl proxy.
@@ -60,13 +65,22 @@ class KubernetesTarget : public Target {
   // Not interrupted: it has its own deadlines.
   base::Result<> teardown() override;
   // Any kind the cluster knows. Stamped when stored; what follows from it no API tells. A slice of
-  // one of the environment's own Services is missing: its controller would overwrite it.
+  // one of the environment's own Services is missing: its controller would overwrite it. In a
+  // namespace that others share, a NetworkPolicy selects pods of the environment alone.
   base::Result<WriteStamps> apply(std::string_view environment, const base::Json& object) override;
-  // `kind`: "Service", or with its group "NetworkPolicy.networking.k8s.io/v1".
+  // `kind`: "Service", or with its group "NetworkPolicy.networking.k8s.io/v1". `name` alone: of the
+  // namespace it was applied to; or with it, as the scenario calls it: "other/deny-all". Errors:
+  // input (applied to several, and none is said).
   base::Result<WriteStamps> remove(std::string_view environment, std::string_view kind,
                                    std::string_view name) override;
   base::Result<WriteStamps> set_readiness(std::string_view environment, base::AddressFamily family,
                                           const std::map<std::string, Readiness>& pods) override;
+  base::Result<WriteStamps> set_labels(std::string_view environment, LabelledKind kind,
+                                       std::string_view name,
+                                       const std::map<std::string, std::string>& labels) override;
+  base::Result<WriteStamps> restart_pod(std::string_view environment,
+                                        std::string_view pod) override;
+  base::Result<OtherPolicies> other_policies(std::string_view environment) override;
   base::Result<std::optional<std::string>> why_silent(std::string_view environment,
                                                       std::string_view service) override;
   base::Result<AgentStreams> agent(std::string_view environment, std::string_view pod) override;
@@ -86,9 +100,9 @@ class KubernetesTarget : public Target {
   [[nodiscard]] std::vector<Right> more_rights(const EnvironmentPlan& plan) const;
   [[nodiscard]] EnvironmentHandle handle_of(const ClusterEnvironment& environment) const;
   base::Result<ClusterEnvironment*> find(std::string_view environment);
-  // Where objects of this kind are in an environment.
-  base::Result<std::string> path_of(const ClusterEnvironment& environment,
-                                    const std::string& api_version, const std::string& kind);
+  // Where objects of this kind are.
+  base::Result<std::string> path_of(const Placement& place, const std::string& api_version,
+                                    const std::string& kind);
   // With what the proxy says, where that is why.
   template <typename T>
   base::Result<T> explained(base::Result<T> result);
@@ -105,6 +119,8 @@ class KubernetesTarget : public Target {
   std::map<std::string, std::unique_ptr<ClusterEnvironment>, std::less<>> environments_;
   std::map<std::string, base::Json> networks_;  // of an environment's first pod
   std::map<std::string, std::string> paths_;    // of kinds: "v1 Service" -> "/api/v1 services"
+  // The scenario's namespaces that hold such an object, by environment, kind and name.
+  std::map<std::tuple<std::string, std::string, std::string>, std::set<std::string>> applied_to_;
 };
 
 }  // namespace cluster

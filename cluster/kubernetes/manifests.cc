@@ -1,9 +1,12 @@
 #include "cluster/kubernetes/manifests.h"
 
 #include <algorithm>
+#include <array>
 
 #include "base/kube/endpoint_slice.h"
+#include "base/kube/network_policy.h"
 #include "cluster/check_plan.h"
+#include "cluster/kubernetes/api_error.h"
 
 namespace cluster {
 namespace {
@@ -18,6 +21,8 @@ constexpr int agent_user = 65532;
 // by any build beside it, with much more small nodes would have no room for a scenario's pods.
 constexpr std::string_view cpu_request = "100m";
 constexpr std::string_view memory_request = "32Mi";
+constexpr std::string_view injection_label = "sidecar.istio.io/inject";
+constexpr std::string_view label_prefix = "stackbench.io/";
 
 Json labels_of(const Placement& place) {
   Json labels = {{managed_by_label, "stackbench"}, {run_label, place.run}};
@@ -49,7 +54,7 @@ Json agent_pod(const Placement& place, const std::string& name, const std::strin
                const std::string& image) {
   Json metadata = metadata_of(place, name);
   // A sidecar is a scenario's to ask for.
-  metadata["labels"]["sidecar.istio.io/inject"] = "false";
+  metadata["labels"][std::string(injection_label)] = "false";
   const Json container = {
       {"name", agent_container},
       {"image", image},
@@ -73,20 +78,56 @@ Json agent_pod(const Placement& place, const std::string& name, const std::strin
         {"volumes", Json::array({{{"name", "run"}, {"emptyDir", Json::object()}}})}}}};
 }
 
-// An agent's pod without privilege of any kind, as one of a group.
-Json group_pod(const Placement& place, const std::string& name, const std::string& group,
-               const std::string& node, const std::string& image) {
+Json container_ports_of(const std::vector<ServicePort>& ports) {
+  Json all = Json::array();
+  for (const auto& port : ports) {
+    Json one = {{"containerPort", port.target_port}, {"protocol", base::enum_name(port.protocol)}};
+    if (!port.name.empty()) one["name"] = port.name;
+    all.push_back(std::move(one));
+  }
+  return all;
+}
+
+// What runtimes give by default beside NET_RAW (containerd's list, pkg/oci/spec.go; CRI-O's is
+// shorter and lacks that one). To add NET_RAW to none of them is what `baseline` refuses.
+constexpr std::array default_capabilities{
+    "AUDIT_WRITE",      "CHOWN",   "DAC_OVERRIDE", "FOWNER",  "FSETID", "KILL",      "MKNOD",
+    "NET_BIND_SERVICE", "SETFCAP", "SETGID",       "SETPCAP", "SETUID", "SYS_CHROOT"};
+
+// An agent's pod, as one of a group.
+Json group_pod(const Placement& place, const std::string& name, const PodHandle& pod,
+               const std::string& node, const std::string& image, const PodNeeds& needs) {
   Json manifest = agent_pod(place, name, node, image);
-  manifest["metadata"]["labels"][std::string(group_label)] = group;
+  auto& labels = manifest["metadata"]["labels"];
+  for (const auto& [label, value] : pod.labels) {
+    if (!labels.contains(label)) labels[label] = value;
+  }
+  labels[std::string(group_label)] = pod.group;
   auto& spec = manifest["spec"];
   spec["readinessGates"] = Json::array({{{"conditionType", readiness_gate}}});
-  spec["securityContext"] = {{"runAsNonRoot", true},
-                             {"runAsUser", agent_user},
-                             {"runAsGroup", agent_user},
-                             {"seccompProfile", {{"type", "RuntimeDefault"}}}};
+  spec["securityContext"] = {{"seccompProfile", {{"type", "RuntimeDefault"}}}};
+  Json capabilities = Json::object();
+  switch (needs.rights) {
+    case PodRights::none:
+      spec["securityContext"]["runAsNonRoot"] = true;
+      spec["securityContext"]["runAsUser"] = agent_user;
+      spec["securityContext"]["runAsGroup"] = agent_user;
+      capabilities["drop"] = {"ALL"};
+      break;
+    case PodRights::raw_packets:
+      spec["securityContext"]["runAsUser"] = 0;
+      capabilities["drop"] = default_capabilities;
+      break;
+  }
   spec["containers"][0]["securityContext"] = {{"allowPrivilegeEscalation", false},
                                               {"readOnlyRootFilesystem", true},
-                                              {"capabilities", {{"drop", {"ALL"}}}}};
+                                              {"capabilities", std::move(capabilities)}};
+  if (!needs.ports.empty()) {
+    // A safe sysctl, which `restricted` admits.
+    spec["securityContext"]["sysctls"] =
+        Json::array({{{"name", "net.ipv4.ip_unprivileged_port_start"}, {"value", "0"}}});
+    spec["containers"][0]["ports"] = container_ports_of(needs.ports);
+  }
   return manifest;
 }
 
@@ -116,6 +157,7 @@ std::string_view family_name(base::AddressFamily family) {
 }
 
 std::string path_of(std::string_view group, const Placement& place, std::string_view resource) {
+  if (place.in_namespace.empty()) return fmt::format("{}/{}", group, resource);
   return fmt::format("{}/namespaces/{}/{}", group, place.in_namespace, resource);
 }
 
@@ -157,23 +199,49 @@ std::string slices_path(const Placement& place) {
   return path_of("/apis/discovery.k8s.io/v1", place, "endpointslices");
 }
 
-Json namespace_manifest(const Placement& place, std::string_view pod_security) {
+std::string policies_path(const Placement& place) {
+  return path_of("/apis/networking.k8s.io/v1", place, "networkpolicies");
+}
+
+Result<Placement> place_in(const Placement& place, const std::string& name) {
+  Placement there = place;
+  if (name == default_namespace) return there;
+  there.in_namespace = fmt::format("{}-{}", place.in_namespace, name);
+  if (base::kube::is_dns_label(there.in_namespace)) return there;
+  return base::fail_with_mend(
+      base::ErrorKind::input,
+      fmt::format("environment {}, namespace {}: \"{}\" cannot be the name of a namespace",
+                  place.environment, name, there.in_namespace),
+      "Choose names for both of at most 40 letters and digits together.");
+}
+
+bool is_label_of_ours(std::string_view label) {
+  return label == managed_by_label || label == injection_label || label.starts_with(label_prefix);
+}
+
+Json namespace_manifest(const Placement& place, std::string_view pod_security,
+                        const std::map<std::string, std::string>& labels,
+                        const std::string& called) {
   Json metadata = metadata_of(place, place.in_namespace);
   metadata.erase("namespace");
+  for (const auto& [label, value] : labels) {
+    if (!metadata["labels"].contains(label)) metadata["labels"][label] = value;
+  }
+  if (!called.empty()) metadata["labels"][std::string(namespace_label)] = called;
   metadata["labels"]["pod-security.kubernetes.io/enforce"] = pod_security;
   metadata["labels"]["istio-injection"] = "disabled";
   return {{"apiVersion", "v1"}, {"kind", "Namespace"}, {"metadata", std::move(metadata)}};
 }
 
 Json pod_manifest(const Placement& place, const PodHandle& pod, const std::string& node,
-                  const std::string& image) {
-  return group_pod(place, place.name(pod.name), pod.group, node, image);
+                  const std::string& image, const PodNeeds& needs) {
+  return group_pod(place, place.name(pod.name), pod, node, image, needs);
 }
 
-Json generators_manifest(const Placement& place, const std::string& group, int generators,
-                         const std::string& node, const std::string& image) {
-  const auto name = place.name(group);
-  Json pod = group_pod(place, name, group, node, image);
+Json generators_manifest(const Placement& place, const PodHandle& first, int generators,
+                         const std::string& node, const std::string& image, const PodNeeds& needs) {
+  const auto name = place.name(first.group);
+  Json pod = group_pod(place, name, first, node, image, needs);
   pod["metadata"].erase("name");
   pod["metadata"].erase("namespace");
   return {{"apiVersion", "batch/v1"},
@@ -252,6 +320,25 @@ Json filler_slice_manifest(const Placement& place, const EnvironmentPlan& plan, 
                                       {"conditions", {{"ready", true}}},
                                       {"nodeName", node}}})},
           {"ports", slice_ports_of(plan.ports)}};
+}
+
+Json own_manifest(const Placement& place, const Json& object) {
+  Json own = object;
+  auto& metadata = own["metadata"];
+  for (const auto* field : {"resourceVersion", "uid", "managedFields"}) metadata.erase(field);
+  metadata["name"] = place.name(text_at(object, {"metadata", "name"}));
+  metadata["namespace"] = place.in_namespace;
+  metadata["labels"][std::string(managed_by_label)] = "stackbench";
+  metadata["labels"][std::string(run_label)] = place.run;
+  metadata["labels"][std::string(environment_label)] = place.environment;
+  metadata["annotations"][std::string(owner_annotation)] = place.owner;
+  // Nobody else's pods: in a namespace that others share, an empty selector would be theirs, too.
+  if (text_at(object, {"kind"}) == base::kube::network_policy_kind && !place.own_namespace) {
+    auto& ours = own["spec"]["podSelector"]["matchLabels"];
+    ours[std::string(run_label)] = place.run;
+    ours[std::string(environment_label)] = place.environment;
+  }
+  return own;
 }
 
 Json readiness_patch(bool in_service) {

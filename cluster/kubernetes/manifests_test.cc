@@ -82,11 +82,62 @@ TEST(Manifests, APodHasNoPrivilegeAndIsPinnedToItsNode) {
   EXPECT_EQ(nlohmann::json(pod), nlohmann::json(*expected)) << base::dump_json_pretty(pod);
 }
 
+TEST(Manifests, APodHasTheScenariosLabelsBesideOurs) {
+  const auto plan = example_plan();
+  auto pod = pods_of(plan)[1];
+  pod.labels = {{"app", "web"}, {"stackbench.io/run", "forged"}};
+  const auto labels = pod_manifest(own_place(), pod, "n", "agent:1")["metadata"]["labels"];
+  EXPECT_EQ(labels["app"], "web");
+  EXPECT_EQ(labels["stackbench.io/run"], "0a1b2c3d");
+  EXPECT_EQ(labels["stackbench.io/group"], "web");
+}
+
+TEST(Manifests, RawPacketsTakeNoCapabilityThatBaselineRefuses) {
+  const auto plan = example_plan();
+  const auto pod = pod_manifest(own_place(), pods_of(plan)[1], "n", "agent:1",
+                                {.rights = PodRights::raw_packets});
+  EXPECT_EQ(pod["spec"]["securityContext"]["runAsUser"], 0);
+  EXPECT_FALSE(pod["spec"]["securityContext"].contains("runAsNonRoot"));
+  const auto& security = pod["spec"]["containers"][0]["securityContext"];
+  EXPECT_EQ(security["allowPrivilegeEscalation"], false);
+  // Of what runtimes give, one is left; none is added.
+  EXPECT_FALSE(security["capabilities"].contains("add"));
+  const auto dropped = security["capabilities"]["drop"].get<std::vector<std::string>>();
+  EXPECT_THAT(dropped, ::testing::SizeIs(13));
+  EXPECT_THAT(dropped, ::testing::Contains("DAC_OVERRIDE"));
+  EXPECT_THAT(dropped, ::testing::Not(::testing::Contains("NET_RAW")));
+}
+
+TEST(Manifests, PortsAreDeclaredByTheNamesPoliciesUse) {
+  const auto plan = example_plan();
+  const auto pod =
+      pod_manifest(own_place(), pods_of(plan)[1], "n", "agent:1", {.ports = plan.ports});
+  EXPECT_EQ(pod["spec"]["containers"][0]["ports"][1],
+            *base::parse_json(R"({"containerPort":9001,"protocol":"UDP","name":"udp-rr"})"));
+  EXPECT_EQ(pod["spec"]["securityContext"]["sysctls"][0]["name"],
+            "net.ipv4.ip_unprivileged_port_start");
+  EXPECT_EQ(pod["spec"]["securityContext"]["runAsNonRoot"], true);
+}
+
+TEST(Manifests, ANamespaceHasTheScenariosLabelsAndName) {
+  const auto there = place_in(own_place(), "other");
+  ASSERT_TRUE(there) << there.error().message;
+  const auto made = namespace_manifest(*there, "baseline", {{"team", "red"}}, "other");
+  EXPECT_EQ(made["metadata"]["name"], "stackbench-0a1b2c3d-iptables-other");
+  const auto& labels = made["metadata"]["labels"];
+  EXPECT_EQ(labels["team"], "red");
+  EXPECT_EQ(labels["stackbench.io/namespace"], "other");
+  EXPECT_EQ(labels["stackbench.io/run"], "0a1b2c3d");
+  EXPECT_EQ(labels["pod-security.kubernetes.io/enforce"], "baseline");
+  EXPECT_EQ(place_in(own_place(), "default")->in_namespace, own_place().in_namespace);
+  EXPECT_EQ(place_in(own_place(), std::string(40, 'a')).error().kind, base::ErrorKind::input);
+}
+
 TEST(Manifests, GeneratorsAreAnIndexedJobOfTheSamePods) {
   const auto plan = example_plan();
   const auto pods = pods_of(plan);
   const auto alone = pod_manifest(own_place(), pods[1], "worker-2", "agent:1");
-  const auto job = generators_manifest(own_place(), "web", 8, "worker-2", "agent:1");
+  const auto job = generators_manifest(own_place(), pods[1], 8, "worker-2", "agent:1");
   EXPECT_EQ(job["metadata"]["name"], "web");
   EXPECT_EQ(job["metadata"]["labels"]["stackbench.io/run"], "0a1b2c3d");
   const auto& spec = job["spec"];

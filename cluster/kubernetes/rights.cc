@@ -12,6 +12,7 @@ using base::Json;
 using base::Result;
 
 constexpr std::string_view discovery = "discovery.k8s.io";
+constexpr std::string_view networking = "networking.k8s.io";
 // Opening a WebSocket was a GET and no more before.
 constexpr int exec_takes_create_since = 35;
 
@@ -109,6 +110,15 @@ std::vector<Right> rights_for_generators(const std::string& in_namespace) {
   add(rights, "jobs", "batch", in_namespace, {"create", "patch"});
   if (!in_namespace.empty())
     add(rights, "jobs", "batch", in_namespace, {"list", "deletecollection"});
+  return rights;
+}
+
+std::vector<Right> rights_for_policies(const std::string& in_namespace) {
+  std::vector<Right> rights;
+  add(rights, "networkpolicies", networking, in_namespace, {"create", "patch", "delete", "list"});
+  if (!in_namespace.empty()) {
+    add(rights, "networkpolicies", networking, in_namespace, {"deletecollection"});
+  }
   return rights;
 }
 

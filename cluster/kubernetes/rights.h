@@ -36,6 +36,9 @@ struct Right {
 // Where a workload is shared among generators, whose pods a Job makes.
 [[nodiscard]] std::vector<Right> rights_for_generators(const std::string& in_namespace);
 
+// Where NetworkPolicies are applied. Labels take no more than every run has.
+[[nodiscard]] std::vector<Right> rights_for_policies(const std::string& in_namespace);
+
 // Asks the server for each. A server that does not tell is not asked again: its own refusal will
 // come with the request. Errors: not_permitted (naming every right that is missing), and as
 // ApiClient::request().

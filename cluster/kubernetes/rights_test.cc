@@ -36,6 +36,10 @@ TEST(Rights, InANamespaceNothingElseIsAskedForButNodes) {
     EXPECT_EQ(right.in_namespace, right.resource == "nodes" ? "" : "bench") << right.to_string();
   }
   EXPECT_THAT(rights_for_fillers("bench"), Each(Field(&Right::in_namespace, "bench")));
+  EXPECT_THAT(rights_for_policies("bench"), Each(Field(&Right::in_namespace, "bench")));
+  EXPECT_THAT(names_of(rights_for_policies("bench")),
+              Contains("deletecollection networkpolicies.networking.k8s.io"));
+  EXPECT_THAT(names_of(rights_for_policies("")), Not(Contains(HasSubstr("deletecollection"))));
   // What is deleted with its namespace elsewhere is deleted by us there.
   EXPECT_THAT(names_of(rights_of_run("bench", "")),
               Contains("deletecollection endpointslices.discovery.k8s.io"));

@@ -26,6 +26,8 @@
 namespace cluster::addresses {
 
 inline constexpr int most_pods_per_node = 200;
+// Of pods, those that restarted counted each time: an octet's, but for the first and the last two.
+inline constexpr int most_addresses_per_node = 253;
 inline constexpr int most_services = 60'000;
 inline constexpr int mtu = 1500;
 // kube-apiserver's --service-node-port-range, where it is not set.

@@ -35,7 +35,7 @@ struct Recipe {
 
 constexpr std::string_view sockets = "datapath ebpf_socket";
 constexpr std::string_view check = "check translated_at";
-constexpr std::string_view packets = "datapaths ebpf_tc and ebpf_socket";
+constexpr std::string_view packets = "datapaths ebpf_tc and ebpf_socket, NetworkPolicy in a lab";
 constexpr std::string_view unused = "no shipped scenario";
 
 constexpr std::array recipes{

@@ -42,10 +42,6 @@ constexpr std::string_view lossy_rules =
     "  }\n"
     "}\n";
 
-bool has_fault(const EnvironmentPlan& plan, FaultKind fault) {
-  return std::ranges::find(plan.faults, fault) != plan.faults.end();
-}
-
 // Fewer than a workload of many connections has, and enough for a few short ones.
 constexpr std::uint32_t too_few_connections = 16;
 
@@ -102,6 +98,12 @@ Result<> check_faults(const EnvironmentPlan& plan) {
   return {};
 }
 
+bool is_about_policies(const base::Json& object) {
+  const auto kind = object.is_object() ? object.find("kind") : object.end();
+  return kind != object.end() && kind->is_string() &&
+         kind->get_ref<const std::string&>().starts_with(base::kube::network_policy_kind);
+}
+
 std::string without_environment(const std::string& name) { return name.substr(name.find('.') + 1); }
 
 }  // namespace
@@ -124,6 +126,7 @@ Result<std::unique_ptr<Environment>> Environment::create(const Sandbox& sandbox,
 Environment::~Environment() {
   // Agents first: their sockets are the last to use the hooks.
   agents_.clear();
+  policies_.reset();
   datapath_.reset();
 }
 
@@ -146,6 +149,7 @@ Result<> Environment::build(const CgroupTree& cgroups) {
                           .ipv4 = addresses::external_ipv4(),
                           .ipv6 = addresses::external_ipv6(),
                           .id = static_cast<std::uint32_t>(layout_.pods.size() + 1)});
+  RETURN_IF_ERROR(know_labels());
   return apply_plan();
 }
 
@@ -250,7 +254,8 @@ Result<> Environment::apply_plan() {
     RETURN_IF_ERROR(store_.apply(base::to_json(slice)));
   }
   // One sync for all of them.
-  return sync();
+  RETURN_IF_ERROR(sync());
+  return load_filler_policies();
 }
 
 Result<> Environment::sync() {
@@ -262,6 +267,7 @@ Result<> Environment::sync() {
   if (has_fault(plan_, FaultKind::affinity_ignored)) {
     for (auto& entry : table.entries) entry.affinity = {};
   }
+  if (follower_) RETURN_IF_ERROR(follower_(table, false));
   if (has_fault(plan_, FaultKind::stale_backend)) {
     // Its clients have the backends that came, and go on meeting those that left.
     const auto late = with_leaving(table_, table);
@@ -276,6 +282,15 @@ Result<> Environment::sync() {
   }
   table_ = std::move(table);
   return {};
+}
+
+Result<> Environment::tell_follower() const {
+  return follower_ ? follower_(table_, true) : Result<>();
+}
+
+Result<> Environment::follow_services(ServiceFollower follower) {
+  follower_ = std::move(follower);
+  return tell_follower();
 }
 
 // Their next datagrams are drawn anew, and answered.
@@ -303,20 +318,32 @@ std::string Environment::cgroup(std::string_view pod) const {
 }
 
 Result<WriteStamps> Environment::apply(const base::Json& object) {
+  if (is_about_policies(object)) {
+    auto next = store_;
+    ASSIGN_OR_RETURN(const auto version, next.apply(object));
+    return write_policies(std::move(next), version);
+  }
   WriteStamps stamps{.sent_ns = base::monotonic_now().ns};
   ASSIGN_OR_RETURN(stamps.resource_version, store_.apply(object));
   stamps.acked_ns = base::monotonic_now().ns;
   RETURN_IF_ERROR(sync());
   stamps.programmed_ns = base::monotonic_now().ns;
+  RETURN_IF_ERROR(tell_follower());
   return stamps;
 }
 
 Result<WriteStamps> Environment::remove(std::string_view kind, std::string_view name) {
+  if (kind == base::kube::network_policy_kind) {
+    auto next = store_;
+    ASSIGN_OR_RETURN(const auto version, next.remove(kind, name));
+    return write_policies(std::move(next), version);
+  }
   WriteStamps stamps{.sent_ns = base::monotonic_now().ns};
   ASSIGN_OR_RETURN(stamps.resource_version, store_.remove(kind, name));
   stamps.acked_ns = base::monotonic_now().ns;
   RETURN_IF_ERROR(sync());
   stamps.programmed_ns = base::monotonic_now().ns;
+  RETURN_IF_ERROR(tell_follower());
   return stamps;
 }
 
@@ -342,6 +369,7 @@ Result<WriteStamps> Environment::set_readiness(base::AddressFamily family,
   stamps.acked_ns = base::monotonic_now().ns;
   RETURN_IF_ERROR(sync());
   stamps.programmed_ns = base::monotonic_now().ns;
+  RETURN_IF_ERROR(tell_follower());
   return stamps;
 }
 

@@ -1,8 +1,10 @@
 // One environment of a lab: its namespaces, cgroups, objects and datapath.
 #pragma once
 
+#include <functional>
 #include <map>
 #include <memory>
+#include <set>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -14,9 +16,15 @@
 #include "cluster/lab/datapath/datapath.h"
 #include "cluster/lab/layout.h"
 #include "cluster/lab/object_store.h"
+#include "cluster/lab/policy/policy.h"
 #include "cluster/target.h"
 
 namespace cluster {
+
+// Takes what an environment's Services come to be: whatever follows them beside the datapath, as a
+// BGP speaker does. Called twice a write: before the datapath is told, when what goes can be given
+// up without a loss, and once it is programmed, when what comes can be relied on.
+using ServiceFollower = std::function<base::Result<>(const ServiceTable& table, bool programmed)>;
 
 // Calls come from one thread. The sandbox and the cgroup tree outlive it.
 class Environment {
@@ -49,10 +57,24 @@ class Environment {
   base::Result<WriteStamps> remove(std::string_view kind, std::string_view name);
   base::Result<WriteStamps> set_readiness(base::AddressFamily family,
                                           const std::map<std::string, Readiness>& pods);
+  // A change of policies, or of labels while there are some, is loaded before it is sent, so that
+  // it takes force as it is acknowledged, for all nodes at one instant: programmed_ns.
+  base::Result<WriteStamps> set_labels(LabelledKind kind, std::string_view name,
+                                       const Labels& labels);
+  base::Result<WriteStamps> restart_pod(std::string_view pod);
+  // What policies denied; empty where none was ever written.
+  [[nodiscard]] RecentDenials recent_denials() const;
+  // Calls `follower` with the Services as they are, programmed, and from then on around every
+  // write; its error is the write's. What it takes before the datapath is told counts into
+  // WriteStamps::programmed_ns, what it takes afterwards does not. An empty one ends it.
+  base::Result<> follow_services(ServiceFollower follower);
   base::Result<AgentStreams> agent(std::string_view pod, const std::string& executable);
   base::Result<Observer> observe(std::string_view pod, const std::string& executable);
-  // What the datapath says of itself now: counts and costs grow with its use.
-  [[nodiscard]] base::Json facts() const { return datapath_->facts(); }
+  // What the datapath says of itself now: counts and costs grow with its use. Under
+  // "network_policy" what enforces policies does (policy.h), and "compile_ns", how long what is
+  // loaded took to be made of the objects; where it is there: from the beginning
+  // where the plan has policies, else from the first one on, so that others pay nothing.
+  [[nodiscard]] base::Json facts() const;
 
  private:
   Environment(const Sandbox& sandbox, const EnvironmentPlan& plan)
@@ -63,7 +85,19 @@ class Environment {
   base::Result<std::vector<DatapathNode>> make_nodes(const CgroupTree& cgroups);
   base::Result<> apply_plan();
   base::Result<> sync();
+  base::Result<> tell_follower() const;
   base::Result<> forget_udp_flows();
+  // Of environment_policy.cc.
+  base::Result<> know_labels();
+  base::Result<> load_filler_policies();
+  void show_labels();
+  [[nodiscard]] PolicyObjects policy_objects(const ObjectStore& store,
+                                             const std::vector<PodHandle>& pods) const;
+  base::Result<> prepare_policies(const ObjectStore& store, const std::vector<PodHandle>& pods,
+                                  const std::set<std::uint32_t>& open_pods = {});
+  std::int64_t put_policies_in_force(std::int64_t acked_ns);
+  base::Result<WriteStamps> write_policies(ObjectStore next, std::uint64_t version);
+  base::Result<> move_pod(const PodHandle& before, const PodHandle& after);
   base::Result<AgentStreams> start_agent(const Place& place, const std::string& executable);
   std::string how_it_ended(pid_t pid);
 
@@ -79,6 +113,11 @@ class Environment {
   std::vector<DatapathNode> nodes_;
   ServiceTable table_;  // that the datapath was told last
   std::unique_ptr<Datapath> datapath_;
+  std::unique_ptr<PolicyEnforcement> policies_;
+  std::int64_t policies_compiled_ns_ = 0;  // how long that took, the last time
+  std::map<std::string, Labels> first_namespaces_;
+  std::map<int, int> numbers_given_;  // by node: the highest number of a pod's address
+  ServiceFollower follower_;
   std::vector<base::Process> agents_;  // those that ended included: each is asked how
 };
 

@@ -6,6 +6,7 @@
 #include <tuple>
 #include <utility>
 
+#include <netinet/in.h>
 #include <sys/utsname.h>
 #include <unistd.h>
 
@@ -86,6 +87,45 @@ Result<WriteStamps> LabTarget::set_readiness(std::string_view environment,
                                              const std::map<std::string, Readiness>& pods) {
   ASSIGN_OR_RETURN(Environment * found, find(environment));
   return found->set_readiness(family, pods);
+}
+
+Result<WriteStamps> LabTarget::set_labels(std::string_view environment, LabelledKind kind,
+                                          std::string_view name,
+                                          const std::map<std::string, std::string>& labels) {
+  ASSIGN_OR_RETURN(Environment * found, find(environment));
+  return found->set_labels(kind, name, labels);
+}
+
+Result<WriteStamps> LabTarget::restart_pod(std::string_view environment, std::string_view pod) {
+  ASSIGN_OR_RETURN(Environment * found, find(environment));
+  return found->restart_pod(pod);
+}
+
+Result<RecentDenials> LabTarget::recent_denials(std::string_view name) const {
+  if (const auto* found = environment(name); found != nullptr) return found->recent_denials();
+  return base::fail(ErrorKind::input, "there is no environment \"{}\"", name);
+}
+
+Result<std::vector<DeniedPacket>> LabTarget::denied_lately(std::string_view environment) {
+  ASSIGN_OR_RETURN(const auto recent, recent_denials(environment));
+  std::vector<DeniedPacket> denied;
+  for (const auto& one : recent.denials) {
+    if (one.protocol != IPPROTO_TCP && one.protocol != IPPROTO_UDP) continue;
+    denied.push_back(
+        {.at_ns = one.at_ns,
+         .from = one.from,
+         .to = one.to,
+         .protocol = one.protocol == IPPROTO_TCP ? base::Protocol::TCP : base::Protocol::UDP,
+         .verdict = fmt::format("{} of {}: {}", one.egress ? "egress" : "ingress",
+                                one.pod.empty() ? std::string("nobody") : one.pod,
+                                base::enum_name(one.reason))});
+  }
+  return denied;
+}
+
+Result<> LabTarget::follow_services(std::string_view environment, ServiceFollower follower) {
+  ASSIGN_OR_RETURN(Environment * found, find(environment));
+  return found->follow_services(std::move(follower));
 }
 
 Result<AgentStreams> LabTarget::agent(std::string_view environment, std::string_view pod) {

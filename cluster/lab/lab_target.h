@@ -37,9 +37,21 @@ class LabTarget : public Target {
                                    std::string_view name) override;
   base::Result<WriteStamps> set_readiness(std::string_view environment, base::AddressFamily family,
                                           const std::map<std::string, Readiness>& pods) override;
+  base::Result<WriteStamps> set_labels(std::string_view environment, LabelledKind kind,
+                                       std::string_view name,
+                                       const std::map<std::string, std::string>& labels) override;
+  base::Result<WriteStamps> restart_pod(std::string_view environment,
+                                        std::string_view pod) override;
   base::Result<AgentStreams> agent(std::string_view environment, std::string_view pod) override;
   base::Result<Observer> observe(std::string_view environment, std::string_view pod) override;
+  base::Result<std::vector<DeniedPacket>> denied_lately(std::string_view environment) override;
   [[nodiscard]] base::Json facts() const override;
+
+  // What policies denied in an environment, the latest; empty where none was ever written there.
+  // Errors: input (no such environment).
+  [[nodiscard]] base::Result<RecentDenials> recent_denials(std::string_view environment) const;
+  // As Environment::follow_services(). Errors: also input, when there is no such environment.
+  base::Result<> follow_services(std::string_view environment, ServiceFollower follower);
 
   // For tests and checks that look behind the seam: nullptr before the first provision() and after
   // teardown(), and for an environment that is not up.

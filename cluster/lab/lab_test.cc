@@ -1,10 +1,12 @@
 // The parts of the lab that need no namespace: addresses, layout, wiring, objects, Service table.
+#include <algorithm>
 #include <set>
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
 #include "base/json.h"
+#include "cluster/filler_policy.h"
 #include "cluster/lab/addresses.h"
 #include "cluster/lab/filler.h"
 #include "cluster/lab/layout.h"
@@ -117,6 +119,49 @@ TEST(Filler, StandsBetweenTheNamesItPromisesAndInOneFamily) {
   }
   EXPECT_THAT(order, ElementsAre("a", "filler-00001", "filler-00002", "m", "other-00003",
                                  "other-00004", "other-00005", "z"));
+}
+
+TEST(FillerPolicies, AreWhatAServerTakesHalfOfThemAtThePodsAndTheLastAllowsTheirPorts) {
+  auto plan = example_plan();
+  plan.filler = {.services = 0, .policies = 6, .selectors = 4};
+  std::vector<std::string> order;
+  std::set<std::string> blocks;
+  int at_pods = 0;
+  for (int number = 1; number <= 6; ++number) {
+    const auto policy =
+        base::kube::read_network_policy(base::kube::manifest(filler_policy(plan, number)));
+    ASSERT_TRUE(policy) << policy.error().message;
+    order.push_back(policy->metadata.name);
+    at_pods += policy->spec.pod_selector == base::kube::LabelSelector{} ? 1 : 0;
+    EXPECT_EQ(policy->spec.policy_types.size(), 2U);
+    for (const auto& peer : policy->spec.ingress.at(0).from) {
+      if (peer.ip_block) blocks.insert(peer.ip_block->cidr.to_string());
+    }
+    if (number == 6) continue;
+    EXPECT_EQ(policy->spec.egress.at(0).to.size(), 4U);
+    EXPECT_EQ(policy->spec.egress.at(0).ports.size(), 1U);
+  }
+  EXPECT_THAT(order, ElementsAre("filler-00001", "filler-00002", "filler-00003", "filler-00004",
+                                 "filler-00005", "filler-last"));
+  EXPECT_TRUE(std::ranges::is_sorted(order));
+  EXPECT_EQ(at_pods, 4);
+  EXPECT_EQ(blocks.size(), 5U * 2);
+  const auto last = filler_policy(plan, 6);
+  ASSERT_EQ(last.spec.ingress.at(0).ports.size(), plan.ports.size());
+  EXPECT_EQ(last.spec.ingress[0].ports[0].port,
+            base::kube::IntOrString{std::int32_t{plan.ports[0].target_port}});
+}
+
+TEST(FillerPolicies, ReachTheEndOfTheBlocksTheirAddressesAreOf) {
+  auto plan = example_plan();
+  plan.filler = {
+      .services = 0, .policies = most_filler_policies, .selectors = most_filler_selectors};
+  const auto block_of = [&] {
+    return filler_policy(plan, most_filler_policies - 1).spec.egress.at(0).to.at(1).ip_block;
+  };
+  EXPECT_EQ(block_of()->cidr.to_string(), "198.19.134.140/32");
+  plan.filler.family = base::AddressFamily::ipv6;
+  EXPECT_EQ(block_of()->cidr.to_string(), "2001:2::1:868c/128");
 }
 
 TEST(Wiring, LinksEveryNamespaceOnce) {
@@ -270,6 +315,46 @@ TEST(ObjectStore, RefusesWhatAServerWouldAndKeepsWhatItHas) {
 }
 
 // What the lab does not implement is the caller's skip, never a silent approximation.
+TEST(ObjectStore, TakesPoliciesOfItsNamespacesAsAServerDoes) {
+  ObjectStore store;
+  const auto policy = [](std::string_view in_namespace, std::string_view spec) {
+    return parse(fmt::format(R"({{"apiVersion": "networking.k8s.io/v1", "kind": "NetworkPolicy",
+      "metadata": {{"name": "deny", "namespace": "{}"}}, "spec": {}}})",
+                             in_namespace, spec));
+  };
+  const auto nowhere = store.apply(policy("shop", R"({"podSelector": {}})"));
+  ASSERT_FALSE(nowhere);
+  EXPECT_EQ(nowhere.error().kind, ErrorKind::input);
+  EXPECT_EQ(nowhere.error().message, "NetworkPolicy shop/deny: namespaces \"shop\" not found");
+  ASSERT_TRUE(store.put_namespace("shop", {{"team", "red"}}));
+  EXPECT_EQ(store.namespaces().at("shop"),
+            (Labels{{"kubernetes.io/metadata.name", "shop"}, {"team", "red"}}));
+  const auto first = store.apply(policy("shop", R"({"podSelector": {}})"));
+  ASSERT_TRUE(first) << first.error().message;
+  EXPECT_EQ(store.apply(policy("shop", R"({"podSelector": {}, "policyTypes": ["Ingress"]})")),
+            first)
+      << "defaulted, it is the same";
+  ASSERT_EQ(store.policies().size(), 1U);
+  EXPECT_FALSE(store.apply(policy("shop", R"({"podSelector": {}, "policyTypes": ["Both"]})")));
+  EXPECT_TRUE(store.remove("NetworkPolicy", "deny"));
+  EXPECT_EQ(store.policies().size(), 1U) << "that of the default namespace was meant";
+  EXPECT_TRUE(store.remove("NetworkPolicy", "shop/deny"));
+  EXPECT_TRUE(store.policies().empty());
+}
+
+TEST(ObjectStore, LabelsAreVersionedAndChecked) {
+  ObjectStore store;
+  const auto first = store.put_pod("default", "web-0", {{"app", "web"}});
+  ASSERT_TRUE(first);
+  EXPECT_EQ(store.put_pod("default", "web-0", {{"app", "web"}}), first);
+  EXPECT_GT(*store.put_pod("default", "web-0", {{"app", "other"}}), *first);
+  EXPECT_FALSE(store.put_pod("default", "web-0", {{"app", "no value"}}));
+  EXPECT_EQ(store.pods().at({"default", "web-0"}), (Labels{{"app", "other"}}));
+  // The API server's own label is no one else's.
+  ASSERT_TRUE(store.put_namespace("default", {{"kubernetes.io/metadata.name", "mine"}}));
+  EXPECT_EQ(store.namespaces().at("default"), (Labels{{"kubernetes.io/metadata.name", "default"}}));
+}
+
 TEST(ObjectStore, SaysWhatTheLabDoesNotImplement) {
   ObjectStore store;
   const auto kind_of = [&](std::string_view text) {
@@ -277,7 +362,7 @@ TEST(ObjectStore, SaysWhatTheLabDoesNotImplement) {
     EXPECT_FALSE(applied);
     return applied ? ErrorKind::usage : applied.error().kind;
   };
-  EXPECT_EQ(kind_of(R"({"apiVersion": "networking.k8s.io/v1", "kind": "NetworkPolicy"})"),
+  EXPECT_EQ(kind_of(R"({"apiVersion": "security.istio.io/v1", "kind": "PeerAuthentication"})"),
             ErrorKind::missing);
   for (const auto* field : {R"("type": "ExternalName")", R"("internalTrafficPolicy": "Local")"}) {
     EXPECT_EQ(kind_of(fmt::format(R"({{"apiVersion": "v1", "kind": "Service",

@@ -70,6 +70,10 @@ Result<Layout> lay_out(const EnvironmentPlan& plan) {
   return layout;
 }
 
+bool has_fault(const EnvironmentPlan& plan, FaultKind fault) {
+  return std::ranges::find(plan.faults, fault) != plan.faults.end();
+}
+
 std::vector<kube::ServicePort> service_ports(const EnvironmentPlan& plan) {
   std::vector<kube::ServicePort> ports;
   for (const auto& port : plan.ports) {

@@ -38,6 +38,9 @@ struct Layout {
 // whose target is no pod group.
 [[nodiscard]] base::Result<Layout> lay_out(const EnvironmentPlan& plan);
 
+// Whether this is planted in an environment.
+[[nodiscard]] bool has_fault(const EnvironmentPlan& plan, FaultKind fault);
+
 // The plan's ports as a Service writes them.
 [[nodiscard]] std::vector<base::kube::ServicePort> service_ports(const EnvironmentPlan& plan);
 

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <set>
+#include <tuple>
 
 #include "cluster/lab/addresses.h"
 #include "cluster/lab/service_table.h"
@@ -13,10 +14,15 @@ namespace kube = base::kube;
 using base::ErrorKind;
 using base::Result;
 
+constexpr std::string_view network_policy_list_kind = "NetworkPolicyList";
+// What every namespace is called by, among its labels (core/v1 LabelMetadataName).
+constexpr std::string_view namespace_name_label = "kubernetes.io/metadata.name";
+
 std::unexpected<base::Error> unknown_kind(std::string_view kind) {
-  return base::fail(ErrorKind::missing,
-                    "the lab does not implement {} (it knows Service and EndpointSlice)",
-                    kind.empty() ? "objects without a kind" : kind);
+  return base::fail(
+      ErrorKind::missing,
+      "the lab does not implement {} (it knows Service, EndpointSlice and NetworkPolicy)",
+      kind.empty() ? "objects without a kind" : kind);
 }
 
 Result<> check_metadata(const kube::ObjectMeta& metadata, std::string_view kind) {
@@ -38,6 +44,20 @@ Result<> check_version(std::string_view got, std::string_view expected, std::str
   if (got == expected) return {};
   return base::fail(ErrorKind::input, "{}: apiVersion: expected {}, got \"{}\"", kind, expected,
                     got);
+}
+
+Result<> check_labels(const Labels& labels, const std::string& where) {
+  for (const auto& [key, value] : labels) {
+    if (!kube::is_label_key(key)) {
+      return base::fail(ErrorKind::input, "{}: metadata.labels: \"{}\" is no label key", where,
+                        key);
+    }
+    if (!kube::is_label_value(value)) {
+      return base::fail(ErrorKind::input, "{}: metadata.labels.{}: \"{}\" is no label value", where,
+                        key, value);
+    }
+  }
+  return {};
 }
 
 Result<> check_ports(const kube::Service& service) {
@@ -257,7 +277,38 @@ Result<std::uint64_t> ObjectStore::apply(const base::Json& object) {
     RETURN_IF_ERROR(check_slice(slice));
     return store(slices_, std::move(slice));
   }
+  if (type.kind == kube::network_policy_kind) return apply_policy(object);
+  if (type.kind == network_policy_list_kind) return apply_policies(object);
   return unknown_kind(type.kind);
+}
+
+Result<std::uint64_t> ObjectStore::apply_policy(const base::Json& object) {
+  ASSIGN_OR_RETURN(auto policy, kube::read_network_policy(object));
+  const auto& [name, in_namespace] = std::tie(policy.metadata.name, policy.metadata.in_namespace);
+  if (!namespaces_.contains(in_namespace)) {
+    return base::fail(ErrorKind::input, "NetworkPolicy {}/{}: namespaces \"{}\" not found",
+                      in_namespace, name, in_namespace);
+  }
+  return store(policies_, std::move(policy));
+}
+
+Result<std::uint64_t> ObjectStore::apply_policies(const base::Json& list) {
+  RETURN_IF_ERROR(check_version(list.value("apiVersion", ""), kube::network_policy_api_version,
+                                network_policy_list_kind));
+  const auto items = list.find("items");
+  if (items == list.end() || !items->is_array()) {
+    return base::fail(ErrorKind::input, "{}: items: expected a list", network_policy_list_kind);
+  }
+  const auto before = policies_;
+  const auto version = version_;
+  for (const auto& item : *items) {
+    if (auto stored = apply_policy(item); !stored) {
+      policies_ = before;
+      version_ = version;
+      return stored;
+    }
+  }
+  return version_;
 }
 
 Result<std::uint64_t> ObjectStore::remove(std::string_view kind, std::string_view name) {
@@ -271,6 +322,8 @@ Result<std::uint64_t> ObjectStore::remove(std::string_view kind, std::string_vie
     erased = services_.erase(key);
   } else if (kind == "EndpointSlice") {
     erased = slices_.erase(key);
+  } else if (kind == kube::network_policy_kind) {
+    erased = policies_.erase(key);
   } else {
     return unknown_kind(kind);
   }
@@ -282,6 +335,40 @@ const kube::Service* ObjectStore::find_service(std::string_view name,
                                                std::string_view in_namespace) const {
   const auto found = services_.find({std::string(in_namespace), std::string(name)});
   return found == services_.end() ? nullptr : &found->second;
+}
+
+Result<std::uint64_t> ObjectStore::put_namespace(const std::string& name, const Labels& labels) {
+  RETURN_IF_ERROR(check_labels(labels, fmt::format("Namespace {}", name)));
+  auto all = labels;
+  all[std::string(namespace_name_label)] = name;
+  if (const auto found = namespaces_.find(name);
+      found != namespaces_.end() && found->second == all) {
+    return version_;
+  }
+  namespaces_[name] = std::move(all);
+  return ++version_;
+}
+
+Result<std::uint64_t> ObjectStore::put_pod(const std::string& in_namespace, const std::string& name,
+                                           const Labels& labels) {
+  RETURN_IF_ERROR(check_labels(labels, fmt::format("Pod {}/{}", in_namespace, name)));
+  const Key key{in_namespace, name};
+  if (const auto found = pods_.find(key); found != pods_.end() && found->second == labels) {
+    return version_;
+  }
+  pods_[key] = labels;
+  return ++version_;
+}
+
+std::uint64_t ObjectStore::renew_pod(const std::string& in_namespace, const std::string& name) {
+  return pods_.contains({in_namespace, name}) ? ++version_ : version_;
+}
+
+std::vector<kube::NetworkPolicy> ObjectStore::policies() const {
+  std::vector<kube::NetworkPolicy> policies;
+  policies.reserve(policies_.size());
+  for (const auto& [key, policy] : policies_) policies.push_back(policy);
+  return policies;
 }
 
 ServiceTable ObjectStore::service_table() const {

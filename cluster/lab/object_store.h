@@ -1,5 +1,6 @@
 // An environment's objects, with what an API server would do to them on the way in: validation,
-// allocation of Service addresses, resourceVersion. In memory; no watch.
+// allocation of Service addresses, resourceVersion. In memory; no watch. Of namespaces and pods it
+// has what selectors look at.
 #pragma once
 
 #include <cstdint>
@@ -12,18 +13,22 @@
 
 #include "base/json.h"
 #include "base/kube/endpoint_slice.h"
+#include "base/kube/network_policy.h"
 #include "base/kube/service.h"
 #include "base/result.h"
 #include "cluster/lab/datapath/datapath.h"
+#include "cluster/topology.h"
 
 namespace cluster {
 
 class ObjectStore {
  public:
   // Creates or replaces an object and returns its resourceVersion; one equal to what is stored
-  // keeps its version, as on a server. On an error nothing is changed.
-  // Errors: input (malformed, or not allowed: the message names kind, object and field), missing
-  // (a kind, or a feature of a kind, that the lab does not implement).
+  // keeps its version, as on a server. A NetworkPolicyList is all of its items at once. On an error
+  // nothing is changed.
+  // Errors: input (malformed, or not allowed: the message names kind, object and field; a
+  // NetworkPolicy in a namespace that is not there), missing (a kind, or a feature of a kind, that
+  // the lab does not implement).
   base::Result<std::uint64_t> apply(const base::Json& object);
   // Deletes `name` or `namespace/name` and returns the version of the deletion; an object that is
   // not there is no error and changes nothing. Errors: missing (a kind the lab does not implement).
@@ -35,10 +40,27 @@ class ObjectStore {
   // What the datapath is to implement now.
   [[nodiscard]] ServiceTable service_table() const;
 
+  // A namespace, with the label the API server gives every one (kubernetes.io/metadata.name), or a
+  // pod in one; or replaces its labels. Returns the version of the write. Errors: input, a label
+  // that is none.
+  base::Result<std::uint64_t> put_namespace(const std::string& name, const Labels& labels);
+  base::Result<std::uint64_t> put_pod(const std::string& in_namespace, const std::string& name,
+                                      const Labels& labels);
+  // A pod that is made anew under its name: the version of that write.
+  std::uint64_t renew_pod(const std::string& in_namespace, const std::string& name);
+  [[nodiscard]] const std::map<std::string, Labels>& namespaces() const { return namespaces_; }
+  // By namespace and name.
+  [[nodiscard]] const std::map<std::pair<std::string, std::string>, Labels>& pods() const {
+    return pods_;
+  }
+  [[nodiscard]] std::vector<base::kube::NetworkPolicy> policies() const;
+
  private:
   using Key = std::pair<std::string, std::string>;  // namespace, name
 
   base::Result<base::kube::Service> admit(base::kube::Service service);
+  base::Result<std::uint64_t> apply_policy(const base::Json& object);
+  base::Result<std::uint64_t> apply_policies(const base::Json& list);
   base::Result<> allocate_addresses(base::kube::Service& service);
   base::Result<> allocate_node_ports(base::kube::Service& service) const;
   template <typename Object>
@@ -52,6 +74,9 @@ class ObjectStore {
   std::map<std::string, Key, std::less<>> owners_;  // by ClusterIP
   int first_free_ = 1;  // no Service index below it has its addresses free
   std::map<Key, base::kube::EndpointSlice> slices_;
+  std::map<Key, base::kube::NetworkPolicy> policies_;
+  std::map<std::string, Labels> namespaces_;
+  std::map<Key, Labels> pods_;
   std::uint64_t version_ = 0;
 };
 

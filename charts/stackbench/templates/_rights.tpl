@@ -41,6 +41,15 @@
   verbs: [create, patch]
   {{- end }}
 {{- end }}
+{{- if .Values.rbac.policies }}
+- apiGroups: [networking.k8s.io]
+  resources: [networkpolicies]
+  {{- if .Values.namespace }}
+  verbs: [create, patch, delete, list, deletecollection]
+  {{- else }}
+  verbs: [create, patch, delete, list]
+  {{- end }}
+{{- end }}
 {{- if .Values.namespace }}
 {{- /* A namespace of its own takes all in it with it. */}}
 - apiGroups: [""]

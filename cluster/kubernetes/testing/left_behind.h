@@ -13,7 +13,7 @@ namespace cluster::testing {
 [[nodiscard]] inline std::string left_behind(std::vector<std::string> kubectl = {"kubectl"}) {
   kubectl.insert(
       kubectl.end(),
-      {"get", "namespaces,pods,services,endpointslices,jobs", "--all-namespaces",
+      {"get", "namespaces,pods,services,endpointslices,jobs,networkpolicies", "--all-namespaces",
        "--selector=app.kubernetes.io/managed-by=stackbench,stackbench.io/run", "--output=name"});
   const auto listed = base::run_for_output(kubectl);
   return listed ? *listed : base::describe_error(listed.error());
