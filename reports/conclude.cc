@@ -136,10 +136,11 @@ Conclusion conclude(const Report& report) {
     return count(checks, verdict) + count(expectations, verdict);
   };
   const auto judged = report.checks.size() + report.expectations.size();
-  const bool nothing_ran =
-      !report.arms.empty() && std::ranges::all_of(report.arms, [](const ArmRecord& arm) {
-        return arm.skipped.has_value();
-      });
+  const auto all_skipped = [](const auto& records) {
+    return !records.empty() &&
+           std::ranges::all_of(records, [](const auto& one) { return one.skipped.has_value(); });
+  };
+  const bool nothing_ran = all_skipped(report.arms) || all_skipped(report.environments);
 
   const bool figures_valid = !report.noise.invalid;
   if (count(checks, Verdict::fail) > 0 ||

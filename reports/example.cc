@@ -232,13 +232,13 @@ void add_growth(Report& report) {
         .at_none_ns = 27'000,
         .explained = 0.98,
         .blocks = 12};
-    for (const int services : {1, 5'001, 10'001}) {
+    for (const int loaded : {1, 5'001, 10'001}) {
       growth.points.push_back({.arm = arm,
                                .environment = "iptables",
-                               .services = services,
-                               .value_ns = 27'000 + per_thousand * services / 1'000,
-                               .load_ns = load_ns * services,
-                               .kernel_memory_bytes = 5'000 * services});
+                               .loaded = loaded,
+                               .value_ns = 27'000 + per_thousand * loaded / 1'000,
+                               .load_ns = load_ns * loaded,
+                               .kernel_memory_bytes = 5'000 * loaded});
     }
     report.growth.push_back(std::move(growth));
   };

@@ -12,6 +12,10 @@ namespace reports {
 // A run of a tcp_stream and of a udp_stream over two arms, the second of which lost datagrams.
 [[nodiscard]] Report example_stream_report();
 
+// A run about NetworkPolicies: a matrix with a leak and a cell nobody can tell, generated sets one
+// of which failed, windows, and flows that were open.
+[[nodiscard]] Report example_policy_report();
+
 // The first run, stopped by SIGINT after one block.
 [[nodiscard]] Report example_partial_report();
 

@@ -27,7 +27,7 @@ std::string per_thousand(const Growth& growth) {
 std::set<int> sizes_of(const std::vector<Growth>& growths) {
   std::set<int> sizes;
   for (const auto& growth : growths) {
-    for (const auto& point : growth.points) sizes.insert(point.services);
+    for (const auto& point : growth.points) sizes.insert(point.loaded);
   }
   return sizes;
 }
@@ -46,9 +46,14 @@ void add_sizes(std::vector<Column>& columns, const std::set<int>& sizes,
   }
 }
 
-// Of the growths of one workload.
+// Of the growths of one workload in one metric.
 std::string values_table(const std::vector<Growth>& growths, const base::Terminal& terminal) {
-  Column paths{.title = fmt::format("{}, by Services", growths.front().metric),
+  const auto& first = growths.front();
+  // More than one metric of a workload is said where another's would look the same.
+  const auto metric = first.by == GrowthBy::services
+                          ? first.metric
+                          : fmt::format("{} {}", first.workload, first.metric);
+  Column paths{.title = fmt::format("{}, by {}", metric, things_of(first.by)),
                .align = Align::left,
                .cells = {}};
   Column slopes{.title = "per 1,000", .align = Align::left, .importance = 90, .cells = {}};
@@ -61,7 +66,7 @@ std::string values_table(const std::vector<Growth>& growths, const base::Termina
   std::vector<Column> columns{std::move(paths)};
   add_sizes<Growth>(columns, sizes_of(growths), growths, [&](const Growth& growth, int size) {
     for (const auto& point : growth.points) {
-      if (point.services == size) return base::format_time(point.value_ns, terminal.charset);
+      if (point.loaded == size) return base::format_time(point.value_ns, terminal.charset);
     }
     return std::string();
   });
@@ -80,19 +85,19 @@ std::string cost_table(const std::vector<Growth>& growths, const base::Terminal&
   std::map<std::string, std::map<int, GrowthPoint>> by_datapath;
   for (const auto& growth : growths) {
     const auto datapath = growth.path.substr(0, growth.path.find(' '));
-    for (const auto& point : growth.points) by_datapath[datapath].emplace(point.services, point);
+    for (const auto& point : growth.points) by_datapath[datapath].emplace(point.loaded, point);
   }
   std::vector<Row> rows;
   for (const auto& [datapath, points] : by_datapath) {
     Row time{.title = datapath + " loading took", .cells = {}};
     Row memory{.title = datapath + " kernel memory", .cells = {}};
-    for (const auto& [services, point] : points) {
+    for (const auto& [loaded, point] : points) {
       if (point.load_ns) {
-        time.cells[services] =
+        time.cells[loaded] =
             base::format_time(static_cast<double>(*point.load_ns), terminal.charset);
       }
       if (const auto bytes = point.kernel_memory_bytes.value_or(0); bytes > 0) {
-        memory.cells[services] = base::format_bytes(static_cast<double>(bytes));
+        memory.cells[loaded] = base::format_bytes(static_cast<double>(bytes));
       }
     }
     // A cluster does not say what loading costs.
@@ -101,7 +106,9 @@ std::string cost_table(const std::vector<Growth>& growths, const base::Terminal&
     }
   }
   if (rows.empty()) return {};
-  Column titles{.title = "cost, by Services", .align = Align::left, .cells = {}};
+  Column titles{.title = fmt::format("cost, by {}", things_of(growths.front().by)),
+                .align = Align::left,
+                .cells = {}};
   for (const auto& row : rows) titles.cells.push_back({row.title});
   std::vector<Column> columns{std::move(titles)};
   add_sizes<Row>(columns, sizes_of(growths), rows, [](const Row& row, int size) {
@@ -114,13 +121,23 @@ std::string cost_table(const std::vector<Growth>& growths, const base::Terminal&
 
 }  // namespace
 
-std::string growth_tables(const std::vector<Growth>& growths, const base::Terminal& terminal) {
-  if (growths.empty()) return {};
-  std::map<std::string, std::vector<Growth>> by_workload;
-  for (const auto& growth : growths) by_workload[growth.workload].push_back(growth);
+std::string_view things_of(GrowthBy by) {
+  return by == GrowthBy::services ? "Services" : "policies";
+}
+
+std::string growth_tables(const std::vector<Growth>& growths, GrowthBy by,
+                          const base::Terminal& terminal) {
+  std::map<std::pair<std::string, std::string>, std::vector<Growth>> tables;
+  std::vector<Growth> all;
+  for (const auto& growth : growths) {
+    if (growth.by != by) continue;
+    tables[{growth.workload, growth.metric}].push_back(growth);
+    all.push_back(growth);
+  }
+  if (all.empty()) return {};
   std::string text;
-  for (const auto& [workload, own] : by_workload) text += values_table(own, terminal) + "\n";
-  return text + cost_table(growths, terminal);
+  for (const auto& [what, own] : tables) text += values_table(own, terminal) + "\n";
+  return text + cost_table(all, terminal);
 }
 
 }  // namespace reports

@@ -16,6 +16,7 @@
 #include "reports/events.h"
 #include "reports/growth.h"
 #include "reports/judgement.h"
+#include "reports/policy.h"
 #include "reports/sample.h"
 
 namespace reports {
@@ -233,6 +234,7 @@ struct Report {
   std::vector<Estimate> estimates = {};
   std::vector<Growth> growth = {};
   std::vector<EventRecord> events = {};
+  std::optional<PolicyRecord> policy = {};
   std::vector<Expectation> expectations = {};
   std::vector<Check> checks = {};
   std::vector<ProbeOverhead> probes = {};
@@ -271,6 +273,7 @@ void describe(Visit& visit, Self& self) {
   visit("growth", self.growth, {.doc = "How paths' costs grow with the number of Services."});
   visit("events", self.events,
         {.doc = "What clients noticed when backends left, died, were replaced or came back."});
+  visit("policy", self.policy, {.doc = "What was found out about NetworkPolicies."});
   visit("expectations", self.expectations, {.doc = "What must hold, judged."});
   visit("checks", self.checks, {.doc = "Claims, judged."});
   visit("probes", self.probes,

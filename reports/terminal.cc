@@ -40,6 +40,7 @@ class Renderer {
   void header();
   void tables();
   void growth();
+  void policy();
   void skipped();
   void run_notes();
   void expectations();
@@ -106,8 +107,11 @@ void Renderer::header() {
   if (!report_.complete) {
     const auto kept = std::ranges::count(report_.blocks, BlockState::kept, &Block::state);
     const std::string partial =
-        fmt::format("PARTIAL: the run ended early, after {} of {}.", kept,
-                    base::format_count(static_cast<std::uint64_t>(report_.plan.blocks), "block"));
+        report_.policy
+            ? std::string("PARTIAL: the run ended early; what is here was whole by then.")
+            : fmt::format(
+                  "PARTIAL: the run ended early, after {} of {}.", kept,
+                  base::format_count(static_cast<std::uint64_t>(report_.plan.blocks), "block"));
     text_ += base::painted(partial, Paint::yellow, terminal_.colour) + "\n";
   }
 }
@@ -142,16 +146,28 @@ void Renderer::tables() {
 }
 
 void Renderer::growth() {
-  if (report_.growth.empty()) return;
-  heading("Growth with the number of Services");
-  text_ += growth_tables(report_.growth, terminal_);
-  paragraph(
-      "Each law is a straight line through the numbers of Services, fitted in every block; flat: "
-      "surely within 10 % of the cost of the fewest; invalid: the interval is wider than the "
-      "difference it would claim, or the points lie on no line. Kernel memory is the whole "
-      "machine's growth while "
-      "rules were loaded; of eBPF the table's own size.",
-      "  ");
+  for (const auto by : {GrowthBy::services, GrowthBy::policies}) {
+    const auto tables = growth_tables(report_.growth, by, terminal_);
+    if (tables.empty()) continue;
+    heading(fmt::format("Growth with the number of {}", things_of(by)));
+    text_ += tables;
+    paragraph(
+        fmt::format(
+            "Each law is a straight line through the numbers of {}, fitted in every block; flat: "
+            "surely within 10 % of the cost of the fewest; invalid: the interval is wider than the "
+            "difference it would claim, or the points lie on no line. {}",
+            things_of(by),
+            by == GrowthBy::services
+                ? "Kernel memory is the whole machine's growth while rules were loaded; of eBPF "
+                  "the table's own size."
+                : "Loading is making a table of all policies and putting it in force, with the "
+                  "kernel memory it takes; a cluster does not say."),
+        "  ");
+  }
+}
+
+void Renderer::policy() {
+  if (report_.policy) text_ += policy_text(*report_.policy, terminal_);
 }
 
 void Renderer::skipped() {
@@ -183,7 +199,15 @@ std::string interval_level(const Report& report) {
 
 void Renderer::run_notes() {
   std::vector<std::string> lines;
+  const auto took = [&] {
+    return fmt::format("Took {}, planned {}.",
+                       base::format_wait(report_.ended.monotonic_ns - report_.started.monotonic_ns),
+                       base::format_wait(report_.plan.expected_ns));
+  };
   const auto warm_up = std::ranges::count(report_.blocks, BlockState::warm_up, &Block::state);
+  if (report_.policy && report_.complete && report_.plan.expected_ns > 0) {
+    lines.push_back(took());
+  }
   if (!report_.blocks.empty()) {
     std::string line = fmt::format("Blocks: {} kept", report_.noise.kept);
     if (warm_up > 0) line += fmt::format(", {} to warm up", warm_up);
@@ -198,10 +222,7 @@ void Renderer::run_notes() {
       }
     }
     if (report_.complete && report_.plan.expected_ns > 0) {
-      lines.push_back(
-          fmt::format("Took {}, planned {}.",
-                      base::format_wait(report_.ended.monotonic_ns - report_.started.monotonic_ns),
-                      base::format_wait(report_.plan.expected_ns)));
+      lines.push_back(took());
     }
     std::string clock = "one clock for client and controller";
     if (report_.plan.clock_uncertainty_ns > 0) {
@@ -291,6 +312,7 @@ std::string render_terminal(const Report& report, const base::Terminal& terminal
   renderer.header();
   renderer.tables();
   renderer.growth();
+  renderer.policy();
   renderer.skipped();
   renderer.run_notes();
   renderer.expectations();

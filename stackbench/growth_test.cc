@@ -77,7 +77,83 @@ TEST(Growth, ArmsThatDifferInTheirFillersMakeALineInTheOrderOfServices) {
   EXPECT_EQ(series[0].path, "iptables service/web");
   EXPECT_EQ(series[0].metric, Metric::connect_p50);
   EXPECT_THAT(series[0].arms, ElementsAre(1, 2, 0));
-  EXPECT_THAT(series[0].services, ElementsAre(1, 5'001, 10'001));
+  EXPECT_THAT(series[0].loaded, ElementsAre(1, 5'001, 10'001));
+  EXPECT_EQ(series[0].by, reports::GrowthBy::services);
+}
+
+// The same by policies: the fillers are policies, and there is an environment without any.
+Plan policies_plan() {
+  auto plan = scale_plan();
+  for (auto& environment : plan.environments) {
+    environment.datapath = cluster::DatapathKind::direct;
+    environment.topology.services.clear();
+    environment.filler = {.services = 0, .policies = environment.filler.services};
+  }
+  for (auto& arm : plan.arms) arm.dial.kind = DialTarget::Kind::pod;
+  plan.environments.push_back({.name = "direct",
+                               .datapath = cluster::DatapathKind::direct,
+                               .topology = {},
+                               .ports = {},
+                               .faults = {}});
+  plan.arms.push_back(plan.arms.front());
+  plan.arms.back().environment = plan.environments.size() - 1;
+  return plan;
+}
+
+TEST(Growth, PoliciesMakeALineOfConnectsAndOneOfCpu) {
+  const auto series = growth_series(policies_plan());
+  ASSERT_EQ(series.size(), 2U);
+  for (const auto& one : series) {
+    EXPECT_EQ(one.path, "direct pod/web");
+    EXPECT_EQ(one.by, reports::GrowthBy::policies);
+    EXPECT_THAT(one.arms, ElementsAre(1, 2, 0));
+    EXPECT_THAT(one.loaded, ElementsAre(0, 5'000, 10'000));
+  }
+  EXPECT_EQ(series[0].metric, Metric::connect_p50);
+  EXPECT_EQ(series[1].metric, Metric::cpu_per_request);
+  auto spins = policies_plan();
+  spins.workloads[0].spec.wait = bench::WaitStrategy::spin;
+  EXPECT_EQ(growth_series(spins).size(), 1U);
+}
+
+TEST(Growth, MorePeersAPolicyOrMoreServicesBesideAreAnotherPath) {
+  auto plan = policies_plan();
+  plan.environments[0].filler.selectors = 20;
+  EXPECT_TRUE(growth_series(plan).empty());
+  plan = policies_plan();
+  plan.environments[0].filler.services = 5;
+  EXPECT_TRUE(growth_series(plan).empty());
+}
+
+TEST(Growth, ALineByPoliciesSaysSo) {
+  const auto plan = policies_plan();
+  auto samples = run_of(plan, 0, 0, 200);
+  for (auto& sample : samples) {
+    const auto policies = plan.environments[plan.arms[sample.arm].environment].filler.policies;
+    sample.values[Metric::connect_p50] += 20'000 + 2.5 * policies.value_or(0);
+  }
+  const auto growth = fit_growth(plan, growth_series(plan).front(), samples, all_blocks());
+  ASSERT_TRUE(growth && *growth);
+  EXPECT_EQ((*growth)->law, GrowthLaw::grows);
+  EXPECT_NEAR((*growth)->per_thousand_ns, 2'500, 50);
+  EXPECT_THAT((*growth)->sentence, HasSubstr("from 0 to 10000 policies: grows"));
+}
+
+TEST(Growth, WhatLoadingCostIsThatOfWhatGrows) {
+  const base::Json facts = {
+      {"load_ns", 1},
+      {"kernel_memory_bytes", 2},
+      {"network_policy", {{"compile_ns", 30}, {"load_ns", 400}, {"table_bytes", 5'000}}}};
+  reports::GrowthPoint point;
+  add_load_cost(facts, reports::GrowthBy::services, point);
+  EXPECT_EQ(point.load_ns, 1);
+  EXPECT_EQ(point.kernel_memory_bytes, 2);
+  add_load_cost(facts, reports::GrowthBy::policies, point);
+  EXPECT_EQ(point.load_ns, 430);
+  EXPECT_EQ(point.kernel_memory_bytes, 5'000);
+  reports::GrowthPoint of_cluster;
+  add_load_cost({{"namespace", "it"}}, reports::GrowthBy::policies, of_cluster);
+  EXPECT_FALSE(of_cluster.load_ns);
 }
 
 TEST(Growth, TwoNumbersOfServicesMakeNoLine) {

@@ -10,6 +10,7 @@
 #include <sched.h>
 
 #include "base/file.h"
+#include "stackbench/policy/cases.h"
 
 namespace stackbench {
 namespace {
@@ -29,9 +30,9 @@ std::vector<std::string> pods_of(const cluster::TopologySpec& topology, const st
   std::vector<std::string> pods;
   const auto found = topology.pods.find(group);
   if (found == topology.pods.end()) return pods;
-  const auto [node, replicas, more] = found->second;
-  const int first = standby ? replicas : 0;
-  const int end = standby ? replicas + more : replicas;
+  const auto& spec = found->second;
+  const int first = standby ? spec.replicas : 0;
+  const int end = standby ? spec.replicas + spec.standby : spec.replicas;
   for (int i = first; i < end; ++i) pods.push_back(fmt::format("{}-{}", group, i));
   return pods;
 }
@@ -46,9 +47,15 @@ std::string overheads_file(const std::string& directory, std::string_view target
   return fmt::format("{}/overheads-{}.json", directory, target);
 }
 
-// One port for every workload kind in use.
+// One port for every workload kind in use, or those that pods probe each other at.
 std::vector<cluster::ServicePort> service_ports(const Scenario& scenario) {
   std::vector<cluster::ServicePort> ports;
+  if (scenario.policy) {
+    for (const auto& [name, port] : scenario.policy->ports) {
+      ports.push_back(
+          {.name = name, .protocol = port.protocol, .port = port.port, .target_port = port.port});
+    }
+  }
   for (const auto& workload : scenario.workloads) {
     cluster::ServicePort port{.name = bench::port_name(workload.kind),
                               .protocol = bench::protocol_of(workload.kind),
@@ -81,6 +88,7 @@ Observed observed_by(const Scenario& scenario) {
   Observed observed;
   for (const auto check : scenario.checks) {
     if (check == CheckKind::connection_table) continue;  // it looks at what the whole run did
+    if (is_about_policies(check)) continue;
     // What is claimed of events is judged by the invocations themselves.
     if (check == CheckKind::stale_backend || check == CheckKind::flows_stay) continue;
     (check == CheckKind::distribution ? observed.connections : observed.requests) = true;
@@ -113,12 +121,20 @@ base::Result<Plan> make_plan(const Scenario& scenario, const std::vector<int>& c
         .topology = scenario.topology,
         .ports = service_ports(scenario),
         .faults = {},
-        .filler = {.services = spec.filler, .family = scenario.family},
+        .filler = {.services = spec.filler,
+                   .family = scenario.family,
+                   .policies = spec.filler_policies,
+                   .selectors = spec.filler_selectors},
         .context = spec.context.value_or(""),
         .replaces_pods = std::ranges::find(scenario.events, cluster::EventKind::replace,
-                                           &EventSpec::kind) != scenario.events.end()};
+                                           &EventSpec::kind) != scenario.events.end(),
+        .has_policies = scenario.policy.has_value() || spec.filler_policies.has_value(),
+        .watches_flows = scenario.policy &&
+                         !(scenario.policy->changes.empty() && scenario.policy->new_pods.empty())};
     for (const auto& fault : scenario.faults) {
-      if (fault.environment == name) environment.faults.push_back(fault.kind);
+      if (fault.environment != name) continue;
+      environment.faults.push_back(fault.kind);
+      if (fault.delay) environment.policy_delay = *fault.delay;
     }
     const bool shared = std::ranges::any_of(
         scenario.workloads, [](const auto& workload) { return workload.generators > 1; });
@@ -137,11 +153,15 @@ base::Result<Plan> make_plan(const Scenario& scenario, const std::vector<int>& c
           fmt::format("environments.{}: this name is kept for arms outside any environment", name),
           "Give the environment another name.");
     }
-    // An environment that no arm enters would cost time and tell nothing.
-    if (std::ranges::find(scenario.arms, std::optional(name), &ArmSpec::in) !=
-        scenario.arms.end()) {
+    // An environment that no arm enters would cost time and tell nothing; policies are looked at
+    // in all of them.
+    if (scenario.policy || std::ranges::find(scenario.arms, std::optional(name), &ArmSpec::in) !=
+                               scenario.arms.end()) {
       add_environment(name, environment);
     }
+  }
+  if (scenario.policy && plan.environments.empty()) {
+    add_environment(std::string(bare_environment), {});
   }
   const auto environment_index = [&](const std::string& name) {
     const auto found = std::ranges::find(plan.environments, name, &cluster::EnvironmentPlan::name);
@@ -245,10 +265,41 @@ std::uint64_t connections_of(const bench::WorkloadSpec& workload) {
   return static_cast<std::uint64_t>(workload.rate->per_second * lasts.count());
 }
 
+PolicySteps policy_steps(const Plan& plan) {
+  PolicySteps steps;
+  const auto& spec = *plan.scenario.policy;
+  if (spec.only) return steps;
+  const auto environments = plan.environments.size();
+  const auto writes =
+      (2 * spec.changes.size() + spec.new_pods.size()) * static_cast<std::size_t>(spec.repetitions);
+  steps.cases = cases_wanted(plan.scenario) * environments;
+  steps.writes = writes * environments;
+  return steps;
+}
+
+namespace {
+
+// Beside what policies are waited for: agents have to be told, and packets to be counted.
+constexpr base::Duration case_overhead = std::chrono::milliseconds(120);
+constexpr base::Duration write_overhead = std::chrono::milliseconds(250);
+
+base::Duration policy_duration(const Plan& plan) {
+  const auto& spec = *plan.scenario.policy;
+  const auto steps = policy_steps(plan);
+  const auto sweep = spec.matrix.timeout + case_overhead;
+  return sweep * static_cast<std::int64_t>(2 * plan.environments.size() + steps.cases) +
+         (spec.window + write_overhead) * static_cast<std::int64_t>(steps.writes);
+}
+
+}  // namespace
+
 base::Duration estimate_duration(const Plan& plan, const Overheads& overheads,
                                  std::string_view target) {
   base::Duration total =
       base::Duration(overheads.provision_ns) * static_cast<std::int64_t>(plan.environments.size());
+  if (plan.scenario.policy) {
+    return total + policy_duration(plan) + base::Duration(overheads.finish_ns);
+  }
   auto traffic = block_duration(plan, overheads) * (plan.scenario.blocks + warm_up_blocks);
   if (target == "kubernetes") traffic = std::max(traffic, ports_need(plan));
   total += traffic;

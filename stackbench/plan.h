@@ -118,6 +118,14 @@ struct Observed {
 // dials one address or several, so that all make the same traffic.
 inline constexpr std::uint32_t cluster_connections_per_minute = 20'000;
 
+// What a scenario's policies are looked at by, over all environments.
+struct PolicySteps {
+  std::size_t cases = 0;   // generated sets of policies
+  std::size_t writes = 0;  // watched ones: every change is done and undone, every new pod made
+};
+// Of a plan with a policy.
+[[nodiscard]] PolicySteps policy_steps(const Plan& plan);
+
 // The wall time of a run on a target without replaced blocks. On a cluster, clients of open loops
 // with events wait until they may open an invocation's connections at once.
 [[nodiscard]] base::Duration estimate_duration(const Plan& plan, const Overheads& overheads,

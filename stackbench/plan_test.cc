@@ -69,6 +69,23 @@ TEST(MakePlan, TellsWhetherEventsReplacePods) {
   EXPECT_TRUE(make_plan(scenario, {0, 1})->environments[0].replaces_pods);
 }
 
+TEST(MakePlan, GivesAnEnvironmentItsPoliciesAndLetsThemBeEnforced) {
+  auto scenario = small_scenario();
+  EXPECT_FALSE(make_plan(scenario, {0, 1})->environments[0].has_policies);
+  auto& environment = scenario.environments.at("iptables");
+  environment.filler_selectors = 5;
+  // None is something, too: what enforces them is there.
+  for (const int policies : {0, 100}) {
+    environment.filler_policies = policies;
+    const auto plan = make_plan(scenario, {0, 1});
+    ASSERT_TRUE(plan);
+    EXPECT_TRUE(plan->environments[0].has_policies);
+    EXPECT_EQ(plan->environments[0].filler.policies, policies);
+    EXPECT_EQ(plan->environments[0].filler.selectors, 5);
+    EXPECT_FALSE(plan->environments[1].has_policies);
+  }
+}
+
 TEST(MakePlan, MakesTheBareEnvironmentAndLeavesOutUnusedOnes) {
   const auto plan = make_plan(small_scenario(), {0, 1});
   ASSERT_TRUE(plan) << base::describe_error(plan.error());

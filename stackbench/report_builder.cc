@@ -437,13 +437,7 @@ base::Result<> ReportBuilder::add_growth(const Measurements& measured) {
       const auto environment = std::ranges::find(report_.environments, point.environment,
                                                  &reports::EnvironmentRecord::name);
       if (environment == report_.environments.end()) continue;
-      const auto fact = [&](const char* name) -> std::optional<std::int64_t> {
-        const auto found = environment->facts.find(name);
-        if (found == environment->facts.end()) return std::nullopt;
-        return found->get<std::int64_t>();
-      };
-      point.load_ns = fact("load_ns");
-      point.kernel_memory_bytes = fact("kernel_memory_bytes");
+      add_load_cost(environment->facts, growth->by, point);
     }
     report_.growth.push_back(std::move(*growth));
   }

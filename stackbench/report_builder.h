@@ -37,6 +37,11 @@ class ReportBuilder {
   // Without a workload it is about all of them.
   void add_check(std::string name, std::string arm, std::optional<std::string> workload,
                  checks::Finding finding);
+  // Of a scenario about policies: what was found out about them, filled as it becomes whole.
+  [[nodiscard]] reports::PolicyRecord& policy() {
+    if (!report_.policy) report_.policy.emplace();
+    return *report_.policy;
+  }
   void add_probe(reports::ProbeOverhead probe) { report_.probes.push_back(std::move(probe)); }
   // A block with its samples, histograms included. Errors: as SeriesWriter::append.
   base::Result<> add_block(const Block& block, std::span<const Sample> samples);

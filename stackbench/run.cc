@@ -5,6 +5,7 @@
 #include "base/units.h"
 #include "reports/store.h"
 #include "stackbench/availability.h"
+#include "stackbench/policy/policy_run.h"
 #include "stackbench/report_builder.h"
 #include "stackbench/run_checks.h"
 #include "stackbench/run_loop.h"
@@ -35,6 +36,56 @@ base::Error of_traffic(base::Error error) {
   return error;
 }
 
+// What a run about policies does once its report can be written. Errors: whatever stopped it before
+// anything was found out.
+base::Result<FinishedRun> run_about_policies(cluster::Target& target, const Plan& plan,
+                                             const RunRequest& request, base::Progress& progress,
+                                             const base::Interrupt& interrupt,
+                                             const ReportWatcher& watcher) {
+  ReportBuilder report(plan, request.scenario_file, request.overrides, request.command_line,
+                       target.name());
+  progress.update(0, 1, fmt::format("bringing up what is looked at ({})", target.name()));
+  ASSIGN_OR_RETURN(auto session, Session::open(target, plan, interrupt));
+  RETURN_IF_ERROR(report.add_environments(session));
+  progress.step_done(
+      fmt::format("{} up", base::format_count(plan.environments.size(), "environment")));
+
+  for (const auto& environment : plan.skipped_environments) {
+    for (const auto check : plan.scenario.checks) {
+      report.add_check(std::string(base::enum_name(check)), environment.name, {},
+                       {.verdict = base::Verdict::skip,
+                        .sentence = environment.reason,
+                        .observed = "skipped",
+                        .evidence = {}});
+    }
+  }
+  const RepeatCommand repeat{.argv = request.command_line};
+  const auto ran = run_policies(target, session, plan, repeat, report, progress, interrupt, [&] {
+    if (watcher) watcher(report.so_far({}));
+  });
+  report.add_facts(target.facts());
+  report.set_clock(session.clock());
+  if (!ran) {
+    auto error = of_traffic(ran.error());
+    if (report.policy().matrices.empty() && !plan.environments.empty()) {
+      if (error.kind != base::ErrorKind::interrupted) return std::unexpected(std::move(error));
+      return base::fail(base::ErrorKind::interrupted,
+                        "interrupted before anything was whole; no report was written");
+    }
+    if (error.kind == base::ErrorKind::interrupted) {
+      report.set_signal(interrupt.signal());
+    } else {
+      report.add_error(error);
+    }
+  }
+  progress.update(0, 1, "taking it down");
+  if (const auto down = target.teardown(); !down) report.add_error(down.error());
+  ASSIGN_OR_RETURN(auto record, std::move(report).finish({}, {}, ran.has_value()));
+  auto saved = reports::save_report(record, request.report_file);
+  progress.finish();
+  return FinishedRun{std::move(record), std::move(saved)};
+}
+
 }  // namespace
 
 base::Result<FinishedRun> run_scenario(cluster::Target& target, Plan plan,
@@ -50,6 +101,9 @@ base::Result<FinishedRun> run_scenario(cluster::Target& target, Plan plan,
   if (!unfinished) {
     progress.note(fmt::format("were this run killed, clean would not find its report's parts: {}",
                               unfinished.error().message));
+  }
+  if (plan.scenario.policy) {
+    return run_about_policies(target, plan, request, progress, interrupt, watcher);
   }
   // The series file comes first: a place that cannot be written to is better known now.
   std::optional<reports::SeriesWriter> series;

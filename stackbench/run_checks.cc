@@ -131,6 +131,11 @@ base::Result<> check_requests(const Plan& plan, Session& session, ReportBuilder&
       case CheckKind::connection_table:
       case CheckKind::stale_backend:
       case CheckKind::flows_stay:
+      case CheckKind::policy_matrix:
+      case CheckKind::default_deny_holds:
+      case CheckKind::leak_window:
+      case CheckKind::established_connections:
+      case CheckKind::new_pod_protected:
         break;
     }
   }

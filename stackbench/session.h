@@ -82,6 +82,20 @@ class Session {
   // What was dropped since, and the end of the watch. Errors: as invoke.
   base::Result<probes::Drops> take_drops();
 
+  // For parts of a run that have no arms. The agent of a pod; it is connected once. Errors: as
+  // Target::agent, and as AgentClient::connect.
+  base::Result<bench::AgentClient*> agent(std::size_t environment, const std::string& pod);
+  // The privileged agent at its host-side interface, likewise.
+  base::Result<bench::AgentClient*> observer(std::size_t environment, const std::string& pod);
+  // How far an agent's clock is from ours now: measured anew, for clocks of two machines drift.
+  base::Result<bench::ClockOffset> clock_of(bench::AgentClient& agent);
+  // Asks the target for an environment's addresses again. Errors: as Target::provision.
+  base::Result<> look_again(std::size_t environment) {
+    ASSIGN_OR_RETURN(environments_[environment],
+                     target_->provision(plan_->environments[environment]));
+    return {};
+  }
+
   // The identities by which the pods that may answer an arm should be named, in their order.
   [[nodiscard]] base::Result<std::vector<std::string>> identities(const PlannedArm& arm) const;
 
@@ -100,10 +114,6 @@ class Session {
   static std::vector<Frontend> frontends(const cluster::EnvironmentHandle& environment,
                                          const cluster::ServiceHandle& service,
                                          bench::WorkloadKind kind, base::AddressFamily family);
-  base::Result<bench::AgentClient*> agent(std::size_t environment, const std::string& pod);
-  // How far an agent's clock is from ours now: measured anew, for clocks of two machines drift.
-  base::Result<bench::ClockOffset> clock_of(bench::AgentClient& agent);
-  base::Result<bench::AgentClient*> observer(std::size_t environment, const std::string& pod);
   // Attaches the job's probe to the client's host-side interface. Errors: as invoke; missing or
   // not_permitted where it cannot be loaded.
   base::Result<std::pair<bench::AgentClient*, bench::JobId>> attach_probe(

@@ -16,7 +16,8 @@ EXAMPLES = sorted(str(one) for one in (pathlib.Path(CHART) / "examples").glob("*
 # Each switch once, beside the defaults and the examples.
 CASES = [[], *(["-f", example] for example in EXAMPLES),
          ["--set", "namespace=bench"],
-         ["--set", "rbac.nodesProxy=true,rbac.replace=true,rbac.generators=true"],
+         ["--set", "rbac.nodesProxy=true,rbac.replace=true,rbac.generators=true,rbac.policies=true"],
+         ["--set", "namespace=bench,rbac.generators=true,rbac.policies=true"],
          ["--set", "rbac.fillers=false,rbac.facts=false"],
          ["--set", "rbac.create=false,serviceAccount.create=false,serviceAccount.name=mine"],
          ["--set", "job.enabled=true,nightly.enabled=false"],
@@ -140,10 +141,13 @@ class ChartTest(unittest.TestCase):
                                     ("list", "daemonsets"), ("get", "clusterinformations"),
                                     ("get", "configmaps")})
         self.assertNotIn(("get", "nodes/proxy"), rights(full, "ClusterRole"))
-        more = rendered("--set", "rbac.nodesProxy=true,rbac.replace=true,rbac.generators=true")
+        more = rendered("--set", "rbac.nodesProxy=true,rbac.replace=true,rbac.generators=true,"
+                                 "rbac.policies=true")
         self.assertEqual(rights(more, "ClusterRole") - rights(full, "ClusterRole"),
                          {("get", "nodes/proxy"), ("delete", "pods"),
-                          ("create", "jobs"), ("patch", "jobs")})
+                          ("create", "jobs"), ("patch", "jobs"),
+                          ("create", "networkpolicies"), ("patch", "networkpolicies"),
+                          ("delete", "networkpolicies"), ("list", "networkpolicies")})
 
     def test_an_exec_takes_create_from_1_35_on(self):
         for version, expected in (("1.33.13", False), ("1.34.9", False), ("1.35.0", True),

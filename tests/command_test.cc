@@ -68,7 +68,8 @@ TEST(Command, AnUnknownCommandIsNamedWithTheNearestOne) {
   EXPECT_EQ(
       outcome.err,
       "stackbench: unknown command \"rnu\", did you mean run?\n"
-      "  The commands are: run, plan, list, validate, schema, report, up, down, status, doctor, "
+      "  The commands are: run, plan, list, validate, schema, report, verify, up, down, status, "
+      "bgp, doctor, "
       "clean, completion\n");
   EXPECT_EQ(outcome.out, "");
 }
@@ -79,6 +80,57 @@ TEST(Command, AnUnknownOptionIsNamedWithTheNearestOne) {
   EXPECT_EQ(outcome.err,
             "stackbench: unknown option \"--sett\", did you mean --set?\n"
             "  See stackbench plan --help\n");
+}
+
+TEST(Command, AnUnknownCommandBelowAnotherIsNamedWithTheNearestOne) {
+  const auto outcome = stackbench({"bgp", "wach", "10.0.0.1"});
+  EXPECT_EQ(outcome.code, 2);
+  EXPECT_EQ(outcome.err,
+            "stackbench: unknown command \"bgp wach\", did you mean watch?\n"
+            "  See stackbench bgp --help\n");
+  const auto none = stackbench({"bgp"});
+  EXPECT_EQ(none.code, 2);
+  EXPECT_EQ(none.err, "stackbench: A subcommand is required\n  See stackbench bgp --help\n");
+  const auto option = stackbench({"bgp", "watch", "10.0.0.1", "--jsn"});
+  EXPECT_EQ(option.code, 2);
+  EXPECT_EQ(option.err,
+            "stackbench: unknown option \"--jsn\", did you mean --json?\n"
+            "  See stackbench bgp watch --help\n");
+}
+
+TEST(Command, AnArgumentTooManyIsNamed) {
+  const auto outcome = stackbench({"bgp", "watch", "10.0.0.1", "10.0.0.2"});
+  EXPECT_EQ(outcome.code, 2);
+  EXPECT_EQ(outcome.err,
+            "stackbench: unexpected argument \"10.0.0.2\"\n"
+            "  See stackbench bgp watch --help\n");
+}
+
+TEST(Command, ABgpPeerThatIsNotThereIsOneClearError) {
+  const auto outcome = stackbench({"bgp", "watch", "unix:/nowhere/gobgpd.sock"});
+  EXPECT_EQ(outcome.code, 2);
+  EXPECT_NE(outcome.err.find("unix:/nowhere/gobgpd.sock: no gobgpd answers"), std::string::npos)
+      << outcome.err;
+  EXPECT_NE(outcome.err.find("--api-hosts"), std::string::npos) << outcome.err;
+}
+
+TEST(Command, ABgpPeersConfigurationIsGobgpds) {
+  const auto outcome =
+      stackbench({"bgp", "config", "--asn", "64513", "--router-id", "172.18.0.100", "--from",
+                  "172.18.0.0/16", "--node-asn", "64512", "--restart-time", "5"});
+  ASSERT_EQ(outcome.code, 0) << outcome.err;
+  const auto config = base::parse_json(outcome.out);
+  ASSERT_TRUE(config);
+  EXPECT_EQ((*config)["global"]["config"]["as"], 64513);
+  EXPECT_EQ((*config)["dynamic-neighbors"][0]["config"]["prefix"], "172.18.0.0/16");
+  EXPECT_EQ((*config)["peer-groups"][0]["config"]["peer-as"], 64512);
+  EXPECT_EQ((*config)["peer-groups"][0]["graceful-restart"]["config"]["restart-time"], 5);
+  const auto wrong =
+      stackbench({"bgp", "config", "--asn", "64513", "--router-id", "172.18.0.100", "--from",
+                  "172.18.0.0/16", "--node-asn", "64512", "--hold-time", "2"});
+  EXPECT_EQ(wrong.code, 2);
+  EXPECT_NE(wrong.err.find("hold_time_s: expected 0, or 3 to 65535, got 2"), std::string::npos)
+      << wrong.err;
 }
 
 TEST(Command, AMissingArgumentIsNamed) {
@@ -225,6 +277,9 @@ TEST(Completion, TheBashScriptCompletesCommandsAndOptions) {
   };
   EXPECT_EQ(complete("stackbench va", 1), "validate\n");
   EXPECT_EQ(complete("stackbench plan --s", 2), "--set\n");
+  EXPECT_EQ(complete("stackbench bgp w", 2), "watch\n");
+  EXPECT_EQ(complete("stackbench bgp watch --j", 3), "--json\n");
+  EXPECT_EQ(complete("stackbench plan scenarios/smoke.yaml --s", 3), "--set\n");
   EXPECT_EQ(complete("stackbench run scenarios/sm", 2), "scenarios/smoke.yaml\n");
   std::filesystem::remove(path);
 }

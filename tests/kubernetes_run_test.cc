@@ -84,6 +84,38 @@ TEST(KubernetesRun, AnswersAndSkipsWhatTheClusterLacks) {
   EXPECT_THAT(left_behind(), IsEmpty());
 }
 
+TEST(KubernetesRun, FindsThatNobodyEnforcesPolicies) {
+  // On a cluster whose pods a bridge connects, policies are stored and no more.
+  const auto ran = run(R"(question: Are policies enforced here?
+topology:
+  nodes: 2
+  namespaces: {shop: {labels: {team: shop}}}
+  pods:
+    client: {node: 1}
+    web:    {node: 2, namespace: shop, labels: {app: web}}
+policy:
+  ports:
+    http:     {protocol: TCP, port: 80}
+    http-udp: {protocol: UDP, port: 80}
+  objects:
+    - apiVersion: networking.k8s.io/v1
+      kind: NetworkPolicy
+      metadata: {name: deny, namespace: shop}
+      spec: {podSelector: {}, policyTypes: [Ingress, Egress]}
+  matrix: {timeout: 100ms, deadline: 2s}
+checks: [policy_matrix]
+)",
+                       on_cluster);
+  EXPECT_EQ(ran.code, 1) << ran.err << ran.out;
+  ASSERT_TRUE(ran.report.is_object()) << ran.err;
+  EXPECT_EQ(ran.report["target_facts"]["policy_engine"]["name"], "none");
+  ASSERT_EQ(ran.report["checks"].size(), 1U) << ran.report["checks"];
+  EXPECT_EQ(ran.report["checks"][0]["name"], "policy_matrix");
+  EXPECT_EQ(ran.report["checks"][0]["verdict"], "fail");
+  EXPECT_THAT(ran.out, HasSubstr("web-0"));
+  EXPECT_THAT(left_behind(), IsEmpty());
+}
+
 TEST(KubernetesRun, AContextThatIsNotThereIsOneClearError) {
   auto words = on_cluster;
   words.insert(words.end(), {"--context", "elsewhere"});

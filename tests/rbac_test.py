@@ -49,6 +49,22 @@ workloads: [{kind: tcp_crr, rate: 100/s, connections: 4, duration: 500ms}]
 events: [{at: 100ms, kind: replace, pod: web-0, by: web-1, grace: 100ms}]
 blocks: 6
 """
+POLICIES = """
+question: Are policies enforced here?
+topology:
+  nodes: 1
+  namespaces: {other: {labels: {team: red}}}
+  pods: {client: {node: 1}, web: {node: 1, namespace: other}}
+policy:
+  ports: {http: {protocol: TCP, port: 8080}}
+  objects:
+    - apiVersion: networking.k8s.io/v1
+      kind: NetworkPolicy
+      metadata: {name: deny, namespace: other}
+      spec: {podSelector: {}}
+  random_cases: 2
+checks: [policy_matrix]
+"""
 # Waits: a cluster that is fast has what is waited for already in the list that comes before a watch.
 # And what is needed only where Calico is.
 CALICOS = "get clusterinformations.crd.projectcalico.org"
@@ -357,7 +373,33 @@ class ChartOnAClusterTest(unittest.TestCase):
         for kind in ("pods", "services", "endpointslices"):
             self.assertEqual(get(kind, "-n", "bench")["items"], [], kind)
 
-    def test_7_uninstalled_nothing_of_it_stays(self):
+    def test_7_who_applies_policies_must_be_let(self):
+        applying = os.path.join(self.folder, "policies.yaml")
+        pathlib.Path(applying).write_text(POLICIES, encoding="utf-8")
+        run(HELM, "upgrade", "stackbench", CHART, "--namespace", NAMESPACE, "--set",
+            "rbac.policies=true")
+        rules = get("clusterrole", ROLE)["rules"]
+        of_policies = [one for one in rights_of(rules) if "networkpolicies" in one[0]]
+        self.assertEqual(len(of_policies), 4)
+        for right, number, resource, verb in of_policies:
+            with self.subTest(right), self.role(without(rules, number, resource, verb)):
+                eventually(lambda right=right: not self.may(right), f"{right} is refused")
+                done, _ = self.run_as_the_account(scenario=applying)
+                self.assertEqual(done.returncode, 2, done.stdout + done.stderr)
+                self.assertRegex(done.stderr, rf"lack rights .*: {re.escape(right)}\n")
+                self.assertEqual(self.left(), [])
+        for right, *_ in of_policies:
+            eventually(lambda right=right: self.may(right), f"{right} is granted again")
+        with self.recorded() as (tools, asked):
+            done, _ = self.run_as_the_account(path=tools, scenario=applying)
+        # Nobody enforces them here, and that is found.
+        self.assertEqual(done.returncode, 1, done.stdout + done.stderr)
+        self.assertEqual(asked - {right for right, *_ in rights_of(rules)} - FACTS,
+                         {"get nodes/proxy"})
+        self.assertLessEqual({right for right, *_ in of_policies}, asked)
+        self.assertEqual(self.left(), [])
+
+    def test_8_uninstalled_nothing_of_it_stays(self):
         run(HELM, "uninstall", "stackbench", "--namespace", NAMESPACE, "--wait")
         for kind in ("clusterrole", "clusterrolebinding"):
             found = get(kind, "-l", "app.kubernetes.io/instance=stackbench")["items"]

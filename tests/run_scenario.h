@@ -81,13 +81,17 @@ inline Ran run_until_judged(const std::string& text) {
   return ran;
 }
 
-// The verdicts of the check on the arm `service`.
-inline std::vector<std::string> service_verdicts(const base::Json& report) {
+// The verdicts of the checks on an arm.
+inline std::vector<std::string> verdicts_of(const base::Json& report, std::string_view arm) {
   std::vector<std::string> verdicts;
   for (const auto& check : report.value("checks", base::Json::array())) {
-    if (check["arm"] == "service") verdicts.push_back(check["verdict"]);
+    if (check["arm"] == arm) verdicts.push_back(check["verdict"]);
   }
   return verdicts;
+}
+
+inline std::vector<std::string> service_verdicts(const base::Json& report) {
+  return verdicts_of(report, "service");
 }
 
 }  // namespace tests

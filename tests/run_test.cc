@@ -29,9 +29,10 @@ using tests::patience;
 using tests::Ran;
 using tests::run;
 using tests::service_verdicts;
+using tests::verdicts_of;
 
-// Two arms of one datapath, as short as a run can be.
-std::string scenario(std::string_view datapath, std::string_view more) {
+// Two arms of one datapath, as short as a run can be, and in IPv6 two more where asked for.
+std::string scenario(std::string_view datapath, std::string_view more, std::string_view arms = "") {
   return fmt::format(
       "question: Is it translated where it promises?\n"
       "topology:\n"
@@ -41,19 +42,25 @@ std::string scenario(std::string_view datapath, std::string_view more) {
       "arms:\n"
       "  - {{name: pod, in: it, dial: pod/web}}\n"
       "  - {{name: service, in: it, dial: service/web}}\n"
+      "{}"
       "workloads: [{{kind: tcp_crr, duration: 20ms, warm_up: 5ms}}]\n"
       "blocks: 6\n"
       "checks: [translated_at]\n"
       "{}",
-      datapath, more);
+      datapath, arms, more);
 }
 
-class EveryDatapath : public ::testing::TestWithParam<std::tuple<std::string, std::string>> {};
+class EveryDatapath : public ::testing::TestWithParam<std::string> {};
 
 TEST_P(EveryDatapath, IsTranslatedWhereItPromisesAndAnswersEveryRequest) {
-  const auto& [datapath, family] = GetParam();
-  const auto ran = run(scenario(datapath, ""), {"--set", "family=" + family});
-  EXPECT_EQ(service_verdicts(ran.report), std::vector<std::string>{"pass"}) << ran.out << ran.err;
+  const auto ran =
+      run(scenario(GetParam(), "",
+                   "  - {name: pod_ipv6, in: it, dial: pod/web, family: ipv6}\n"
+                   "  - {name: service_ipv6, in: it, dial: service/web, family: ipv6}\n"));
+  for (const char* arm : {"service", "service_ipv6"}) {
+    EXPECT_EQ(verdicts_of(ran.report, arm), std::vector<std::string>{"pass"})
+        << arm << ran.out << ran.err;
+  }
   ASSERT_TRUE(ran.report.contains("samples")) << ran.err;
   for (const auto& sample : ran.report["samples"]) {
     EXPECT_GT(sample["requests"], 0);
@@ -63,13 +70,13 @@ TEST_P(EveryDatapath, IsTranslatedWhereItPromisesAndAnswersEveryRequest) {
   EXPECT_TRUE(ran.code == 0 || ran.code == 4) << ran.code << ran.out << ran.err;
 }
 
-INSTANTIATE_TEST_SUITE_P(, EveryDatapath,
-                         ::testing::Combine(::testing::Values("iptables", "nftables", "ebpf_socket",
-                                                              "ebpf_tc"),
-                                            ::testing::Values("ipv4", "ipv6")),
-                         [](const auto& instance) {
-                           return std::get<0>(instance.param) + "_" + std::get<1>(instance.param);
-                         });
+const auto datapaths = ::testing::Values("iptables", "nftables", "ebpf_socket", "ebpf_tc");
+
+std::string datapath_of(const ::testing::TestParamInfo<std::string>& instance) {
+  return instance.param;
+}
+
+INSTANTIATE_TEST_SUITE_P(, EveryDatapath, datapaths, datapath_of);
 
 TEST(Run, FindsAHookThatWasLeftOutThoughEveryRequestSucceeds) {
   const auto ran =
@@ -83,96 +90,76 @@ TEST(Run, FindsAHookThatWasLeftOutThoughEveryRequestSucceeds) {
   }
 }
 
+class OutsideClients : public ::testing::TestWithParam<std::string> {};
+
 // A Service of type LoadBalancer under externalTrafficPolicy Local, dialled from outside.
-std::string outside_scenario(const std::string& datapath, const std::string& more) {
-  return fmt::format(
+TEST_P(OutsideClients, KeepTheAddressUnderLocalAndARewrittenOneIsFound) {
+  const auto ran = run(fmt::format(
       "question: Is the client's address kept?\n"
       "topology:\n"
       "  nodes: 2\n"
       "  pods: {{client: {{node: 1}}, web: {{node: 2, replicas: 2}}}}\n"
       "  services: {{web: {{target: web, type: LoadBalancer, external_traffic_policy: Local}}}}\n"
-      "environments: {{it: {{datapath: {}}}}}\n"
-      "arms: [{{name: service, in: it, dial: load_balancer/web, from: external}}]\n"
+      "environments: {{clean: {{datapath: {0}}}, broken: {{datapath: {0}}}}}\n"
+      "arms:\n"
+      "  - {{name: clean_ipv4, in: clean, dial: load_balancer/web, from: external}}\n"
+      "  - {{name: clean_ipv6, in: clean, dial: load_balancer/web, from: external, family: ipv6}}\n"
+      "  - {{name: broken_ipv4, in: broken, dial: load_balancer/web, from: external}}\n"
+      "  - {{name: broken_ipv6, in: broken, dial: load_balancer/web, from: external, family: "
+      "ipv6}}\n"
       "workloads: [{{kind: tcp_crr, duration: 20ms, warm_up: 5ms}}]\n"
       "blocks: 6\n"
       "checks: [source_ip_preserved]\n"
-      "{}",
-      datapath, more);
+      "faults: [{{kind: source_rewritten, environment: broken}}]\n",
+      GetParam()));
+  EXPECT_EQ(ran.code, 1) << ran.out << ran.err;
+  for (const auto& [arm, verdict] : {std::pair{"clean_ipv4", "pass"},
+                                     {"clean_ipv6", "pass"},
+                                     {"broken_ipv4", "fail"},
+                                     {"broken_ipv6", "fail"}}) {
+    EXPECT_EQ(verdicts_of(ran.report, arm), std::vector<std::string>{verdict}) << arm << ran.out;
+  }
 }
 
-class OutsideClients : public ::testing::TestWithParam<std::tuple<std::string, std::string>> {};
-
-TEST_P(OutsideClients, KeepTheAddressUnderLocalAndARewrittenOneIsFound) {
-  const auto& [datapath, family] = GetParam();
-  const auto clean = run(outside_scenario(datapath, ""), {"--set", "family=" + family});
-  EXPECT_EQ(service_verdicts(clean.report), std::vector<std::string>{"pass"})
-      << clean.out << clean.err;
-  const auto broken =
-      run(outside_scenario(datapath, "faults: [{kind: source_rewritten, environment: it}]\n"),
-          {"--set", "family=" + family});
-  EXPECT_EQ(broken.code, 1) << broken.out << broken.err;
-  EXPECT_EQ(service_verdicts(broken.report), std::vector<std::string>{"fail"}) << broken.out;
-}
-
-INSTANTIATE_TEST_SUITE_P(, OutsideClients,
-                         ::testing::Combine(::testing::Values("iptables", "nftables", "ebpf_socket",
-                                                              "ebpf_tc"),
-                                            ::testing::Values("ipv4", "ipv6")),
-                         [](const auto& instance) {
-                           return std::get<0>(instance.param) + "_" + std::get<1>(instance.param);
-                         });
-
-// One Service that keeps a client with its pod, or does not, and checks on who answers.
-std::string answering_scenario(std::string_view datapath, std::string_view affinity,
-                               std::string_view fault) {
-  return fmt::format(
-      "question: Who answers?\n"
-      "topology:\n"
-      "  pods: {{client: {{node: 1}}, web: {{node: 2, replicas: 3}}}}\n"
-      "  services: {{web: {{target: web, session_affinity: {}}}}}\n"
-      "environments: {{it: {{datapath: {}}}}}\n"
-      "arms: [{{name: service, in: it, dial: service/web}}]\n"
-      "workloads: [{{kind: tcp_crr, duration: 20ms, warm_up: 5ms}}]\n"
-      "blocks: 6\n"
-      "checks: [backend_identity, distribution]\n"
-      "faults: [{}]\n",
-      affinity, datapath, fault);
-}
+INSTANTIATE_TEST_SUITE_P(, OutsideClients, datapaths, datapath_of);
 
 class WhoAnswers : public ::testing::TestWithParam<std::string> {};
 
-TEST_P(WhoAnswers, IsDrawnEvenlyAndAnImpostorIsFound) {
-  const auto clean = run(answering_scenario(GetParam(), "None", ""));
-  EXPECT_EQ(service_verdicts(clean.report), (std::vector<std::string>{"pass", "pass"}))
-      << clean.out << clean.err;
-  const auto broken =
-      run(answering_scenario(GetParam(), "None", "{kind: impostor, environment: it}"));
-  EXPECT_EQ(broken.code, 1) << broken.out << broken.err;
+// A Service whose connections are drawn evenly, and one that keeps a client with its pod.
+TEST_P(WhoAnswers, IsDrawnEvenlyOrKeptAndImpostorsAndIgnoredAffinityAreFound) {
+  const auto ran =
+      run(fmt::format("question: Who answers?\n"
+                      "topology:\n"
+                      "  pods: {{client: {{node: 1}}, web: {{node: 2, replicas: 3}}}}\n"
+                      "  services:\n"
+                      "    web: {{target: web}}\n"
+                      "    kept: {{target: web, session_affinity: ClientIP}}\n"
+                      "environments:\n"
+                      "  clean: {{datapath: {0}}}\n"
+                      "  doubled: {{datapath: {0}}}\n"
+                      "  forgetful: {{datapath: {0}}}\n"
+                      "arms:\n"
+                      "  - {{name: drawn, in: clean, dial: service/web}}\n"
+                      "  - {{name: kept, in: clean, dial: service/kept}}\n"
+                      "  - {{name: drawn_of_doubled, in: doubled, dial: service/web}}\n"
+                      "  - {{name: kept_by_forgetful, in: forgetful, dial: service/kept}}\n"
+                      "workloads: [{{kind: tcp_crr, duration: 20ms, warm_up: 5ms}}]\n"
+                      "blocks: 6\n"
+                      "checks: [backend_identity, distribution]\n"
+                      "faults:\n"
+                      "  - {{kind: impostor, environment: doubled}}\n"
+                      "  - {{kind: affinity_ignored, environment: forgetful}}\n",
+                      GetParam()));
+  EXPECT_EQ(ran.code, 1) << ran.out << ran.err;
+  using Verdicts = std::vector<std::string>;
+  EXPECT_EQ(verdicts_of(ran.report, "drawn"), (Verdicts{"pass", "pass"})) << ran.out;
+  EXPECT_EQ(verdicts_of(ran.report, "kept"), (Verdicts{"pass", "pass"})) << ran.out;
   // One pod under two names also has two shares.
-  EXPECT_EQ(service_verdicts(broken.report), (std::vector<std::string>{"fail", "fail"}))
-      << broken.out;
+  EXPECT_EQ(verdicts_of(ran.report, "drawn_of_doubled"), (Verdicts{"fail", "fail"})) << ran.out;
+  EXPECT_EQ(verdicts_of(ran.report, "kept_by_forgetful"), (Verdicts{"pass", "fail"})) << ran.out;
 }
 
-INSTANTIATE_TEST_SUITE_P(, WhoAnswers,
-                         ::testing::Values("iptables", "nftables", "ebpf_socket", "ebpf_tc"),
-                         [](const auto& instance) { return instance.param; });
-
-class WhoKeepsAnswering : public ::testing::TestWithParam<std::string> {};
-
-TEST_P(WhoKeepsAnswering, IsOnePodAndAnIgnoredAffinityIsFound) {
-  const auto clean = run(answering_scenario(GetParam(), "ClientIP", ""));
-  EXPECT_EQ(service_verdicts(clean.report), (std::vector<std::string>{"pass", "pass"}))
-      << clean.out << clean.err;
-  const auto broken =
-      run(answering_scenario(GetParam(), "ClientIP", "{kind: affinity_ignored, environment: it}"));
-  EXPECT_EQ(broken.code, 1) << broken.out << broken.err;
-  EXPECT_EQ(service_verdicts(broken.report), (std::vector<std::string>{"pass", "fail"}))
-      << broken.out;
-}
-
-INSTANTIATE_TEST_SUITE_P(, WhoKeepsAnswering,
-                         ::testing::Values("iptables", "nftables", "ebpf_socket", "ebpf_tc"),
-                         [](const auto& instance) { return instance.param; });
+INSTANTIATE_TEST_SUITE_P(, WhoAnswers, datapaths, datapath_of);
 
 // Datagrams by a Service, answered or given up within the timeout.
 std::string datagram_scenario(std::string_view fault) {

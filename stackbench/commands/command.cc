@@ -31,7 +31,8 @@ int exit_code_of(const base::Error& error, const base::Interrupt& interrupt) {
 // "unknown command "rum", did you mean run?"
 std::string unknown_word(std::string_view what, std::string_view word,
                          const std::vector<std::string_view>& known) {
-  const auto nearest = base::nearest_name(word, known);
+  // Of words that belong together (`bgp wach`) the last is the unknown one.
+  const auto nearest = base::nearest_name(word.substr(word.rfind(' ') + 1), known);
   return fmt::format("unknown {} \"{}\"{}", what, word,
                      nearest ? fmt::format(", did you mean {}?", *nearest) : "");
 }
@@ -50,7 +51,19 @@ std::string usage_error(const CLI::App& app, const CLI::ParseError& error,
     if (!name.starts_with('-') || std::ranges::find(known, name) != known.end()) continue;
     return unknown_word("option", name, known);
   }
-  return error.what();
+  const auto rest = app.remaining(true);
+  return rest.empty() ? std::string(error.what())
+                      : fmt::format("unexpected argument \"{}\"", rest.front());
+}
+
+// The names of a command's own commands (`bgp watch`), hidden ones left out.
+std::vector<std::string> names_below(const CLI::App& app) {
+  std::vector<std::string> names;
+  for (const auto* sub :
+       app.get_subcommands([](const CLI::App* one) { return !one->get_group().empty(); })) {
+    names.push_back(sub->get_name());
+  }
+  return names;
 }
 
 }  // namespace
@@ -63,9 +76,11 @@ const std::vector<Command>& commands() {
       {"validate", "Check scenario files without running them", declare_validate},
       {"schema", "Print the JSON Schema of a scenario or a report", declare_schema},
       {"report", "Print a report file as a table again", declare_report},
+      {"verify", "Verify a claim about a cluster's own namespaces: default-deny", declare_verify},
       {"up", "Bring up a Kubernetes on this machine, without Docker", declare_up},
       {"down", "End that Kubernetes, and remove all of it", declare_down},
       {"status", "Say how it is", declare_status},
+      {"bgp", "Watch a BGP peer's sessions and routes, or configure one", declare_bgp},
       {"doctor", "Say what this machine can do, and what to install", declare_doctor},
       {"clean", "Remove what interrupted runs left behind", declare_clean},
       {"completion", "Print a completion script for bash, zsh or fish", declare_completion},
@@ -133,10 +148,21 @@ int run_command_line(int argc, const char* const* argv, const base::Interrupt& i
     const auto printed = print(text);
     return printed ? *printed : exit_usage;
   } catch (const CLI::ParseError& error) {
-    if (!app->get_subcommands().empty()) chosen = app->get_subcommands().front();
-    complain(usage_error(*chosen, error, words));
-    fmt::print(stderr, "  See stackbench {}{}--help\n",
-               chosen == app.get() ? "" : chosen->get_name(), chosen == app.get() ? "" : " ");
+    std::string chain;
+    while (!chosen->get_subcommands().empty()) {
+      chosen = chosen->get_subcommands().front();
+      chain += chosen->get_name() + " ";
+    }
+    // CLI11 misses a command below another one before it looks at the word that stands there.
+    const auto below = names_below(*chosen);
+    const auto depth = static_cast<std::size_t>(std::ranges::count(chain, ' '));
+    if (!chain.empty() && !below.empty() && words.size() > depth &&
+        !words[depth].starts_with('-')) {
+      complain(unknown_word("command", chain + words[depth], {below.begin(), below.end()}));
+    } else {
+      complain(usage_error(*chosen, error, words));
+    }
+    fmt::print(stderr, "  See stackbench {}--help\n", chain);
     return exit_usage;
   }
   const auto& name = app->get_subcommands().front()->get_name();

@@ -14,26 +14,49 @@ std::vector<std::string> option_names(const CLI::App& app) {
   return names;
 }
 
-std::string bash_script(const CLI::App& app) {
+// A command's own commands (`bgp watch`) that --help shows.
+std::vector<const CLI::App*> commands_of(const CLI::App& app) {
+  return app.get_subcommands([](const CLI::App* sub) { return !sub->get_group().empty(); });
+}
+
+std::vector<std::string> names_of(const std::vector<const CLI::App*>& commands) {
   std::vector<std::string> names;
+  for (const auto* command : commands) names.push_back(command->get_name());
+  return names;
+}
+
+// The options of each command, by its words; a command of commands has their names as `below`.
+std::string bash_cases(const CLI::App& app) {
   std::string cases;
-  for (const auto* sub : app.get_subcommands({})) {
-    if (sub->get_group().empty()) continue;  // hidden
-    names.push_back(sub->get_name());
-    cases += fmt::format("    {}) words=\"{}\" ;;\n", sub->get_name(),
-                         fmt::join(option_names(*sub), " "));
+  for (const auto* sub : commands_of(app)) {
+    const auto below = commands_of(*sub);
+    for (const auto* one : below) {
+      cases += fmt::format("    \"{} {}\") words=\"{}\" ;;\n", sub->get_name(), one->get_name(),
+                           fmt::join(option_names(*one), " "));
+    }
+    cases += fmt::format(
+        "    \"{} \"*) words=\"{}\"{} ;;\n", sub->get_name(), fmt::join(option_names(*sub), " "),
+        below.empty() ? "" : fmt::format(" below=\"{}\"", fmt::join(names_of(below), " ")));
   }
+  return cases;
+}
+
+std::string bash_script(const CLI::App& app) {
   return fmt::format(
       "# stackbench completion for bash; source it, or put it in bash-completion's folder.\n"
       "_stackbench() {{\n"
-      "  local word=${{COMP_WORDS[COMP_CWORD]}} words\n"
+      "  local word=${{COMP_WORDS[COMP_CWORD]}} words below\n"
       "  if ((COMP_CWORD == 1)); then\n"
       "    mapfile -t COMPREPLY < <(compgen -W \"{} {}\" -- \"$word\")\n"
       "    return\n"
       "  fi\n"
-      "  case ${{COMP_WORDS[1]}} in\n"
+      "  case \"${{COMP_WORDS[1]}} ${{COMP_WORDS[2]}}\" in\n"
       "{}"
       "  esac\n"
+      "  if ((COMP_CWORD == 2)) && [[ $below && $word != -* ]]; then\n"
+      "    mapfile -t COMPREPLY < <(compgen -W \"$below\" -- \"$word\")\n"
+      "    return\n"
+      "  fi\n"
       "  if [[ $word == -* ]]; then\n"
       "    mapfile -t COMPREPLY < <(compgen -W \"$words\" -- \"$word\")\n"
       "  else\n"
@@ -41,7 +64,8 @@ std::string bash_script(const CLI::App& app) {
       "  fi\n"
       "}}\n"
       "complete -o filenames -F _stackbench stackbench\n",
-      fmt::join(names, " "), fmt::join(option_names(app), " "), cases);
+      fmt::join(names_of(commands_of(app)), " "), fmt::join(option_names(app), " "),
+      bash_cases(app));
 }
 
 std::string zsh_script(const CLI::App& app) {
@@ -60,18 +84,33 @@ std::string fish_quoted(std::string_view text) {
   return quoted + "'";
 }
 
+// The options of a command that is complete where `condition` holds.
+std::string fish_options(const CLI::App& app, std::string_view condition) {
+  std::string script;
+  for (const auto* option : app.get_options()) {
+    for (const auto& name : option->get_lnames()) {
+      script += fmt::format("complete -c stackbench -n '{}' -l {} -d {}\n", condition, name,
+                            fish_quoted(option->get_description()));
+    }
+  }
+  return script;
+}
+
 std::string fish_script(const CLI::App& app) {
   std::string script = "# stackbench completion for fish; put it in fish's completions folder.\n";
-  for (const auto* sub : app.get_subcommands({})) {
-    if (sub->get_group().empty()) continue;  // hidden
-    script += fmt::format("complete -c stackbench -n __fish_use_subcommand -f -a {} -d {}\n",
-                          sub->get_name(), fish_quoted(sub->get_description()));
-    for (const auto* option : sub->get_options()) {
-      for (const auto& name : option->get_lnames()) {
-        script +=
-            fmt::format("complete -c stackbench -n '__fish_seen_subcommand_from {}' -l {} -d {}\n",
-                        sub->get_name(), name, fish_quoted(option->get_description()));
-      }
+  for (const auto* sub : commands_of(app)) {
+    const auto& name = sub->get_name();
+    script += fmt::format("complete -c stackbench -n __fish_use_subcommand -f -a {} -d {}\n", name,
+                          fish_quoted(sub->get_description()));
+    const auto seen = "__fish_seen_subcommand_from " + name;
+    const auto below = commands_of(*sub);
+    if (below.empty()) script += fish_options(*sub, seen);
+    for (const auto* one : below) {
+      script += fmt::format(
+          "complete -c stackbench -n '{}; and not __fish_seen_subcommand_from {}' -f -a {} -d {}\n",
+          seen, fmt::join(names_of(below), " "), one->get_name(),
+          fish_quoted(one->get_description()));
+      script += fish_options(*one, seen + "; and __fish_seen_subcommand_from " + one->get_name());
     }
   }
   return script;

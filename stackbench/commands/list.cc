@@ -39,7 +39,11 @@ Action declare_list(CLI::App&) {
     text += words_of<Metric>("metrics");
     text += words_of<cluster::FaultKind>("faults");
     text += words_of<cluster::EventKind>("events");
+    text += words_of<bgp::Write>("bgp.write");
+    text += words_of<bgp::Fault>("bgp.fault");
     text += words_of<base::AddressFamily>("family");
+    text += words_of<GeneratedCases>("cases");
+    text += words_of<FlowFate>("established");
     return print(text);
   };
 }

@@ -2,22 +2,62 @@
 #include "stackbench/plan.h"
 
 #include "base/units.h"
+#include "stackbench/bgp/run.h"
 #include "stackbench/commands/command.h"
 #include "stackbench/scenario/reader.h"
 
 namespace stackbench {
 namespace {
 
+std::string wait(base::Duration span) { return base::format_wait(span.count()); }
+
+// "two sweeps of 486 cells": what pods do to each other.
+std::string policy_plan(const Plan& plan) {
+  const auto& policy = *plan.scenario.policy;
+  const auto steps = policy_steps(plan);
+  std::size_t pods = 0;
+  for (const auto& [name, group] : plan.scenario.topology.pods) {
+    pods += static_cast<std::size_t>(group.replicas + group.standby);
+  }
+  std::string text = "Policies\n";
+  for (const auto& object : policy.objects) {
+    text += fmt::format("  {}/{}\n", object.metadata.in_namespace, object.metadata.name);
+  }
+  text += fmt::format(
+      "\nIt would have {} pods probe each other at {} ports, {} cells, until two sweeps in a row "
+      "agree;\n",
+      pods, policy.ports.size(), pods * pods * policy.ports.size());
+  if (policy.only) return text + "of these only the part that policy.only names.\n";
+  text += fmt::format(
+      "try {} sets of policies made for the purpose; and watch {} writes for {} each, {} pairs at "
+      "a time.\n",
+      steps.cases, steps.writes, base::StringScalar<base::Duration>::format(policy.window),
+      policy.watched_flows);
+  return text;
+}
+
 std::string plan_text(const Plan& plan, const Overheads& overheads) {
   std::string text = plan.scenario.question + "\n\nEnvironments\n";
   for (const auto& environment : plan.environments) {
     text += fmt::format("  {:<16} datapath {}, {} nodes", environment.name,
                         base::enum_name(environment.datapath), environment.topology.nodes);
+    if (environment.filler.services > 0) {
+      text += fmt::format(", {} other Services", environment.filler.services);
+    }
+    if (const auto policies = environment.filler.policies) {
+      text += *policies == 0 ? ", policies enforced and none there"
+                             : fmt::format(", {} policies of {} peers", *policies,
+                                           environment.filler.selectors);
+    }
     for (const auto fault : environment.faults) {
       text += fmt::format(", broken on purpose: {}", base::enum_name(fault));
     }
     text += '\n';
   }
+  const auto all =
+      fmt::format("All in all about {}{}", wait(estimate_duration(plan, overheads, "lab")),
+                  overheads.runs == 0 ? " (a guess: nothing ran here yet)" : "");
+  if (plan.scenario.policy) return text + policy_plan(plan) + all + ".\n";
   text += "Arms\n";
   for (const auto& arm : plan.arms) {
     text += fmt::format(
@@ -32,7 +72,6 @@ std::string plan_text(const Plan& plan, const Overheads& overheads) {
                         workload.spec.rate ? "open" : "closed",
                         Time::format(workload.spec.duration), Time::format(workload.spec.warm_up));
   }
-  const auto wait = [](base::Duration span) { return base::format_wait(span.count()); };
   text += fmt::format(
       "\nIt would run {} blocks and one to warm up; in each, every arm runs twice per workload:\n"
       "{} invocations, a block in {}, client on CPU {}, servers on CPU {}{}.\n",
@@ -41,10 +80,7 @@ std::string plan_text(const Plan& plan, const Overheads& overheads) {
           (static_cast<std::size_t>(plan.scenario.blocks) + 1),
       wait(block_duration(plan, overheads)), plan.cores.client, plan.cores.server,
       plan.cores.oversubscribed() ? " (one core for both: latency is oversubscribed)" : "");
-  text += fmt::format(
-      "All in all about {}{}; disturbed blocks are replaced, up to half as many again.\n",
-      wait(estimate_duration(plan, overheads, "lab")),
-      overheads.runs == 0 ? " (a guess: nothing ran here yet)" : "");
+  text += all + "; disturbed blocks are replaced, up to half as many again.\n";
   return text;
 }
 
@@ -55,6 +91,7 @@ Action declare_plan(CLI::App& app) {
   declare_scenario_arguments(app, *arguments);
   return [arguments](const Context&) -> base::Result<int> {
     ASSIGN_OR_RETURN(const auto scenario, load_scenario(arguments->file, arguments->overrides));
+    if (scenario.bgp) return print(bgp::plan_text(scenario));
     ASSIGN_OR_RETURN(const auto cores, usable_cores());
     ASSIGN_OR_RETURN(const auto plan, make_plan(scenario, cores));
     return print(plan_text(plan, load_overheads("lab")));

@@ -11,7 +11,9 @@
 #include "base/address.h"
 #include "base/terminal.h"
 #include "reports/serve.h"
+#include "reports/store.h"
 #include "reports/terminal.h"
+#include "stackbench/bgp/run.h"
 #include "stackbench/commands/command.h"
 #include "stackbench/commands/publish.h"
 #include "stackbench/commands/target.h"
@@ -46,18 +48,52 @@ base::Result<std::optional<reports::MetricsServer>> serve_at(const std::string& 
   return std::optional(*std::move(server));
 }
 
+struct RunArguments {
+  ScenarioArguments scenario;
+  TargetArguments target;
+  std::string out;
+  bool strict = false;
+  PublishArguments publish;
+  std::string serve;
+};
+
+// A scenario with `bgp:`, which has neither blocks nor arms.
+base::Result<int> run_bgp_command(const Context& context, const Scenario& scenario,
+                                  const RunArguments& arguments) {
+  const auto& file = arguments.scenario.file;
+  if (arguments.target.target != "lab") {
+    return base::fail(base::ErrorKind::missing,
+                      "{}: bgp is measured in the lab only, not on a cluster", file);
+  }
+  RETURN_IF_ERROR(refuse_cluster_arguments(arguments.target));
+  if (arguments.strict) {
+    return base::fail(base::ErrorKind::usage,
+                      "--strict asks for blocks, and {} has none: --set bgp.rounds=20", file);
+  }
+  if (!arguments.serve.empty()) {
+    return base::fail(base::ErrorKind::usage,
+                      "--serve-metrics serves figures of arms, and {} has none", file);
+  }
+  const auto report_file = arguments.out.empty() ? default_report_file(file) : arguments.out;
+  ASSIGN_OR_RETURN(const auto report, bgp::run(scenario,
+                                               {.scenario_file = file,
+                                                .overrides = arguments.scenario.overrides,
+                                                .command_line = context.command_line,
+                                                .report_file = report_file},
+                                               context.interrupt));
+  const auto saved = reports::save_report(report, report_file);
+  RETURN_IF_ERROR(print(reports::render_terminal(report, base::detect_terminal(STDOUT_FILENO),
+                                                 saved ? report_file : "")));
+  const auto published = publish(report, arguments.publish);
+  RETURN_IF_ERROR(saved);
+  RETURN_IF_ERROR(published);
+  return report.conclusion.exit_code;
+}
+
 }  // namespace
 
 Action declare_run(CLI::App& app) {
-  struct Arguments {
-    ScenarioArguments scenario;
-    TargetArguments target;
-    std::string out;
-    bool strict = false;
-    PublishArguments publish;
-    std::string serve;
-  };
-  auto arguments = std::make_shared<Arguments>();
+  auto arguments = std::make_shared<RunArguments>();
   declare_scenario_arguments(app, arguments->scenario);
   declare_target_arguments(app, arguments->target);
   declare_ab(app, arguments->target);
@@ -74,6 +110,14 @@ Action declare_run(CLI::App& app) {
     ASSIGN_OR_RETURN(auto server, serve_at(arguments->serve));
     auto overrides = arguments->scenario.overrides;
     ASSIGN_OR_RETURN(auto scenario, load_scenario(arguments->scenario.file, overrides));
+    if (scenario.bgp) return run_bgp_command(context, scenario, *arguments);
+    if (arguments->strict && scenario.policy) {
+      return base::fail_with_mend(
+          base::ErrorKind::usage,
+          "--strict asks for more blocks, and a scenario about policies has "
+          "none",
+          "Say --set policy.repetitions=20.");
+    }
     if (arguments->strict && scenario.blocks < strict_blocks) {
       overrides.push_back(fmt::format("blocks={}", strict_blocks));
       ASSIGN_OR_RETURN(scenario, load_scenario(arguments->scenario.file, overrides));

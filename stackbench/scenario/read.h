@@ -145,6 +145,16 @@ base::Result<T> read_string_scalar(const YamlNode& node) {
   return base::StringScalar<T>::parse(word);
 }
 
+// A class that has a codec of its own. Where it refuses, it leads with "value", for the path we
+// know and it does not.
+template <typename T>
+base::Result<T> read_by_codec(const YamlNode& node) {
+  auto read = T::from_json(decode_json(node), "");
+  constexpr std::string_view lead = "value: ";
+  if (!read && read.error().message.starts_with(lead)) read.error().message.erase(0, lead.size());
+  return read;
+}
+
 template <typename T>
 void read_list(const YamlNode& node, const std::string& path, ReadLog& log, T& value) {
   if (node.kind != YamlNode::Kind::list) {
@@ -184,6 +194,8 @@ void read_node(const YamlNode& node, const std::string& path, const base::FieldO
                ReadLog& log, T& value) {
   if constexpr (std::same_as<T, base::Json>) {
     value = decode_json(node);
+  } else if constexpr (base::HasJsonCodec<T>) {
+    read_detail::take(read_detail::read_by_codec<T>(node), node, path, log, value);
   } else if constexpr (base::IsOptional<T>::value) {
     read_node(node, path, options, log, value.emplace());
   } else if constexpr (base::IsVector<T>::value) {

@@ -157,6 +157,24 @@ TEST(Reader, RefusesFillersThatCostNothingOrTakeANameThatIsThere) {
   EXPECT_EQ(message_of(named), "no fault");
 }
 
+TEST(Reader, RefusesPoliciesThatWouldDenyWhatArmsSay) {
+  EXPECT_EQ(faults_of(6, "  rules: {datapath: iptables, filler_policies: 10}"), "no fault");
+  EXPECT_EQ(faults_of(6, "  rules: {datapath: iptables, filler_policies: 10001}"),
+            "s.yaml:6:48: environments.rules.filler_policies: expected at most 10000, got 10001. "
+            "How many NetworkPolicies there are: half of them are among those every pod's packets "
+            "are judged by, the last allows what the arms say. 0: policies are enforced and there "
+            "is none. Absent: nothing of that.");
+  const auto elsewhere =
+      message_of(sound, {"environments.rules.filler_policies=1", "topology.namespaces={shop: {}}",
+                         "topology.pods.web.namespace=shop"});
+  EXPECT_THAT(elsewhere, testing::HasSubstr("these policies are in namespace default, and the pods "
+                                            "\"web\" are in \"shop\""));
+  const auto outside =
+      message_of(sound, {"environments.socket.filler_policies=1", "arms.1.from=external"});
+  EXPECT_THAT(outside, testing::HasSubstr("comes from outside, and these policies allow pods "
+                                          "alone"));
+}
+
 TEST(Reader, KeepsNamesToWhatReportsAndKubernetesAllow) {
   EXPECT_EQ(faults_of(9, "  - {name: Direct-1, dial: pod/web}"),
             "s.yaml:9:12: arms[0].name: expected a name of at most 63 characters out of a-z, 0-9 "

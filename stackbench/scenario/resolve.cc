@@ -1,7 +1,6 @@
 #include "stackbench/scenario/resolve.h"
 
 #include <algorithm>
-#include <set>
 
 namespace stackbench {
 namespace {
@@ -28,14 +27,6 @@ void check_label(std::string_view name, std::size_t longest, const std::string& 
             fmt::format("expected a name of at most {} characters out of a-z, 0-9 and -, with no - "
                         "at either end, got \"{}\"",
                         longest, name));
-}
-
-void check_span(base::Duration span, base::Duration least, const std::string& path, ReadLog& log) {
-  using Text = base::StringScalar<base::Duration>;
-  if (log.faulty(path) || (span >= least && span <= longest_span)) return;
-  refuse(log, path,
-         fmt::format("expected between {} and {}, got {}", Text::format(least),
-                     Text::format(longest_span), Text::format(span)));
 }
 
 void check_size(base::Bytes size, bench::WorkloadKind kind, const std::string& path, ReadLog& log) {
@@ -137,6 +128,36 @@ void check_filler(const Scenario& scenario, const EnvironmentSpec& environment,
   }
 }
 
+// They are all in one namespace, and what they allow is what its pods say to each other.
+void check_filler_policies(const Scenario& scenario, const std::string& name,
+                           const EnvironmentSpec& environment, const std::string& path,
+                           ReadLog& log) {
+  const auto at = path + ".filler_policies";
+  if (!environment.filler_policies || log.faulty(at)) return;
+  if (scenario.policy) {
+    refuse(log, at, "what is enforced is compared with the scenario's own policies: leave it out");
+    return;
+  }
+  for (const auto& [group, pod] : scenario.topology.pods) {
+    if (pod.in_namespace == cluster::default_namespace || log.faulty_itself("topology.pods")) {
+      continue;
+    }
+    refuse(log, at,
+           fmt::format("these policies are in namespace {}, and the pods \"{}\" are in \"{}\"",
+                       cluster::default_namespace, group, pod.in_namespace));
+    return;
+  }
+  for (const auto& arm : scenario.arms) {
+    if (arm.in != name || arm.from != cluster::external_client || log.faulty_itself("arms")) {
+      continue;
+    }
+    refuse(log, at,
+           fmt::format("arm \"{}\" comes from outside, and these policies allow pods alone",
+                       arm.name));
+    return;
+  }
+}
+
 }  // namespace
 
 void refuse(ReadLog& log, const std::string& path, std::string message) {
@@ -146,6 +167,28 @@ void refuse(ReadLog& log, const std::string& path, std::string message) {
 std::string unknown_name(std::string_view what, std::string_view name,
                          const std::vector<std::string_view>& known) {
   return fmt::format("unknown {} \"{}\"{}", what, name, suggest(name, known));
+}
+
+void check_span(base::Duration span, base::Duration least, base::Duration most,
+                const std::string& path, ReadLog& log) {
+  using Text = base::StringScalar<base::Duration>;
+  if (log.faulty(path) || (span >= least && span <= most)) return;
+  refuse(log, path,
+         fmt::format("expected between {} and {}, got {}", Text::format(least), Text::format(most),
+                     Text::format(span)));
+}
+
+void check_labels(const std::map<std::string, std::string>& labels, const std::string& path,
+                  ReadLog& log) {
+  for (const auto& [key, value] : labels) {
+    const auto at = join_path(path, key);
+    if (log.faulty(at)) continue;
+    if (!base::kube::is_label_key(key)) {
+      log.fault(log.key_place_of(at), at, "Kubernetes takes no such key of a label");
+    } else if (!base::kube::is_label_value(value)) {
+      refuse(log, at, "Kubernetes takes no such value of a label");
+    }
+  }
 }
 
 void check_word(std::string_view name, const std::string& path, const Place& place, ReadLog& log) {
@@ -172,6 +215,18 @@ void resolve_topology(Scenario& scenario, ReadLog& log) {
       refuse(log, path + ".node",
              fmt::format("there is no node {}: topology.nodes is {}", pod.node, topology.nodes));
     }
+    if (pod.in_namespace != cluster::default_namespace &&
+        !topology.namespaces.contains(pod.in_namespace) && !log.faulty(path + ".namespace") &&
+        !log.faulty_itself("topology.namespaces")) {
+      refuse(log, path + ".namespace",
+             unknown_name("namespace", pod.in_namespace, names_of(topology.namespaces)));
+    }
+    check_labels(pod.labels, path + ".labels", log);
+  }
+  for (const auto& [name, spec] : topology.namespaces) {
+    const auto path = join_path("topology.namespaces", name);
+    check_label(name, longest_group, path, log);
+    check_labels(spec.labels, path + ".labels", log);
   }
   for (const auto& [name, service] : topology.services) {
     const auto path = join_path("topology.services", name);
@@ -191,6 +246,7 @@ void resolve_topology(Scenario& scenario, ReadLog& log) {
                 "this name is kept for arms outside any environment; give it another");
     }
     check_filler(scenario, environment, path, log);
+    check_filler_policies(scenario, name, environment, path, log);
   }
 }
 
@@ -201,9 +257,9 @@ void resolve_workloads(Scenario& scenario, ReadLog& log) {
   for (std::size_t i = 0; i < scenario.workloads.size(); ++i) {
     auto& workload = scenario.workloads[i];
     const auto path = index_path("workloads", i);
-    check_span(workload.duration, shortest_window, path + ".duration", log);
-    check_span(workload.warm_up, base::Duration(0), path + ".warm_up", log);
-    check_span(workload.timeout, shortest_window, path + ".timeout", log);
+    check_span(workload.duration, shortest_window, longest_span, path + ".duration", log);
+    check_span(workload.warm_up, base::Duration(0), longest_span, path + ".warm_up", log);
+    check_span(workload.timeout, shortest_window, longest_span, path + ".timeout", log);
     workload.request = bench::request_size(workload);
     check_size(*workload.request, workload.kind, path + ".request", log);
     if (!bench::is_stream(workload.kind)) {
@@ -242,36 +298,26 @@ void resolve(Scenario& scenario, ReadLog& log) {
     refuse(log, "question", "expected the question this scenario answers, got an empty text");
   }
   resolve_topology(scenario, log);
-  resolve_workloads(scenario, log);
-  resolve_arms(scenario, log);
-  resolve_events(scenario, log);
-  std::set<CheckKind> checks;
-  for (std::size_t i = 0; i < scenario.checks.size(); ++i) {
-    const auto path = index_path("checks", i);
-    if (!log.faulty(path) && !checks.insert(scenario.checks[i]).second) {
-      refuse(
-          log, path,
-          fmt::format("\"{}\" is already among the checks", base::enum_name(scenario.checks[i])));
-    } else if (!log.faulty(path) && scenario.checks[i] == CheckKind::distribution &&
-               !log.faulty("workloads") &&
-               std::ranges::all_of(scenario.workloads, [](const auto& workload) {
-                 return bench::keeps_connections(workload);
-               })) {
-      refuse(log, path,
-             "distribution counts connections, and every workload here keeps its own; add one that "
-             "opens a connection for each request, tcp_crr or http with keep_alive: false");
-    } else if (!log.faulty(path) && scenario.checks[i] == CheckKind::connection_table &&
-               !log.faulty("arms") && !log.faulty("environments") &&
-               std::ranges::none_of(scenario.arms, [&](const ArmSpec& arm) {
-                 return arm.in && uses_connection_table(scenario.environments.at(*arm.in).datapath,
-                                                        arm.dial, arm.from);
-               })) {
-      refuse(
-          log, path,
-          "connection_table watches the table of ebpf_tc, and no arm dials a Service through it");
-    }
+  if (scenario.bgp && scenario.policy) {
+    log.fault(log.key_place_of("bgp"), "bgp",
+              "a scenario has arms and workloads, or a policy, or bgp, and this one has a policy, "
+              "too; ask this in one of its own");
+    return;
   }
-  resolve_expectations(scenario, log);
+  if (scenario.bgp) {
+    resolve_bgp(scenario, log);
+    return;
+  }
+  if (scenario.policy) {
+    resolve_policy(scenario, log);
+  } else {
+    resolve_workloads(scenario, log);
+    resolve_arms(scenario, log);
+    resolve_events(scenario, log);
+  }
+  resolve_faults(scenario, log);
+  resolve_checks(scenario, log);
+  if (!scenario.policy) resolve_expectations(scenario, log);
 }
 
 }  // namespace stackbench

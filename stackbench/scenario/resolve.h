@@ -16,8 +16,21 @@ void resolve(Scenario& scenario, ReadLog& log);
 void resolve_topology(Scenario& scenario, ReadLog& log);
 void resolve_workloads(Scenario& scenario, ReadLog& log);
 void resolve_arms(Scenario& scenario, ReadLog& log);
+void resolve_faults(const Scenario& scenario, ReadLog& log);
 void resolve_events(Scenario& scenario, ReadLog& log);
+void resolve_bgp(Scenario& scenario, ReadLog& log);
 void resolve_expectations(Scenario& scenario, ReadLog& log);
+// Of a scenario that has a `policy`, in place of those of arms and workloads.
+void resolve_policy(Scenario& scenario, ReadLog& log);
+// What is listed under `checks`, of either kind of scenario.
+void resolve_checks(const Scenario& scenario, ReadLog& log);
+
+// Refuses labels that Kubernetes would not take.
+void check_labels(const std::map<std::string, std::string>& labels, const std::string& path,
+                  ReadLog& log);
+// Refuses a span of time outside its bounds.
+void check_span(base::Duration span, base::Duration least, base::Duration most,
+                const std::string& path, ReadLog& log);
 
 // The group of pods that answer an arm; empty where it dials what is not there.
 [[nodiscard]] std::string servers_of(const Scenario& scenario, const ArmSpec& arm);

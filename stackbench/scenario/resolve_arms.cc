@@ -172,7 +172,18 @@ std::optional<std::string> nothing_to_break(const Scenario& scenario, const Faul
                                             bool arms_known) {
   using base::kube::SessionAffinity;
   const auto kind = fault.kind;
-  const auto& [nodes, pods, services] = scenario.topology;
+  const auto& pods = scenario.topology.pods;
+  const auto& services = scenario.topology.services;
+  if (cluster::breaks_policies(kind) != scenario.policy.has_value()) {
+    return scenario.policy ? fmt::format(
+                                 "{} breaks no policies, and a scenario with a policy looks "
+                                 "at nothing else",
+                                 base::enum_name(kind))
+                           : fmt::format(
+                                 "{} breaks how NetworkPolicies are enforced, and the "
+                                 "scenario has no policy",
+                                 base::enum_name(kind));
+  }
   if (kind == cluster::FaultKind::affinity_ignored &&
       std::ranges::none_of(services, [](const auto& service) {
         return service.second.session_affinity == SessionAffinity::ClientIP;
@@ -193,36 +204,6 @@ std::optional<std::string> nothing_to_break(const Scenario& scenario, const Faul
                        fault.environment);
   }
   return std::nullopt;
-}
-
-void resolve_faults(Scenario& scenario, ReadLog& log) {
-  std::set<std::pair<cluster::FaultKind, std::string>> seen;
-  for (std::size_t i = 0; i < scenario.faults.size(); ++i) {
-    const auto& fault = scenario.faults[i];
-    const auto path = index_path("faults", i);
-    const auto where = path + ".environment";
-    if (log.faulty(path) || log.faulty_itself("environments")) continue;
-    const auto environment = scenario.environments.find(fault.environment);
-    if (environment == scenario.environments.end()) {
-      refuse(log, where,
-             unknown_name("environment", fault.environment, names_of(scenario.environments)));
-      continue;
-    }
-    const auto datapath = environment->second.datapath;
-    const bool known = !log.faulty(join_path("environments", fault.environment));
-    if (known && !cluster::can_break(fault.kind, datapath)) {
-      refuse(log, where, cannot_break(fault, datapath));
-    } else if (const auto missing = nothing_to_break(scenario, fault, !log.faulty("arms"))) {
-      refuse(log, path + ".kind", *missing);
-    } else if (!seen.emplace(fault.kind, fault.environment).second) {
-      refuse(log, path, "this fault is already listed");
-    } else if (!log.faulty("arms") &&
-               std::ranges::find(scenario.arms, std::optional(fault.environment), &ArmSpec::in) ==
-                   scenario.arms.end()) {
-      refuse(log, where,
-             fmt::format("no arm enters \"{}\", so nobody would notice", fault.environment));
-    }
-  }
 }
 
 }  // namespace
@@ -254,7 +235,38 @@ void resolve_arms(Scenario& scenario, ReadLog& log) {
   for (std::size_t i = 0; i < scenario.arms.size(); ++i) {
     resolve_base(scenario, i, names_known, log);
   }
-  resolve_faults(scenario, log);
+}
+
+void resolve_faults(const Scenario& scenario, ReadLog& log) {
+  std::set<std::pair<cluster::FaultKind, std::string>> seen;
+  for (std::size_t i = 0; i < scenario.faults.size(); ++i) {
+    const auto& fault = scenario.faults[i];
+    const auto path = index_path("faults", i);
+    const auto where = path + ".environment";
+    if (log.faulty(path) || log.faulty_itself("environments")) continue;
+    const auto environment = scenario.environments.find(fault.environment);
+    if (environment == scenario.environments.end()) {
+      refuse(log, where,
+             unknown_name("environment", fault.environment, names_of(scenario.environments)));
+      continue;
+    }
+    const auto datapath = environment->second.datapath;
+    const bool known = !log.faulty(join_path("environments", fault.environment));
+    if (known && !cluster::can_break(fault.kind, datapath)) {
+      refuse(log, where, cannot_break(fault, datapath));
+    } else if (const auto missing = nothing_to_break(scenario, fault, !log.faulty("arms"))) {
+      refuse(log, path + ".kind", *missing);
+    } else if (fault.delay && fault.kind != cluster::FaultKind::policy_delayed) {
+      refuse(log, path + ".delay", "only policy_delayed has one");
+    } else if (!seen.emplace(fault.kind, fault.environment).second) {
+      refuse(log, path, "this fault is already listed");
+    } else if (!scenario.policy && !log.faulty("arms") &&
+               std::ranges::find(scenario.arms, std::optional(fault.environment), &ArmSpec::in) ==
+                   scenario.arms.end()) {
+      refuse(log, where,
+             fmt::format("no arm enters \"{}\", so nobody would notice", fault.environment));
+    }
+  }
 }
 
 }  // namespace stackbench

@@ -14,6 +14,8 @@
 #include "bench/workload.h"
 #include "cluster/event.h"
 #include "cluster/topology.h"
+#include "stackbench/scenario/bgp.h"
+#include "stackbench/scenario/policy.h"
 
 namespace stackbench {
 
@@ -25,7 +27,19 @@ enum class CheckKind {
   connection_table,     // the datapath kept every live connection in its table, the whole run long
   stale_backend,        // no new connection reaches a backend long after it left
   flows_stay,           // when a backend leaves, no other's flows move
+  policy_matrix,        // every pair of pods may do what its NetworkPolicies say, and nothing else
+  default_deny_holds,   // every pod is isolated by some policy, and nothing else gets through
+  leak_window,          // soon after a policy or a label is written, packets obey
+  established_connections,  // what was open when it was forbidden ends as the scenario says
+  new_pod_protected,        // nothing that is forbidden passes from or to a pod that is new
 };
+
+// Whether a check is about the `policy` of a scenario, and not about arms.
+[[nodiscard]] constexpr bool is_about_policies(CheckKind kind) {
+  return kind == CheckKind::policy_matrix || kind == CheckKind::default_deny_holds ||
+         kind == CheckKind::leak_window || kind == CheckKind::established_connections ||
+         kind == CheckKind::new_pod_protected;
+}
 
 // What an arm dials: `pod/web`, each connection one of its pods at random; or a Service, which
 // chooses likewise, by its ClusterIP (`service/web`), its port at a node (`node_port/web@2`) or its
@@ -66,6 +80,8 @@ inline constexpr std::string_view bare_environment = "direct";
 struct EnvironmentSpec {
   cluster::DatapathKind datapath = cluster::DatapathKind::direct;
   int filler = 0;
+  std::optional<int> filler_policies = {};
+  int filler_selectors = cluster::Filler{}.selectors;
   std::optional<std::string> context = {};
 };
 
@@ -77,6 +93,17 @@ void describe(Visit& visit, Self& self) {
                 "half other-NNNNN; rules stand in order of name.",
          .at_least = 0,
          .at_most = cluster::most_fillers});
+  visit(
+      "filler_policies", self.filler_policies,
+      {.doc = "How many NetworkPolicies there are: half of them are among those every pod's "
+              "packets are judged by, the last allows what the arms say. 0: policies are enforced "
+              "and there is none. Absent: nothing of that.",
+       .at_least = 0,
+       .at_most = cluster::most_filler_policies});
+  visit("filler_selectors", self.filler_selectors,
+        {.doc = "How many peers the rule of each of these policies names.",
+         .at_least = 1,
+         .at_most = cluster::most_filler_selectors});
   visit("context", self.context,
         {.doc = "On a cluster: the kubeconfig's context it is in. Absent: the one in use."});
 }
@@ -130,12 +157,14 @@ void describe(Visit& visit, Self& self) {
 struct FaultSpec {
   cluster::FaultKind kind = cluster::FaultKind::hook_left_out;
   std::string environment;
+  std::optional<base::Duration> delay = {};  // policy_delayed
 };
 
 template <typename Visit, base::SelfOf<FaultSpec> Self>
 void describe(Visit& visit, Self& self) {
   visit("kind", self.kind, {.doc = "What is broken.", .required = true});
   visit("environment", self.environment, {.doc = "Where.", .required = true});
+  visit("delay", self.delay, {.doc = "policy_delayed: by how much, 50ms by default."});
 }
 
 // Something that happens in every invocation, to one pod.
@@ -171,6 +200,7 @@ struct Scenario {
   base::AddressFamily family = base::AddressFamily::ipv4;
   cluster::TopologySpec topology;
   std::map<std::string, EnvironmentSpec> environments;
+  std::optional<PolicySpec> policy;
   std::vector<ArmSpec> arms;
   std::vector<bench::WorkloadSpec> workloads;
   int blocks = 12;
@@ -180,6 +210,7 @@ struct Scenario {
   std::vector<FaultSpec> faults;
   std::vector<EventSpec> events;
   base::Duration stale_budget = stale_budget_by_default;
+  std::optional<bgp::Spec> bgp = {};  // then there are neither arms nor workloads
 };
 
 template <typename Visit, base::SelfOf<Scenario> Self>
@@ -188,8 +219,18 @@ void describe(Visit& visit, Self& self) {
   visit("family", self.family, {.doc = "The address family that is dialled."});
   visit("topology", self.topology, {.doc = "Pods and Services.", .required = true});
   visit("environments", self.environments, {.doc = "Datapaths, all up at once, by name."});
-  visit("arms", self.arms, {.doc = "The configurations it compares.", .required = true});
-  visit("workloads", self.workloads, {.doc = "The traffic each arm carries.", .required = true});
+  // Before what they stand in for.
+  visit("policy", self.policy,
+        {.doc = "What it asks of NetworkPolicies, in every environment. It stands in place of arms "
+                "and workloads."});
+  visit(
+      "bgp", self.bgp,
+      {.doc = "How a LoadBalancer's address is announced, reached and withdrawn; in place of arms "
+              "and workloads."});
+  const bool measures = !self.policy.has_value() && !self.bgp.has_value();
+  visit("arms", self.arms, {.doc = "The configurations it compares.", .required = measures});
+  visit("workloads", self.workloads,
+        {.doc = "The traffic each arm carries.", .required = measures});
   visit("blocks", self.blocks,
         {.doc = "Kept blocks; in each every arm runs twice. Below 6 no exact two-sided 95 % "
                 "interval exists.",
@@ -239,7 +280,13 @@ struct base::EnumNames<stackbench::CheckKind> {
       std::pair{stackbench::CheckKind::distribution, std::string_view("distribution")},
       std::pair{stackbench::CheckKind::connection_table, std::string_view("connection_table")},
       std::pair{stackbench::CheckKind::stale_backend, std::string_view("stale_backend")},
-      std::pair{stackbench::CheckKind::flows_stay, std::string_view("flows_stay")}};
+      std::pair{stackbench::CheckKind::flows_stay, std::string_view("flows_stay")},
+      std::pair{stackbench::CheckKind::policy_matrix, std::string_view("policy_matrix")},
+      std::pair{stackbench::CheckKind::default_deny_holds, std::string_view("default_deny_holds")},
+      std::pair{stackbench::CheckKind::leak_window, std::string_view("leak_window")},
+      std::pair{stackbench::CheckKind::established_connections,
+                std::string_view("established_connections")},
+      std::pair{stackbench::CheckKind::new_pod_protected, std::string_view("new_pod_protected")}};
 };
 
 template <>

@@ -7,11 +7,32 @@ namespace stackbench {
 base::Json scenario_schema() {
   base::Json schema = {{"$schema", "http://json-schema.org/draft-07/schema#"},
                        {"title", "stackbench scenario"},
-                       {"description", "One question, the arms it compares, and what must hold."}};
+                       {"description",
+                        "One question, the arms it compares, or the policies or the BGP it asks "
+                        "of, and what must hold."}};
   schema.update(base::json_schema<Scenario>());
+  // Arms and workloads, or policies, or bgp: a scenario asks one question.
+  schema["required"] = base::Json::array({"question", "topology"});
+  const auto has = [](const char* part) {
+    return base::Json{{"required", base::Json::array({part})}};
+  };
+  auto measures = base::Json::object();
+  auto asks_of_policies = base::Json::object();
+  for (const auto* part : {"arms", "workloads"}) measures[part] = {{"minItems", 1}};
+  for (const auto* part : {"arms", "workloads", "expect", "events"}) {
+    asks_of_policies[part] = {{"maxItems", 0}};
+  }
+  auto asks_of_bgp = asks_of_policies;
+  for (const auto* part : {"checks", "faults"}) asks_of_bgp[part] = {{"maxItems", 0}};
+  asks_of_bgp["environments"] = {{"maxProperties", 0}};
+  schema["if"] = has("policy");
+  schema["then"] = {{"properties", std::move(asks_of_policies)}, {"not", has("bgp")}};
+  schema["else"] = {{"if", has("bgp")},
+                    {"then", {{"properties", std::move(asks_of_bgp)}}},
+                    {"else",
+                     {{"required", base::Json::array({"arms", "workloads"})},
+                      {"properties", std::move(measures)}}}};
   auto& properties = schema["properties"];
-  properties["arms"]["minItems"] = 1;
-  properties["workloads"]["minItems"] = 1;
   properties["checks"]["uniqueItems"] = true;
   auto& expect = properties["expect"];
   expect["maxItems"] = 8;
@@ -27,6 +48,14 @@ base::Json scenario_schema() {
   topology["pods"]["propertyNames"] = label;
   topology["pods"]["minProperties"] = 1;
   topology["services"]["propertyNames"] = label;
+  topology["namespaces"]["propertyNames"] = label;
+  auto& policy = properties["policy"]["properties"];
+  policy["ports"]["propertyNames"] = {{"pattern", "^[a-z0-9]([a-z0-9-]{0,13}[a-z0-9])?$"}};
+  policy["changes"]["items"]["properties"]["name"].update(word);
+  policy["changes"]["items"]["oneOf"] = base::Json::array();
+  for (const auto* kind : {"create", "update", "delete", "label_pod", "label_namespace"}) {
+    policy["changes"]["items"]["oneOf"].push_back({{"required", base::Json::array({kind})}});
+  }
   return schema;
 }
 

@@ -3,6 +3,7 @@
 // broken at a time.
 #include <cstdio>
 #include <filesystem>
+#include <span>
 
 #include "base/file.h"
 #include "base/json.h"
@@ -53,6 +54,43 @@ constexpr std::array broken{
     "expect=[{metric: rate, arm: direct}]",
     "expect=[{metric: latency.p5, arm: direct, at_most: 1ms}]",
     "faults=[{kind: hook_left_out}]",
+    "bgp={service: web}",
+};
+
+// The same of scenarios about policies.
+constexpr std::array broken_policy{
+    "arms=[{name: direct, dial: pod/web}]",
+    "expect=[{metric: rate, arm: direct, at_least: 5/s}]",
+    "policy.objcts=[]",
+    "policy.objects.0.kind=7",
+    "policy.objects.0.spec.ingres=[]",
+    "policy.objects.0.spec.policyTypes=[ingress]",
+    "policy.objects.0.spec={ingress: [{ports: [{port: 1.5}]}]}",
+    "policy.objects.0.spec={ingress: [{from: [{ipBlock: {cidr: 10.0.0.1}}]}]}",
+    "policy.ports={http: {port: 0}}",
+    "policy.ports={http: {port: 80, protocol: tcp}}",
+    "policy.changes=[{name: one}]",
+    "policy.changes=[{name: one, delete: a, label_pod: {name: web-0, labels: {}}}]",
+    "policy.established={busy_tcp: dies}",
+    "policy.watched_flows=9",
+    "policy.cases=all",
+    "bgp={service: web}",
+};
+
+// And of scenarios about BGP.
+constexpr std::array broken_bgp{
+    "arms=[{name: direct, dial: pod/web}]",
+    "workloads=[{kind: tcp_rr, duration: 1s}]",
+    "expect=[{metric: rate, arm: direct, at_least: 5/s}]",
+    "checks=[translated_at]",
+    "environments={iptables: {datapath: iptables}}",
+    "policy={objects: []}",
+    "bgp={rounds: 2}",
+    "bgp.rounds=0",
+    "bgp.write=pods",
+    "bgp.communities=[x]",
+    "bgp.restart_time_s=4096",
+    "bgp.budget={announce: 500}",
 };
 
 base::Result<base::Json> cases(const std::string& folder) {
@@ -66,10 +104,13 @@ base::Result<base::Json> cases(const std::string& folder) {
     if (!document.root) return base::fail(base::ErrorKind::input, "{}: empty", file);
     valid[file + " as written"] = decode_json(*document.root);
     valid[file + " resolved"] = base::to_json(scenario);
-    for (const auto* change : broken) {
+    const auto changes = scenario.policy ? std::span<const char* const>(broken_policy)
+                         : scenario.bgp  ? std::span<const char* const>(broken_bgp)
+                                         : std::span<const char* const>(broken);
+    for (const auto* change : changes) {
       auto root = *document.root;
       RETURN_IF_ERROR(apply_override(root, change, 1));
-      invalid[file + " with " + change] = decode_json(root);
+      invalid[fmt::format("{} with {}", file, change)] = decode_json(root);
     }
   }
   return base::Json{{"schema", scenario_schema()}, {"valid", valid}, {"invalid", invalid}};

@@ -1,0 +1,158 @@
+#include "stackbench/bgp/convergence.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "bgp-peer/testing.h"
+
+namespace stackbench::bgp {
+namespace {
+
+using base::MonotonicTime;
+using base::Verdict;
+using bgp_peer::testing::address;
+using bgp_peer::testing::prefix;
+using ::testing::AllOf;
+using ::testing::HasSubstr;
+using ::testing::StartsWith;
+
+constexpr std::int64_t ms = 1'000'000;
+MonotonicTime at(std::int64_t milliseconds) { return {milliseconds * ms}; }
+
+const auto node1 = address("172.18.0.2");
+const auto node2 = address("172.18.0.3");
+const auto reached = prefix("172.20.0.1/32");
+
+Transition transition(bool announced) {
+  return {.sent = at(100),
+          .acked = at(101),
+          .programmed = at(103),
+          .announced = announced,
+          .prefix = reached,
+          .next_hops = announced ? std::vector{node1, node2} : std::vector<base::IpAddress>{},
+          .speakers = {node1, node2}};
+}
+
+bgp_peer::CapturedUpdate update(std::int64_t passed, const base::IpAddress& from, bool announced) {
+  bgp_peer::CapturedUpdate one{.from = from, .passed = at(passed)};
+  (announced ? one.update.announced : one.update.withdrawn) = {reached};
+  return one;
+}
+
+bgp_peer::RouteMonitor::Change change(std::int64_t received, std::vector<base::IpAddress> hops) {
+  return {.route = {reached, hops}, .removed = hops.empty(), .received = at(received)};
+}
+
+// A probe a millisecond, from 90 to 200, answered from one time on, or up to it.
+std::vector<Probe> probes(std::int64_t edge, bool from_it_on) {
+  std::vector<Probe> all;
+  for (std::int64_t time = 90; time <= 200; ++time) {
+    Probe probe{.sent = at(time)};
+    if (from_it_on ? time >= edge : time <= edge) probe.answered = at(time);
+    all.push_back(probe);
+  }
+  return all;
+}
+
+Seen announcement() {
+  return {.updates = {update(50, node1, true), update(104, node1, true), update(106, node2, true)},
+          .routes = {change(105, {node1}), change(109, {node1, node2})},
+          .probes = probes(110, true)};
+}
+
+TEST(Convergence, OfAnAnnouncementHasEveryTime) {
+  const auto result = analyse(transition(true), announcement());
+  EXPECT_TRUE(result.announced);
+  EXPECT_EQ(result.acked_ns, 1 * ms);
+  EXPECT_EQ(result.programmed_ns, 3 * ms);
+  EXPECT_EQ(result.first_update_ns, 4 * ms);  // what came before the write is another's
+  EXPECT_EQ(result.update_ns, 6 * ms);
+  EXPECT_EQ(result.route_ns, 3 * ms);
+  EXPECT_EQ(result.first_route_ns, 5 * ms);
+  EXPECT_EQ(result.answer_ns, 10 * ms);
+  EXPECT_EQ(result.answer_error_ns, 1 * ms);
+  EXPECT_EQ(result.lost, 5);  // 105 to 109: there was a route, and no answer
+  EXPECT_EQ(result.lost_ns, 5 * ms);
+}
+
+TEST(Convergence, OfAnAnnouncementThatOneSpeakerLacksIsNotWhole) {
+  auto seen = announcement();
+  seen.updates.pop_back();
+  seen.routes.pop_back();
+  const auto result = analyse(transition(true), seen);
+  EXPECT_EQ(result.first_update_ns, 4 * ms);
+  EXPECT_FALSE(result.update_ns);
+  EXPECT_FALSE(result.route_ns);
+}
+
+TEST(Convergence, OfAWithdrawalCountsWhatTheStaleRouteAttracted) {
+  const Seen seen{.updates = {update(110, node1, false), update(112, node2, false)},
+                  .routes = {change(111, {node2}), change(120, {})},
+                  .probes = probes(103, false)};
+  const auto result = analyse(transition(false), seen);
+  EXPECT_EQ(result.update_ns, 12 * ms);
+  EXPECT_EQ(result.answer_ns, 3 * ms);
+  EXPECT_EQ(result.stale_ns, 19 * ms);
+  EXPECT_EQ(result.lost, 17);  // 104 to 120
+  EXPECT_EQ(result.lost_ns, 16 * ms);
+}
+
+TEST(Convergence, IsDescribedWithHowOftenItWasSeen) {
+  const auto good = analyse(transition(true), announcement());
+  auto never = good;
+  never.answer_ns.reset();
+  EXPECT_THAT(described({good, good, never}, true),
+              AllOf(StartsWith("3 announcements: datapath programmed after 3.00 ms"),
+                    HasSubstr("first answered packet after 10.0 ms, seen in 2 of 3")));
+  EXPECT_THAT(described({never}, true), HasSubstr("first answered packet after: never seen"));
+  EXPECT_EQ(described({good}, false), "");
+}
+
+TEST(Budgets, AreJudgedByTheWorst) {
+  const auto good = analyse(transition(true), announcement());
+  auto slow = good;
+  slow.answer_ns = 600 * ms;
+  auto never = good;
+  never.answer_ns.reset();
+  const Budget budget;
+  EXPECT_EQ(announced_in_time({good, good}, budget).verdict, Verdict::pass);
+  const auto late = announced_in_time({good, slow, never}, budget);
+  EXPECT_EQ(late.verdict, Verdict::fail);
+  EXPECT_THAT(late.sentence,
+              HasSubstr("600 ms in 3 announcements, of 500 ms granted, 1 too late, 1 "
+                        "never seen"));
+  EXPECT_EQ(announced_in_time({}, budget).verdict, Verdict::inconclusive);
+  EXPECT_EQ(withdrawn_in_time({good}, budget).verdict, Verdict::inconclusive);
+}
+
+TEST(Budgets, AreNotMetByAnAddressReachedWithoutItsRoute) {
+  auto seen = announcement();
+  seen.routes.clear();
+  const auto result = analyse(transition(true), seen);
+  EXPECT_EQ(result.answer_ns, 10 * ms);
+  EXPECT_FALSE(result.first_route_ns);
+  EXPECT_EQ(announced_in_time({result}, {}).verdict, Verdict::fail);
+  EXPECT_EQ(not_announced_early({result}, {}).verdict, Verdict::fail);
+}
+
+TEST(Convergence, KnowsNothingOfWhatFollowedTheNextWrite) {
+  auto all = announcement();
+  const auto its = between_writes(all, at(100), at(109));
+  ASSERT_EQ(its.updates.size(), 2U);  // the one at 50 was another's
+  ASSERT_EQ(its.routes.size(), 1U);
+  EXPECT_EQ(its.routes[0].received, at(105));
+  EXPECT_EQ(its.probes.front().sent, at(99));
+  EXPECT_EQ(its.probes.back().sent, at(108));
+  EXPECT_FALSE(analyse(transition(true), its).answer_ns);
+  EXPECT_EQ(analyse(transition(true), between_writes(all, at(100), {})).answer_ns, 10 * ms);
+}
+
+TEST(Budgets, SeeAnAnnouncementThatComesTooEarly) {
+  auto early = analyse(transition(true), announcement());
+  EXPECT_EQ(not_announced_early({early}, {}).verdict, Verdict::pass);
+  early.lost_ns = 40 * ms;
+  EXPECT_EQ(not_announced_early({early}, {}).verdict, Verdict::fail);
+}
+
+}  // namespace
+}  // namespace stackbench::bgp

@@ -1,0 +1,62 @@
+// A stream of datagrams from the client outside, each from a port of its own and sent once, and
+// those who answer them in pods: when is an address reached, and when no longer?
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <vector>
+
+#include "base/address.h"
+#include "base/clock.h"
+#include "base/result.h"
+
+namespace stackbench::bgp {
+
+struct Probe {
+  base::MonotonicTime sent;
+  std::optional<base::MonotonicTime> answered = {};
+  std::uint32_t by = 0;  // who answered
+};
+
+// Probes a UDP endpoint from a thread that is in a network namespace. A probe that is not answered
+// within 200 ms is lost.
+class ProbeStream {
+ public:
+  // 1.25 kHz.
+  static constexpr auto interval = std::chrono::microseconds(800);
+
+  // Errors: system.
+  static base::Result<ProbeStream> start(int netns, const base::Endpoint& target);
+  ProbeStream(ProbeStream&&) noexcept;
+  ProbeStream& operator=(ProbeStream&&) = delete;
+  ~ProbeStream();
+
+  // All so far, in the order they were sent. Any thread.
+  [[nodiscard]] std::vector<Probe> probes() const;
+
+ private:
+  struct State;
+  explicit ProbeStream(std::unique_ptr<State> state);
+  std::unique_ptr<State> state_;
+};
+
+// Answers datagrams at an endpoint from a thread that is in a network namespace.
+class Responder {
+ public:
+  // Errors: system.
+  static base::Result<Responder> start(int netns, const base::Endpoint& endpoint, std::uint32_t id);
+  Responder(Responder&&) noexcept;
+  Responder& operator=(Responder&&) = delete;
+  ~Responder();
+
+  // It is silent until then.
+  void open_at(base::MonotonicTime time) const;
+
+ private:
+  struct State;
+  explicit Responder(std::unique_ptr<State> state);
+  std::unique_ptr<State> state_;
+};
+
+}  // namespace stackbench::bgp

@@ -1,0 +1,44 @@
+// Which pairs are watched while something changes: of those whose truth it changes, as different
+// ones as there is room for, and for every pod that is dialled one flow that is always allowed,
+// without which silence would prove nothing (checks/policy/leak_window.h).
+#pragma once
+
+#include <optional>
+#include <vector>
+
+#include "checks/policy/leak_window.h"
+#include "checks/policy/oracle.h"
+#include "stackbench/policy/policy_world.h"
+
+namespace stackbench {
+
+struct ChosenFlow {
+  GridCell cell;
+  // Of a control flow where no pod may always dial: from the node of the pod that is dialled, which
+  // policies do not hold for. `cell.from` says nothing then.
+  bool from_node = false;
+  // What doing the change does to it; undoing does the opposite. Absent: it is a control flow.
+  std::optional<checks::PolicyChange> change = {};
+  std::size_t control = 0;  // its control flow's place; of a control flow its own
+};
+
+// What is specified of each cell of a grid, in its order: as things are written, or in a world of
+// the same pods.
+[[nodiscard]] std::vector<checks::Allowance> truth_of(const PolicyWrites& writes);
+[[nodiscard]] std::vector<checks::Allowance> truth_of(const PolicyWrites& writes,
+                                                      const checks::PolicyWorld& world);
+
+// At most `most` flows, controls among them, over cells whose truth is known before and after; none
+// of a pod to itself. Empty where the change changes nothing. The same for the same arguments.
+[[nodiscard]] std::vector<ChosenFlow> choose_flows(const PolicyGrid& grid,
+                                                   const std::vector<checks::Allowance>& before,
+                                                   const std::vector<checks::Allowance>& after,
+                                                   std::size_t most);
+
+// The opposite: what undoing does.
+[[nodiscard]] constexpr checks::PolicyChange undone(checks::PolicyChange change) {
+  return change == checks::PolicyChange::to_denied ? checks::PolicyChange::to_allowed
+                                                   : checks::PolicyChange::to_denied;
+}
+
+}  // namespace stackbench

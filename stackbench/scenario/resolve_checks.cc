@@ -1,0 +1,80 @@
+// Checks: each must have something to look at.
+#include <algorithm>
+#include <set>
+
+#include "stackbench/scenario/resolve.h"
+
+namespace stackbench {
+namespace {
+
+// Why a check of a scenario with arms has nothing to look at.
+std::optional<std::string> cannot_look_at_arms(const Scenario& scenario, CheckKind kind,
+                                               const ReadLog& log) {
+  if (kind == CheckKind::distribution && !log.faulty("workloads") &&
+      std::ranges::all_of(scenario.workloads, [](const auto& workload) {
+        return bench::keeps_connections(workload);
+      })) {
+    return "distribution counts connections, and every workload here keeps its own; add one that "
+           "opens a connection for each request, tcp_crr or http with keep_alive: false";
+  }
+  if (kind == CheckKind::connection_table && !log.faulty("arms") && !log.faulty("environments") &&
+      std::ranges::none_of(scenario.arms, [&](const ArmSpec& arm) {
+        return arm.in && uses_connection_table(scenario.environments.at(*arm.in).datapath, arm.dial,
+                                               arm.from);
+      })) {
+    return "connection_table watches the table of ebpf_tc, and no arm dials a Service through it";
+  }
+  return std::nullopt;
+}
+
+// The same of one with a policy.
+std::optional<std::string> cannot_look_at_policies(const PolicySpec& policy, CheckKind kind,
+                                                   const ReadLog& log) {
+  const bool changes = !policy.changes.empty() || log.faulty("policy.changes");
+  if (kind == CheckKind::leak_window && !changes) {
+    return "leak_window watches packets while something changes; say what under policy.changes";
+  }
+  if (kind == CheckKind::new_pod_protected && policy.new_pods.empty() &&
+      !log.faulty("policy.new_pods")) {
+    return "new_pod_protected watches pods that are made anew; say which under policy.new_pods";
+  }
+  if (kind != CheckKind::established_connections) return std::nullopt;
+  if (!changes) {
+    return "established_connections watches flows while something changes; say what under "
+           "policy.changes";
+  }
+  const auto& expected = policy.established;
+  if (log.faulty("policy.established") ||
+      (expected && (expected->busy_tcp || expected->idle_tcp || expected->udp))) {
+    return std::nullopt;
+  }
+  return "what is to become of open flows is not in the specification of NetworkPolicy: say what "
+         "is expected under policy.established";
+}
+
+}  // namespace
+
+void resolve_checks(const Scenario& scenario, ReadLog& log) {
+  std::set<CheckKind> checks;
+  for (std::size_t i = 0; i < scenario.checks.size(); ++i) {
+    const auto path = index_path("checks", i);
+    if (log.faulty(path)) continue;
+    const auto kind = scenario.checks[i];
+    const auto name = base::enum_name(kind);
+    std::optional<std::string> why;
+    if (!checks.insert(kind).second) {
+      why = fmt::format("\"{}\" is already among the checks", name);
+    } else if (is_about_policies(kind) && !scenario.policy) {
+      why = fmt::format("{} is about NetworkPolicies: say which under policy", name);
+    } else if (!is_about_policies(kind) && scenario.policy) {
+      why = fmt::format("{} is about arms, and a scenario with a policy has none", name);
+    } else if (scenario.policy) {
+      why = cannot_look_at_policies(*scenario.policy, kind, log);
+    } else {
+      why = cannot_look_at_arms(scenario, kind, log);
+    }
+    if (why) refuse(log, path, *std::move(why));
+  }
+}
+
+}  // namespace stackbench
