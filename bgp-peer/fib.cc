@@ -14,19 +14,15 @@
 #include <sched.h>
 #include <sys/stat.h>
 
+#include "base/freed.h"
+
 namespace bgp_peer {
 namespace {
 
 using base::ErrorKind;
+using base::Freed;
 using base::Result;
 
-template <auto Free>
-struct Freed {
-  template <typename T>
-  void operator()(T* object) const {
-    Free(object);
-  }
-};
 using Socket = std::unique_ptr<nl_sock, Freed<nl_socket_free>>;
 using Address = std::unique_ptr<nl_addr, Freed<nl_addr_put>>;
 using Route = std::unique_ptr<rtnl_route, Freed<rtnl_route_put>>;

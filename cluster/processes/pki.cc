@@ -12,19 +12,15 @@
 #include <openssl/x509.h>
 #include <openssl/x509v3.h>
 
+#include "base/freed.h"
+
 namespace cluster::processes {
 namespace {
 
 using base::ErrorKind;
+using base::Freed;
 using base::Result;
 
-template <auto Free>
-struct Freed {
-  template <typename T>
-  void operator()(T* thing) const {
-    Free(thing);
-  }
-};
 using Key = std::unique_ptr<EVP_PKEY, Freed<EVP_PKEY_free>>;
 using Certificate = std::unique_ptr<X509, Freed<X509_free>>;
 using Extension = std::unique_ptr<X509_EXTENSION, Freed<X509_EXTENSION_free>>;
