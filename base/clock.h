@@ -41,4 +41,15 @@ inline MonotonicTime coarse_now() {
   return {static_cast<std::int64_t>(now.tv_sec) * 1'000'000'000 + now.tv_nsec};
 }
 
+// How far the wall clock (CLOCK_REALTIME) is ahead now, in nanoseconds: what has only that clock's
+// stamps, as a capture does, is put onto ours by it.
+inline std::int64_t realtime_ahead() {
+  timespec now{};
+  const auto before = monotonic_now();
+  ::clock_gettime(CLOCK_REALTIME, &now);
+  const auto after = monotonic_now();
+  const auto real = static_cast<std::int64_t>(now.tv_sec) * 1'000'000'000 + now.tv_nsec;
+  return real - (before.ns + (after.ns - before.ns) / 2);
+}
+
 }  // namespace base

@@ -29,4 +29,8 @@ struct Response {
 // is too long), timed_out.
 [[nodiscard]] Result<Response> exchange(const Request& request, Duration timeout);
 
+// The same with a server on a unix socket, whatever host the URL names. Errors: as exchange().
+[[nodiscard]] Result<Response> exchange_at(const std::string& socket, const Request& request,
+                                           Duration timeout);
+
 }  // namespace base::http

@@ -7,6 +7,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <sys/socket.h>
+#include <sys/un.h>
 
 #include "base/address.h"
 #include "base/fd.h"
@@ -21,6 +22,16 @@ using ::testing::HasSubstr;
 // Takes one connection, reads a request, says what the test gives it, and closes when destroyed.
 class OneAnswer {
  public:
+  // On a unix socket of this path.
+  OneAnswer(std::string answer, const std::string& path) : answer_(std::move(answer)) {
+    fd_.reset(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
+    sockaddr_un address{};
+    address.sun_family = AF_UNIX;
+    path.copy(static_cast<char*>(address.sun_path), sizeof(address.sun_path) - 1);
+    EXPECT_EQ(::bind(fd_.get(), reinterpret_cast<const sockaddr*>(&address), sizeof(address)), 0);
+    EXPECT_EQ(::listen(fd_.get(), 1), 0);
+    thread_ = std::thread([this] { serve(); });
+  }
   explicit OneAnswer(std::string answer) : answer_(std::move(answer)) {
     fd_.reset(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
     const SocketAddress any({.address = *IpAddress::parse("127.0.0.1"), .port = 0});
@@ -108,6 +119,29 @@ TEST(Http, AnAnswerThatIsNoHttpIsAnError) {
   const auto response = put(server.url("/"));
   ASSERT_FALSE(response);
   EXPECT_THAT(response.error().message, HasSubstr(": reading the answer: "));
+}
+
+TEST(Http, AsksAServerOnAUnixSocketToo) {
+  std::string folder = testing::TempDir() + "stackbench-http-XXXXXX";
+  ASSERT_NE(::mkdtemp(folder.data()), nullptr);
+  const std::string path = folder + "/it.sock";
+  const Request request{.method = "GET", .url = "http://it/stats?filter=a%2Eb", .body = "the end"};
+  {
+    OneAnswer server(
+        "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n"
+        "4\r\nfine\r\n4\r\n too\r\n0\r\n\r\n",
+        path);
+    const auto response = exchange_at(path, request, seconds(10));
+    ASSERT_TRUE(response) << response.error().message;
+    EXPECT_EQ(response->body, "fine too");
+    EXPECT_THAT(server.received(), HasSubstr("GET /stats?filter=a%2Eb HTTP/1.1\r\n"));
+  }
+  const auto nobody = exchange_at(path, request, seconds(10));
+  ASSERT_FALSE(nobody);
+  EXPECT_THAT(nobody.error().message, HasSubstr("it.sock: connect: Connection refused"));
+  EXPECT_FALSE(exchange_at(std::string(200, 'x'), request, seconds(10)));
+  ::unlink(path.c_str());
+  ::rmdir(folder.c_str());
 }
 
 TEST(Http, AnAnswerWithoutEndIsRefused) {

@@ -104,6 +104,8 @@ struct ServiceSpec {
   SessionAffinityConfig session_affinity_config = {};
   TrafficPolicy internal_traffic_policy = TrafficPolicy::Cluster;
   TrafficPolicy external_traffic_policy = TrafficPolicy::Cluster;
+  // Of type LoadBalancer: false, and it takes none of the nodes' 2,768 ports. Absent: true.
+  std::optional<bool> allocate_load_balancer_node_ports = {};
 
   bool operator==(const ServiceSpec&) const = default;
 };
@@ -121,6 +123,8 @@ void describe(Visit& visit, Self& self) {
         {.doc = "For clients in the cluster; Cluster unless said."});
   visit("externalTrafficPolicy", self.external_traffic_policy,
         {.doc = "For clients outside; Cluster unless said."});
+  visit("allocateLoadBalancerNodePorts", self.allocate_load_balancer_node_ports,
+        {.doc = "Of type LoadBalancer: whether it has node ports, too; true unless said."});
 }
 
 struct Service {
