@@ -49,7 +49,7 @@ class FlowLoop {
         meter_(job, wait),
         flows_(static_cast<std::size_t>(spec_.connections)),
         idle_(flows_.size()),
-        calls_(spec_),
+        calls_(job_),
         scratch_(scratch_bytes),
         scan_interval_(std::clamp(spec_.timeout / 10, least_scan, most_scan)) {}
 

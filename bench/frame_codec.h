@@ -10,6 +10,7 @@
 #include <string_view>
 #include <vector>
 
+#include "base/canary.h"
 #include "bench/frame.h"
 #include "bench/workload.h"
 
@@ -20,9 +21,12 @@ class FrameCalls {
  public:
   using Reader = FrameReader;  // a flow has one; reset() before every request
 
-  explicit FrameCalls(const WorkloadSpec& spec)
-      : request_(request_size(spec).count),
-        response_bytes_(static_cast<std::uint32_t>(response_size(spec).count)) {}
+  explicit FrameCalls(const ClientJob& job)
+      : request_(request_size(job.workload).count),
+        response_bytes_(static_cast<std::uint32_t>(response_size(job.workload).count)),
+        canary_(job.canary.has_value()) {
+    if (job.canary) std::ranges::copy(*job.canary, request_.data() + header_bytes);
+  }
 
   // A flow's request with that sequence; all flows send from one buffer, so the text is good until
   // the next call. Every request of a loop is as long as any other.
@@ -31,6 +35,10 @@ class FrameCalls {
                          .response_bytes = response_bytes_,
                          .sequence = sequence},
            request_.data());
+    if (canary_) {
+      base::write_number(static_cast<std::uint32_t>(sequence),
+                         request_.data() + header_bytes + base::token_length);
+    }
     return {request_.data(), request_.size()};
   }
   [[nodiscard]] std::size_t request_bytes() const { return request_.size(); }
@@ -58,6 +66,7 @@ class FrameCalls {
  private:
   std::vector<char> request_;
   std::uint32_t response_bytes_;
+  bool canary_;
 };
 
 // The server's side, for all connections of a loop.
@@ -86,7 +95,12 @@ class FrameAnswers {
     std::uint64_t sequence_ = 0;
   };
 
-  explicit FrameAnswers(std::uint32_t server_id) : server_id_(server_id), reply_(buffer_bytes) {}
+  explicit FrameAnswers(const ServerJob& job)
+      : server_id_(job.server_id),
+        reply_(buffer_bytes),
+        front_bytes_(header_bytes + (job.canary ? base::canary_length : 0)) {
+    if (job.canary) std::ranges::copy(*job.canary, reply_.data() + header_bytes);
+  }
 
   // Takes bytes received, up to the end of a request at most, and says how many; when that is whole
   // the turn is replying. Not while it is.
@@ -112,8 +126,12 @@ class FrameAnswers {
         ReplyHeader{
             .response_bytes = turn.bytes_, .server_id = server_id_, .sequence = turn.sequence_},
         reply_.data());
-    // Behind the header all is zeros, so a long reply repeats the buffer's tail.
-    const std::size_t offset = std::min(turn.sent_, header_bytes);
+    if (front_bytes_ > header_bytes) {
+      base::write_number(static_cast<std::uint32_t>(turn.sequence_),
+                         reply_.data() + header_bytes + base::token_length);
+    }
+    // Behind that all is zeros, so a long reply repeats the buffer's tail.
+    const std::size_t offset = std::min(turn.sent_, front_bytes_);
     return {reply_.data() + offset, std::min(turn.bytes_ - turn.sent_, reply_.size() - offset)};
   }
 
@@ -122,6 +140,7 @@ class FrameAnswers {
 
   std::uint32_t server_id_;
   std::vector<char> reply_;
+  std::size_t front_bytes_;  // those that a reply has once: its header, and its canary
 };
 
 }  // namespace bench

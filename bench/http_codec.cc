@@ -12,17 +12,11 @@
 namespace bench {
 namespace {
 
-constexpr std::size_t sequence_digits = 8;
 constexpr std::size_t head_room = 256;
 constexpr std::size_t body_room = std::size_t{256} << 10;
 
 // What a request is numbered with: the digits a field of fixed length has room for.
 std::uint32_t numbered(std::uint64_t sequence) { return static_cast<std::uint32_t>(sequence); }
-
-void write_sequence(std::uint32_t number, char* out) {
-  constexpr std::string_view digits = "0123456789abcdef";
-  for (std::size_t i = sequence_digits; i-- > 0; number >>= 4U) out[i] = digits[number & 0xfU];
-}
 
 std::string_view reason_of(std::uint16_t status) {
   switch (status) {
@@ -59,8 +53,8 @@ class Line {
     size_ = static_cast<std::size_t>(written.ptr - text_.data());
   }
   void add_sequence(std::uint64_t sequence) {
-    write_sequence(numbered(sequence), text_.data() + size_);
-    size_ += sequence_digits;
+    base::write_number(numbered(sequence), text_.data() + size_);
+    size_ += base::number_length;
   }
   [[nodiscard]] std::string_view text() const { return {text_.data(), size_}; }
 
@@ -71,24 +65,31 @@ class Line {
 
 }  // namespace
 
-HttpCalls::HttpCalls(const WorkloadSpec& spec) : response_bytes_(response_size(spec).count) {
-  const auto body = request_size(spec).count;
+HttpCalls::HttpCalls(const ClientJob& job) : response_bytes_(response_size(job.workload).count) {
+  const auto body = request_size(job.workload).count;
   // The host is a name, not the address that is dialled: a virtual one, as behind any proxy.
   request_ = fmt::format("{} /{} HTTP/1.1\r\nHost: stackbench\r\n{}: ", body > 0 ? "POST" : "GET",
                          response_bytes_, http_sequence_field);
   sequence_at_ = request_.size();
-  request_.append(sequence_digits, '0').append("\r\n");
+  request_.append(base::number_length, '0').append("\r\n");
   // No "Connection: close", whatever the workload: it would have the server close first (RFC 9112,
   // 9.6) and keep the connection in TIME_WAIT. There the next SYN from the same port by way of
   // another address is thrown away: the client's timestamps are not one sequence over addresses
   // that are translated to the same pod (RFC 7323, appendix B.2). So this client ends it itself.
   if (body > 0) request_ += fmt::format("Content-Length: {}\r\n", body);
   request_ += "\r\n";
+  const auto body_at = request_.size();
   request_.append(body, 'x');
+  if (!job.canary) return;
+  request_.replace(body_at, base::token_length, *job.canary);
+  canary_number_at_ = body_at + base::token_length;
 }
 
 std::string_view HttpCalls::request(std::uint64_t sequence) {
-  write_sequence(numbered(sequence), request_.data() + sequence_at_);
+  base::write_number(numbered(sequence), request_.data() + sequence_at_);
+  if (canary_number_at_) {
+    base::write_number(numbered(sequence), request_.data() + *canary_number_at_);
+  }
   return request_;
 }
 
@@ -109,10 +110,14 @@ void HttpAnswers::Turn::reset() {
   sent_ = 0;
 }
 
-HttpAnswers::HttpAnswers(std::uint32_t server_id)
+HttpAnswers::HttpAnswers(const ServerJob& job)
     : ok_(fmt::format("HTTP/1.1 200 OK\r\n{}: {}\r\nContent-Length: ", http_server_id_field,
-                      server_id)),
-      buffer_(head_room + body_room, 'x') {}
+                      job.server_id)),
+      buffer_(head_room + body_room, 'x') {
+  if (!job.canary) return;
+  buffer_.replace(head_room, base::token_length, *job.canary);
+  canary_bytes_ = base::canary_length;
+}
 
 std::size_t HttpAnswers::take(Turn& turn, const char* data, std::size_t size) {
   const auto taken = turn.reader_.feed(data, size);
@@ -168,6 +173,10 @@ std::size_t HttpAnswers::write_head(const Turn& turn) {
     head.add("Connection: keep-alive\r\n");
   }
   head.add("\r\n");
+  if (canary_bytes_ > 0) {
+    base::write_number(numbered(turn.sequence_.value_or(0)),
+                       buffer_.data() + head_room + base::token_length);
+  }
   const auto text = head.text();
   std::memcpy(buffer_.data() + head_room - text.size(), text.data(), text.size());
   return text.size();
@@ -175,10 +184,10 @@ std::size_t HttpAnswers::write_head(const Turn& turn) {
 
 std::string_view HttpAnswers::rest(const Turn& turn) {
   const std::uint64_t left = turn.bytes_ - turn.sent_;
-  // A long body repeats the buffer's.
-  std::size_t offset = head_room;
-  if (turn.sent_ < turn.head_bytes_) {
-    // Another connection's head may have been written since.
+  // A long body repeats the buffer's, but for its canary.
+  std::size_t offset = head_room + canary_bytes_;
+  if (turn.sent_ < turn.head_bytes_ + canary_bytes_) {
+    // Another connection's may have been written since.
     if (written_for_ != &turn) write_head(turn);
     written_for_ = &turn;
     offset = head_room - turn.head_bytes_ + turn.sent_;

@@ -14,6 +14,7 @@
 #include <string>
 #include <string_view>
 
+#include "base/canary.h"
 #include "bench/http_parser.h"
 #include "bench/workload.h"
 
@@ -23,7 +24,7 @@ class HttpCalls {
  public:
   using Reader = HttpReplyReader;
 
-  explicit HttpCalls(const WorkloadSpec& spec);
+  explicit HttpCalls(const ClientJob& job);
 
   std::string_view request(std::uint64_t sequence);
   [[nodiscard]] std::size_t request_bytes() const { return request_.size(); }
@@ -45,6 +46,7 @@ class HttpCalls {
  private:
   std::string request_;
   std::size_t sequence_at_ = 0;  // where its digits are in there
+  std::optional<std::size_t> canary_number_at_;
   std::uint64_t response_bytes_;
 };
 
@@ -76,7 +78,7 @@ class HttpAnswers {
     std::uint64_t sent_ = 0;
   };
 
-  explicit HttpAnswers(std::uint32_t server_id);
+  explicit HttpAnswers(const ServerJob& job);
 
   std::size_t take(Turn& turn, const char* data, std::size_t size);
   std::string_view rest(const Turn& turn);
@@ -88,6 +90,7 @@ class HttpAnswers {
 
   std::string ok_;                     // the beginning of every good reply
   std::string buffer_;                 // room for a head, then a body's bytes, which are all alike
+  std::size_t canary_bytes_ = 0;       // but for these, the first ones
   const Turn* written_for_ = nullptr;  // whose head is in there
 };
 

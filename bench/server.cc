@@ -47,7 +47,7 @@ class ServerLoop {
         listeners_(std::move(listeners)),
         stop_fd_(stop_fd),
         scratch_(scratch_bytes),
-        answers_(job.server_id) {
+        answers_(job) {
     prepare_arrivals(job_, result_);
   }
 

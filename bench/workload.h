@@ -11,6 +11,7 @@
 #include "base/histogram.h"
 #include "base/protocol.h"
 #include "base/scalar.h"
+#include "bench/failures.h"
 #include "bench/frame.h"
 #include "bench/stream_frame.h"
 
@@ -111,6 +112,16 @@ inline constexpr int first_exchange_attempts = 3;
   if (spec.kind == WorkloadKind::http) return spec.keep_alive.value_or(true);
   return spec.kind != WorkloadKind::tcp_crr;
 }
+// Whether a request of it is replied to over TCP.
+[[nodiscard]] constexpr bool replies_by_tcp(WorkloadKind kind) {
+  return protocol_of(kind) == base::Protocol::TCP && !is_stream(kind);
+}
+// Whether each connection of a client is one through whatever carries TCP as such; of HTTP proxies
+// make connections of their own.
+[[nodiscard]] constexpr bool connects_by_itself(WorkloadKind kind) {
+  return kind == WorkloadKind::tcp_rr || kind == WorkloadKind::tcp_crr ||
+         kind == WorkloadKind::tcp_stream;
+}
 // The least and the most bytes a request or a reply of it may have; of http, their bodies.
 struct MessageBounds {
   std::uint64_t least = header_bytes;
@@ -148,6 +159,9 @@ struct ServerJob {
   std::uint32_t server_id = 0;         // stamped into every reply: who answered
   std::optional<int> cpu = {};         // the core its hot thread is pinned to
   bool note_arrivals = false;          // stamp every new connection; for UDP, every datagram
+  // A token (base/canary.h): every reply's body that has room begins with it and the number of its
+  // request.
+  std::optional<std::string> canary = {};
 };
 
 template <typename Visit, base::SelfOf<ServerJob> Self>
@@ -159,6 +173,7 @@ void describe(Visit& visit, Self& self) {
   visit("cpu", self.cpu, {.doc = "The core it is pinned to."});
   visit("note_arrivals", self.note_arrivals,
         {.doc = "Stamp every new connection; for UDP, every datagram."});
+  visit("canary", self.canary, {.doc = "A token that every reply's body begins with."});
 }
 
 // What a client worker is told.
@@ -174,6 +189,9 @@ struct ClientJob {
   // Of workloads with a connection for each request: all of its connections together, whatever they
   // go to. Below it nothing changes; at it, a closed loop waits and an open loop's rate is the cap.
   std::optional<std::uint32_t> most_connections_per_minute = {};
+  // The same for every request's body: of http, tcp_rr and tcp_crr at a rate, whose requests and
+  // replies have room for it (canary_bytes).
+  std::optional<std::string> canary = {};
 };
 
 template <typename Visit, base::SelfOf<ClientJob> Self>
@@ -189,54 +207,7 @@ void describe(Visit& visit, Self& self) {
         {.doc = "Keep an open loop's failed requests and moved flows one by one."});
   visit("most_connections_per_minute", self.most_connections_per_minute,
         {.doc = "A cap on how often it connects for a request.", .at_least = 1});
-}
-
-// What became of a request that failed; the names are those of TrafficErrors.
-enum class FailureClass {
-  refused,
-  reset,
-  timed_out,
-  unreachable,
-  closed_early,
-  bad_reply,
-  address_unavailable,
-  lost,
-  other,
-};
-
-// Failed requests by class. A refused, a dropped and a wrongly answered request are different
-// observations.
-struct TrafficErrors {
-  std::uint64_t refused = 0;              // RST to the SYN; UDP: ICMP port unreachable
-  std::uint64_t reset = 0;                // RST on an open connection
-  std::uint64_t timed_out = 0;            // no answer within the timeout: dropped
-  std::uint64_t unreachable = 0;          // ICMP or no route
-  std::uint64_t closed_early = 0;         // FIN where a reply was due
-  std::uint64_t bad_reply = 0;            // bytes that are not the reply; http: status not 2xx
-  std::uint64_t address_unavailable = 0;  // EADDRNOTAVAIL: out of local ports
-  std::uint64_t lost = 0;                 // udp_stream: sent, and not received by the server
-  std::uint64_t other = 0;
-  [[nodiscard]] std::uint64_t total() const {
-    return refused + reset + timed_out + unreachable + closed_early + bad_reply +
-           address_unavailable + lost + other;
-  }
-  // The count of one class.
-  std::uint64_t& of(FailureClass what);
-};
-
-template <typename Visit, base::SelfOf<TrafficErrors> Self>
-void describe(Visit& visit, Self& self) {
-  visit("refused", self.refused,
-        {.doc = "Connects answered by RST; datagrams answered by ICMP port unreachable."});
-  visit("reset", self.reset, {.doc = "Open connections reset."});
-  visit("timed_out", self.timed_out, {.doc = "No answer within the timeout."});
-  visit("unreachable", self.unreachable, {.doc = "No route, or ICMP said so."});
-  visit("closed_early", self.closed_early, {.doc = "Closed where a reply was due."});
-  visit("bad_reply", self.bad_reply,
-        {.doc = "Bytes that are not the reply to this request; of http, any status but 2xx."});
-  visit("address_unavailable", self.address_unavailable, {.doc = "Out of local ports."});
-  visit("lost", self.lost, {.doc = "Datagrams of a udp_stream that no server received."});
-  visit("other", self.other, {.doc = "Anything else."});
+  visit("canary", self.canary, {.doc = "A token that every request's body begins with."});
 }
 
 // What a tcp_stream moved, and how the client's kernel sent it.
@@ -291,41 +262,6 @@ void describe(Visit& visit, Self& self) {
         {.doc = "Interarrival jitter (RFC 3550) at the end, mean over flows."});
   visit("jitter_max_ns", self.jitter_max_ns, {.doc = "The same, of the worst flow."});
   visit("idle_spin_ns", self.idle_spin_ns, {.doc = "Spun while no datagram was due."});
-}
-
-// A request that failed. Of a kept connection that broke between requests all stamps are of when
-// that was noticed.
-struct FailedRequest {
-  std::int64_t due_ns = 0;    // when it was meant to be sent
-  std::int64_t begun_ns = 0;  // when it was sent, or its connect(2) called
-  std::int64_t ended_ns = 0;  // when it was known to have failed
-  FailureClass what = FailureClass::other;
-
-  bool operator==(const FailedRequest&) const = default;
-};
-
-template <typename Visit, base::SelfOf<FailedRequest> Self>
-void describe(Visit& visit, Self& self) {
-  visit("due_ns", self.due_ns, {.doc = "Intended send, CLOCK_MONOTONIC.", .required = true});
-  visit("begun_ns", self.begun_ns, {.doc = "Actual send or connect.", .required = true});
-  visit("ended_ns", self.ended_ns, {.doc = "When it had failed.", .required = true});
-  visit("class", self.what, {.doc = "How it failed.", .required = true});
-}
-
-// A kept flow that another server than before answered.
-struct FlowMove {
-  std::int64_t at_ns = 0;  // when that answer came
-  std::uint32_t from = 0;  // the servers' identities
-  std::uint32_t to = 0;
-
-  bool operator==(const FlowMove&) const = default;
-};
-
-template <typename Visit, base::SelfOf<FlowMove> Self>
-void describe(Visit& visit, Self& self) {
-  visit("at_ns", self.at_ns, {.doc = "CLOCK_MONOTONIC.", .required = true});
-  visit("from", self.from, {.doc = "Who answered before.", .required = true});
-  visit("to", self.to, {.doc = "Who answered then.", .required = true});
 }
 
 // So many of each are kept; a line of the agent's protocol holds them all.
@@ -457,20 +393,6 @@ void describe(Visit& visit, Self& self) {
 }
 
 }  // namespace bench
-
-template <>
-struct base::EnumNames<bench::FailureClass> {
-  static constexpr std::array names{
-      std::pair{bench::FailureClass::refused, std::string_view("refused")},
-      std::pair{bench::FailureClass::reset, std::string_view("reset")},
-      std::pair{bench::FailureClass::timed_out, std::string_view("timed_out")},
-      std::pair{bench::FailureClass::unreachable, std::string_view("unreachable")},
-      std::pair{bench::FailureClass::closed_early, std::string_view("closed_early")},
-      std::pair{bench::FailureClass::bad_reply, std::string_view("bad_reply")},
-      std::pair{bench::FailureClass::address_unavailable, std::string_view("address_unavailable")},
-      std::pair{bench::FailureClass::lost, std::string_view("lost")},
-      std::pair{bench::FailureClass::other, std::string_view("other")}};
-};
 
 template <>
 struct base::EnumNames<bench::WorkloadKind> {

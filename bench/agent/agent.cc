@@ -112,6 +112,10 @@ int agent_main(int argc, char** argv, const Invocations& invocations) {
     mode->add_option("--socket", options.socket, "The agent's socket; its directory must exist")
         ->capture_default_str();
   }
+  std::string plan;
+  listen->add_option("--plan", plan,
+                     "What to do from the first instant, before a controller comes, as JSON: "
+                     "{\"session\": NAME, \"commands\": [JOBS]}");
   std::string leave_after;
   listen->add_option("--leave-after", leave_after,
                      "End when no controller has said anything for so long");
@@ -153,6 +157,14 @@ int agent_main(int argc, char** argv, const Invocations& invocations) {
       return usage_error;
     }
     options.supervisor.leave_after = *span;
+  }
+  if (!plan.empty()) {
+    auto read = parse_plan(plan);
+    if (!read) {
+      fmt::print(stderr, "--plan: {}\n", read.error().message);
+      return usage_error;
+    }
+    options.supervisor.plan = *std::move(read);
   }
   if (listen->parsed()) {
     return report("stackbench-agent listen", listen_at(options.socket, options.supervisor));

@@ -18,6 +18,8 @@ using base::Result;
 constexpr base::Duration send_patience = std::chrono::seconds(10);
 // What a command tells at most of answers that have arrived; the rest an agent forgets by itself.
 constexpr std::size_t most_received = 1024;
+// How long what an agent was started with may take to say that it is at work.
+constexpr base::Duration planned_patience = std::chrono::seconds(20);
 // Between two attempts to have a stream again, where the first failed at once.
 constexpr base::Duration attempt_interval = std::chrono::milliseconds(200);
 
@@ -53,9 +55,13 @@ Result<std::unique_ptr<AgentConnection>> AgentConnection::open(AgentStream strea
   const auto deadline = base::monotonic_now() + it->options_.timeout;
   auto opened = it->greeted(deadline);
   if (opened && it->options_.reattach) {
-    it->session_ = made_up_name();
     it->instance_ = it->hello_.instance;
-    opened = it->attach({}, deadline);
+    if (it->options_.plan) {
+      opened = it->take_up(*it->options_.plan, deadline);
+    } else {
+      it->session_ = made_up_name();
+      opened = it->attach({}, deadline);
+    }
   } else if (opened) {
     it->open_commands();
   }
@@ -189,6 +195,21 @@ Result<> AgentConnection::attach(std::optional<std::vector<std::uint64_t>> outst
   const WireError refusal = attached_->error.value_or(WireError{});
   return give_up({.kind = refusal.error.kind,
                   .message = fmt::format("did not go on: {}", refusal.error.message)});
+}
+
+Result<> AgentConnection::take_up(const AgentPlan& plan, MonotonicTime deadline) {
+  session_ = plan.session;
+  std::vector<std::uint64_t> outstanding;
+  for (const auto& command : plan.commands) {
+    sent_[command.id] = {.what = fmt::format("its planned {}", base::enum_name(command.type)),
+                         .deadline = base::monotonic_now() + planned_patience,
+                         .line = to_line(command)};
+    outstanding.push_back(command.id);
+    last_id_ = std::max(last_id_, command.id);
+  }
+  RETURN_IF_ERROR(attach(std::move(outstanding), deadline));
+  if (attached_->unknown.empty()) return {};
+  return give_up({.kind = ErrorKind::peer_lost, .message = "was not started with its plan"});
 }
 
 Result<> AgentConnection::resume_on(AgentStream stream, MonotonicTime deadline) {

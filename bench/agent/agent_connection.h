@@ -88,6 +88,8 @@ class AgentConnection {
   void open_commands();
   base::Result<> attach(std::optional<std::vector<std::uint64_t>> outstanding,
                         base::MonotonicTime deadline);
+  // Takes up the session that the agent began by its plan.
+  base::Result<> take_up(const AgentPlan& plan, base::MonotonicTime deadline);
   // Takes up the session on another stream. What fails may be tried again, unless broken().
   base::Result<> resume_on(AgentStream stream, base::MonotonicTime deadline);
   // The stream broke. Has another one, or gives up.

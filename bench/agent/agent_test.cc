@@ -67,9 +67,10 @@ class AgentTest : public ::testing::Test {
 TEST_F(AgentTest, GreetsAndDoesEveryJob) {
   start();
   EXPECT_EQ(client().hello().pid, agent_->process->pid());
-  EXPECT_THAT(client().hello().capabilities,
-              ::testing::ElementsAre("serve", "run", "observe", "watch_drops", "reach", "listen",
-                                     "send_flows", "receive_flows", "hold"));
+  EXPECT_THAT(
+      client().hello().capabilities,
+      ::testing::ElementsAre("serve", "run", "observe", "watch_drops", "reach", "listen",
+                             "send_flows", "receive_flows", "hold", "capture", "tls_probe"));
 
   const auto server = client().start_server(server_job());
   ASSERT_TRUE(server) << server.error().message;

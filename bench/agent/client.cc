@@ -282,6 +282,32 @@ Result<HoldResult> AgentClient::stop_hold(JobId id) {
   return await_hold_result(id);
 }
 
+Result<JobId> AgentClient::send_capture(const probes::CaptureJob& job) {
+  return send_capable(
+      CommandType::capture, job,
+      fmt::format("capture at {}", job.interface.empty() ? "the default route" : job.interface),
+      start_patience);
+}
+Result<RunningJob> AgentClient::await_capture(JobId id) { return await_ready(id); }
+Result<probes::WireReport> AgentClient::await_capture_result(JobId id) {
+  return await_result<probes::WireReport>(id);
+}
+Result<RunningJob> AgentClient::start_capture(const probes::CaptureJob& job) {
+  ASSIGN_OR_RETURN(const JobId id, send_capture(job));
+  return await_capture(id);
+}
+Result<probes::WireReport> AgentClient::stop_capture(JobId id) {
+  RETURN_IF_ERROR(send_stop(id));
+  return await_capture_result(id);
+}
+
+Result<TlsProbeResult> AgentClient::tls_probe(const TlsProbeJob& job) {
+  ASSIGN_OR_RETURN(const JobId id, send_capable(CommandType::tls_probe, job,
+                                                fmt::format("{} doors", job.doors.size()),
+                                                tls_probe_time_limit(job) + run_slack));
+  return await_result<TlsProbeResult>(id);
+}
+
 Result<int> AgentClient::await_worker_pid(JobId id) {
   RETURN_IF_ERROR(known(id));
   const SentCommand& job = connection_->sent(id.value);

@@ -20,6 +20,7 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -31,9 +32,11 @@
 #include "bench/reach/flow_watch.h"
 #include "bench/reach/hold.h"
 #include "bench/reach/reach.h"
+#include "bench/tls_probe/tls_probe.h"
 #include "bench/workload.h"
 #include "probes/drops.h"
 #include "probes/translation.h"
+#include "probes/wire/wire.h"
 
 namespace bench {
 
@@ -57,6 +60,10 @@ struct ConnectOptions {
   // the agent ends with its stream. Called from the thread that drives the client. Errors:
   // peer_lost (the agent is gone), interrupted; any other may pass, and it is called again.
   std::function<base::Result<AgentStream>()> reattach = {};
+  // What the agent was started with: its session is taken up, and its jobs are awaited and stopped
+  // by their ids as if they had been sent here. Needs `reattach`. Errors of connect(): peer_lost
+  // where the agent had no such plan, or another controller has taken over.
+  std::optional<AgentPlan> plan = {};
   // How long that is tried.
   base::Duration resume_within = std::chrono::seconds(30);
   // A stream that can be had again and carries nothing for so long is given up for dead.
@@ -168,6 +175,16 @@ class AgentClient {
   [[nodiscard]] base::Result<HoldResult> await_hold_result(JobId id);
   [[nodiscard]] base::Result<RunningJob> start_hold(const HoldJob& job);
   [[nodiscard]] base::Result<HoldResult> stop_hold(JobId id);
+
+  // Watches the wire, from the first call to the second. Ready once it has been tried. Errors: as
+  // observers; missing as above.
+  [[nodiscard]] base::Result<JobId> send_capture(const probes::CaptureJob& job);
+  [[nodiscard]] base::Result<RunningJob> await_capture(JobId id);
+  [[nodiscard]] base::Result<probes::WireReport> await_capture_result(JobId id);
+  [[nodiscard]] base::Result<RunningJob> start_capture(const probes::CaptureJob& job);
+  [[nodiscard]] base::Result<probes::WireReport> stop_capture(JobId id);
+  // Tries doors; it ends by itself. Errors: as run_tls_probe; missing as above.
+  [[nodiscard]] base::Result<TlsProbeResult> tls_probe(const TlsProbeJob& job);
 
   // Whether it runs on the machine we run on: its cores are then ours.
   [[nodiscard]] bool shares_machine() const;

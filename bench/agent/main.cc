@@ -5,7 +5,9 @@
 #include "bench/reach/flow_watch.h"
 #include "bench/reach/hold.h"
 #include "bench/reach/reach.h"
+#include "bench/tls_probe/tls_probe.h"
 #include "bench/traffic.h"
+#include "probes/wire/capture.h"
 
 namespace {
 
@@ -46,5 +48,7 @@ int main(int argc, char** argv) {
                             .listen = bench::run_listener,
                             .send_flows = bench::send_flows,
                             .receive_flows = bench::receive_flows,
-                            .hold = bench::run_hold});
+                            .hold = bench::run_hold,
+                            .capture = probes::run_capture,
+                            .tls_probe = bench::run_tls_probe});
 }

@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "bench/agent/testing/agent_process.h"
+#include "bench/agent/testing/listening_agent.h"
 
 namespace bench::testing {
 namespace {
@@ -58,6 +59,43 @@ TEST(AgentObserver, CountsWhatPassesTheInterfaceUntilItIsStopped) {
       {.interface = "eth7", .service = {server}, .backends = {other}, .protocol = {}});
   ASSERT_FALSE(nowhere);
   EXPECT_EQ(nowhere.error().kind, base::ErrorKind::input) << nowhere.error().message;
+}
+
+TEST(AgentWithAPlan, SendsAndSeesItsFlowsFromTheFirstPacketOn) {
+  if (::geteuid() != 0) GTEST_SKIP() << "needs root: raw and packet sockets";
+  const SocketFolder folder;
+  AgentPlan plan{.session = "planned"};
+  const JobId receiver{
+      plan.add(CommandType::receive_flows, FlowReceiveJob{.flows = {{.id = 1, .port = 7001}}})};
+  const JobId sender{plan.add(
+      CommandType::send_flows,
+      FlowSendJob{.flows = {{.id = 1, .to = base::Endpoint::parse("127.0.0.1:7001").value()}}})};
+  const auto process = base::Process::spawn(
+      {.argv = {executable, "listen", "--socket", folder.socket(), "--plan", to_text(plan)},
+       .before_exec = enter_own_network});
+  ASSERT_TRUE(process) << process.error().message;
+  Wires wires(folder.socket());
+  auto agent = connect_by(wires, {.plan = plan});
+  ASSERT_TRUE(agent) << agent.error().message;
+  const auto receives = agent->await_flow_receiver(receiver);
+  ASSERT_TRUE(receives) << receives.error().message;
+  const auto sends = agent->await_flow_sender(sender);
+  ASSERT_TRUE(sends) << sends.error().message;
+  // Some more are sent.
+  ASSERT_TRUE(agent->ping(20));
+  const auto sent = agent->stop_flow_sender(sender);
+  ASSERT_TRUE(sent) << sent.error().message;
+  const auto received = agent->stop_flow_receiver(receiver);
+  ASSERT_TRUE(received) << received.error().message;
+  const auto& probes = sent->flows.at(0).probes.list;
+  ASSERT_FALSE(probes.empty());
+  EXPECT_EQ(probes.front().number, 0U) << "what came before its controller is there, too";
+  std::size_t seen = 0;
+  for (const auto& probe : probes) {
+    if (probe.error_code == 0 && probe.before_ns >= received->began_ns) ++seen;
+  }
+  EXPECT_EQ(received->flows.at(0).received, received->flows.at(0).probes.list.size());
+  EXPECT_GE(received->flows.at(0).received, seen);
 }
 
 }  // namespace

@@ -4,10 +4,11 @@
 #include <array>
 #include <filesystem>
 
-#include <sys/random.h>
 #include <unistd.h>
 
+#include "base/canary.h"
 #include "base/file.h"
+#include "bench/canaries.h"
 
 namespace bench {
 namespace {
@@ -36,6 +37,7 @@ constexpr int most_members = 8192;
 // An error may quote the value it complains of.
 constexpr std::size_t longest_error = 4096;
 constexpr std::size_t longest_session = 128;
+constexpr std::size_t longest_plan = std::size_t{100} << 10;
 
 Result<> check_shape(std::string_view line) {
   int depth = 0;
@@ -86,6 +88,10 @@ std::optional<std::uint64_t> id_of(const Json& json) {
   return id == 0 ? std::nullopt : std::optional(id);
 }
 
+bool is_session(const std::optional<std::string>& name) {
+  return name && !name->empty() && name->size() <= longest_session;
+}
+
 Result<> check_command(const Command& command) {
   const auto name = base::enum_name(command.type);
   if (command.type != CommandType::heartbeat && command.id == 0) {
@@ -93,8 +99,7 @@ Result<> check_command(const Command& command) {
   }
   switch (command.type) {
     case CommandType::attach:
-      if (!command.session || command.session->empty() ||
-          command.session->size() > longest_session) {
+      if (!is_session(command.session)) {
         return base::fail(ErrorKind::input, "{}: session: expected 1 to {} characters", name,
                           longest_session);
       }
@@ -194,6 +199,37 @@ std::expected<Command, RefusedCommand> parse_command(std::string_view line) {
   return *std::move(command);
 }
 
+Result<AgentPlan> parse_plan(std::string_view text) {
+  if (text.size() > longest_plan) {
+    return base::fail(ErrorKind::input, "longer than {} bytes", longest_plan);
+  }
+  ASSIGN_OR_RETURN(const auto json, parse_object(text));
+  ASSIGN_OR_RETURN(auto plan, base::from_json<AgentPlan>(json));
+  if (!is_session(plan.session)) {
+    return base::fail(ErrorKind::input, "session: expected 1 to {} characters", longest_session);
+  }
+  if (plan.commands.empty()) return base::fail(ErrorKind::input, "commands: expected at least one");
+  for (std::size_t i = 0; i < plan.commands.size(); ++i) {
+    const auto& command = plan.commands[i];
+    const auto checked = check_command(command);
+    if (!checked) return base::in_context(checked.error(), "commands[{}]", i);
+    if (!has_job(command.type) || command.id != i + 1) {
+      return base::fail(ErrorKind::input, "commands[{}]: expected a job with the id {}", i, i + 1);
+    }
+  }
+  return plan;
+}
+
+std::string to_text(const AgentPlan& plan) {
+  Json json = {{"session", plan.session}, {"commands", Json::array()}};
+  for (const auto& command : plan.commands) {
+    json["commands"].push_back({{"type", base::enum_name(command.type)},
+                                {"id", command.id},
+                                {"job", command.job.value_or(Json())}});
+  }
+  return base::dump_json(json);
+}
+
 Result<Message> parse_message(std::string_view line) {
   const auto refused = [](base::Error error) {
     return std::unexpected(shortened(std::move(error)));
@@ -221,6 +257,27 @@ std::string to_line(Message message) {
   return base::dump_json(json) + "\n";
 }
 
+namespace {
+
+Result<> check_token(const std::string& token) {
+  if (base::is_token(token)) return {};
+  return base::fail(ErrorKind::input, "job.canary: expected {} hexadecimal digits",
+                    base::token_length);
+}
+
+Result<> check_canary(const ClientJob& job) {
+  RETURN_IF_ERROR(check_token(*job.canary));
+  const auto kind = job.workload.kind;
+  const auto room = std::min(request_size(job.workload), response_size(job.workload));
+  if (can_carry_canaries(kind) && job.workload.rate && room >= canary_bytes(kind)) return {};
+  return base::fail(ErrorKind::input,
+                    "job.canary: expected http, tcp_rr or tcp_crr at a rate, its requests and "
+                    "replies of {} bytes and more",
+                    canary_bytes(kind).count);
+}
+
+}  // namespace
+
 Result<ClientJob> parse_client_job(const Json& json) {
   ASSIGN_OR_RETURN(ClientJob job, base::from_json<ClientJob>(json, "job"));
   constexpr base::Duration longest = std::chrono::hours(24);
@@ -232,6 +289,7 @@ Result<ClientJob> parse_client_job(const Json& json) {
                         base::StringScalar<base::Duration>::format(span));
     }
   }
+  if (job.canary) RETURN_IF_ERROR(check_canary(job));
   return job;
 }
 
@@ -240,6 +298,7 @@ Result<ServerJob> parse_server_job(const Json& json) {
   if (job.listen.empty()) {
     return base::fail(ErrorKind::input, "job.listen: expected at least one endpoint");
   }
+  if (job.canary) RETURN_IF_ERROR(check_token(*job.canary));
   return job;
 }
 
@@ -252,13 +311,7 @@ base::Duration run_time_limit(const ClientJob& job) {
          std::chrono::seconds(10);
 }
 
-std::string made_up_name() {
-  std::array<unsigned char, 16> bytes{};
-  // So few bytes come whole once the kernel has been seeded, for which this waits.
-  while (::getrandom(bytes.data(), bytes.size(), 0) != static_cast<ssize_t>(bytes.size())) {
-  }
-  return fmt::format("{:02x}", fmt::join(bytes, ""));
-}
+std::string made_up_name() { return base::make_token(); }
 
 Hello own_hello(std::vector<std::string> capabilities) {
   std::string boot_id = base::read_file("/proc/sys/kernel/random/boot_id").value_or("");

@@ -34,6 +34,10 @@
 // An agent keeps what it said until a command of a later number lists it under `received`, or the
 // session is resumed without it. In a session it sends {"type":"heartbeat"} as often as the
 // controller does, so that either notices a stream that carries nothing any more.
+//
+// An agent in a container may be given a plan with its command line: a session, and the commands
+// with which its controller would have begun it. It follows them from its first instant, before
+// anybody can have come, and its controller then takes the session up as one whose stream broke.
 #pragma once
 
 #include <cstdint>
@@ -71,6 +75,8 @@ enum class CommandType {
   send_flows,
   receive_flows,
   hold,
+  capture,
+  tls_probe,
   stop,
   kill,
   ping,
@@ -89,6 +95,8 @@ enum class CommandType {
     case CommandType::send_flows:
     case CommandType::receive_flows:
     case CommandType::hold:
+    case CommandType::capture:
+    case CommandType::tls_probe:
       return true;
     case CommandType::attach:
     case CommandType::stop:
@@ -117,11 +125,31 @@ void describe(Visit& visit, Self& self) {
   visit("type", self.type, {.doc = "What to do.", .required = true});
   visit("id", self.id, {.doc = "Of this command; its answers carry it."});
   visit("job", self.job,
-        {.doc = "ServerJob, ClientJob, TranslationJob, DropsJob, or one of bench/reach."});
+        {.doc = "ServerJob, ClientJob, TranslationJob, DropsJob, CaptureJob, TlsProbeJob, or one "
+                "of bench/reach."});
   visit("job_id", self.job_id, {.doc = "stop, kill: which job."});
   visit("session", self.session, {.doc = "attach: whose session, by a name of its own."});
   visit("outstanding", self.outstanding, {.doc = "attach: what a resumed session awaits."});
   visit("received", self.received, {.doc = "Commands whose last answers have arrived."});
+}
+
+// What an agent does from its first instant. Its ids are 1, 2 and so on.
+struct AgentPlan {
+  std::string session;
+  std::vector<Command> commands = {};
+
+  // Appends a job; returns the id its answers will carry.
+  template <typename Job>
+  std::uint64_t add(CommandType type, const Job& job) {
+    commands.push_back({.type = type, .id = commands.size() + 1, .job = base::to_json(job)});
+    return commands.size();
+  }
+};
+
+template <typename Visit, base::SelfOf<AgentPlan> Self>
+void describe(Visit& visit, Self& self) {
+  visit("session", self.session, {.doc = "By which its controller takes it up.", .required = true});
+  visit("commands", self.commands, {.doc = "Jobs, in this order.", .required = true});
 }
 
 enum class MessageType {
@@ -210,6 +238,13 @@ struct RefusedCommand {
 // who run them (parse_job). Never throws, whatever the bytes.
 [[nodiscard]] std::expected<Command, RefusedCommand> parse_command(std::string_view line);
 
+// Reads a plan, which is one argument of a command line (execve(2) takes 128 KiB): at least one
+// command and only jobs, of a session with a name. Errors: input.
+[[nodiscard]] base::Result<AgentPlan> parse_plan(std::string_view text);
+
+// The plan on one line, without a newline.
+[[nodiscard]] std::string to_text(const AgentPlan& plan);
+
 // Reads a message: fields that its type needs are there. Errors: input.
 [[nodiscard]] base::Result<Message> parse_message(std::string_view line);
 
@@ -249,6 +284,8 @@ struct base::EnumNames<bench::CommandType> {
       std::pair{bench::CommandType::send_flows, std::string_view("send_flows")},
       std::pair{bench::CommandType::receive_flows, std::string_view("receive_flows")},
       std::pair{bench::CommandType::hold, std::string_view("hold")},
+      std::pair{bench::CommandType::capture, std::string_view("capture")},
+      std::pair{bench::CommandType::tls_probe, std::string_view("tls_probe")},
       std::pair{bench::CommandType::stop, std::string_view("stop")},
       std::pair{bench::CommandType::kill, std::string_view("kill")},
       std::pair{bench::CommandType::ping, std::string_view("ping")},

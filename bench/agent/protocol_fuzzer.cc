@@ -13,8 +13,10 @@
 #include "bench/reach/flow_watch.h"
 #include "bench/reach/hold.h"
 #include "bench/reach/reach.h"
+#include "bench/tls_probe/tls_probe.h"
 #include "probes/drops.h"
 #include "probes/translation.h"
+#include "probes/wire/wire.h"
 
 namespace {
 
@@ -102,6 +104,12 @@ void read_command(std::string_view line) {
     case bench::CommandType::hold:
       read_again(bench::parse_hold_job(*command->job), bench::parse_hold_job);
       break;
+    case bench::CommandType::capture:
+      read_again(probes::parse_capture_job(*command->job), probes::parse_capture_job);
+      break;
+    case bench::CommandType::tls_probe:
+      read_again(bench::parse_tls_probe_job(*command->job), bench::parse_tls_probe_job);
+      break;
     case bench::CommandType::attach:
     case bench::CommandType::stop:
     case bench::CommandType::kill:
@@ -126,6 +134,8 @@ void read_message(std::string_view line) {
     read_result<bench::FlowSendResult>(*message->result);
     read_result<bench::FlowReceiveResult>(*message->result);
     read_result<bench::HoldResult>(*message->result);
+    read_result<probes::WireReport>(*message->result);
+    read_result<bench::TlsProbeResult>(*message->result);
   }
 }
 

@@ -5,6 +5,8 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include "bench/reach/reach.h"
+
 namespace bench {
 namespace {
 
@@ -222,6 +224,31 @@ TEST(Hello, SaysWhoWeAreAndWhoseClockWeRead) {
   EXPECT_EQ(hello.version, STACKBENCH_VERSION);
   EXPECT_EQ(hello.boot_id.size(), 36U);
   EXPECT_THAT(hello.time_namespace, testing::StartsWith("time:["));
+}
+
+TEST(ClientJobs, WithACanaryNeedATokenAPaceAndRoom) {
+  ClientJob job;
+  job.workload.kind = WorkloadKind::tcp_rr;
+  job.workload.rate = base::RequestRate{100};
+  job.workload.request = job.workload.response = base::Bytes{56};
+  job.servers = {base::Endpoint::parse("10.0.0.1:7001").value()};
+  job.canary = std::string(32, 'a');
+  EXPECT_TRUE(parse_client_job(base::to_json(job)));
+  auto guessable = job;
+  guessable.canary = "abc";
+  EXPECT_FALSE(parse_client_job(base::to_json(guessable)));
+  auto unpaced = job;
+  unpaced.workload.rate.reset();
+  EXPECT_FALSE(parse_client_job(base::to_json(unpaced)));
+  auto short_reply = job;
+  short_reply.workload.response = base::Bytes{55};
+  EXPECT_FALSE(parse_client_job(base::to_json(short_reply)));
+  auto stream = job;
+  stream.workload.kind = WorkloadKind::tcp_stream;
+  EXPECT_FALSE(parse_client_job(base::to_json(stream)));
+  ServerJob server{.listen = job.servers};
+  server.canary = "abc";
+  EXPECT_FALSE(parse_server_job(base::to_json(server)));
 }
 
 }  // namespace

@@ -332,6 +332,84 @@ TEST_F(SessionTest, EndsAtOnceWhenItIsTold) {
   EXPECT_NE(::access(agent_.socket().c_str(), F_OK), 0);
 }
 
+// ---- a plan, from the agent's first instant -----------------------------------------------------
+
+class PlanTest : public SessionTest {
+ protected:
+  // A server, and a run that ends by itself.
+  PlanTest() {
+    server_ = {plan_.add(CommandType::serve, server_job())};
+    run_ = {plan_.add(CommandType::run, client_job(fake_run_ends))};
+  }
+  void start_by_plan(const std::vector<std::string>& options = {}) {
+    std::vector<std::string> all{"--plan", to_text(plan_)};
+    all.insert(all.end(), options.begin(), options.end());
+    start(all);
+  }
+
+  AgentPlan plan_{.session = "the-plan"};
+  JobId server_;
+  JobId run_;
+};
+
+TEST_F(PlanTest, IsFollowedBeforeAnybodyComesAndTakenUpByItsController) {
+  start_by_plan();
+  Wires wires(agent_.socket());
+  auto client = connect(wires, {.plan = plan_});
+  const auto server = client.await_server(server_);
+  ASSERT_TRUE(server) << server.error().message;
+  EXPECT_EQ(server->endpoints, server_job().listen);
+  const auto run = client.await_run(run_);
+  ASSERT_TRUE(run) << run.error().message;
+  EXPECT_EQ(run->requests, fake_requests);
+  // It goes on as any session does, over a stream that breaks, too.
+  expect_alive(client);
+  const auto stopped = client.stop_server(server_);
+  ASSERT_TRUE(stopped) << stopped.error().message;
+  EXPECT_EQ(stopped->requests, fake_server_requests);
+  EXPECT_EQ(agent_.jobs(), 3U) << "nothing was done twice";
+}
+
+TEST_F(PlanTest, WhatFailsOfItIsToldToItsController) {
+  plan_ = {.session = "the-plan"};
+  server_ = {plan_.add(CommandType::serve, server_job(fake_port_in_use))};
+  start_by_plan();
+  Wires wires(agent_.socket());
+  auto client = connect(wires, {.plan = plan_});
+  const auto server = client.await_server(server_);
+  ASSERT_FALSE(server);
+  EXPECT_EQ(server.error().code, EADDRINUSE) << server.error().message;
+}
+
+TEST_F(PlanTest, AnyOtherControllerEndsIt) {
+  start_by_plan();
+  Wires wires(agent_.socket());
+  auto other = connect(wires);
+  expect_alive(other);
+  EXPECT_FALSE(other.await_server(server_)) << "it is not its own";
+  Wires late(agent_.socket());
+  const auto client = connect_by(late, {.plan = plan_});
+  ASSERT_FALSE(client);
+  EXPECT_EQ(client.error().kind, ErrorKind::peer_lost) << client.error().message;
+}
+
+TEST_F(PlanTest, AnAgentWithoutItSaysSo) {
+  start();
+  Wires wires(agent_.socket());
+  const auto client = connect_by(wires, {.plan = plan_});
+  ASSERT_FALSE(client);
+  EXPECT_EQ(client.error().kind, ErrorKind::peer_lost) << client.error().message;
+}
+
+TEST_F(PlanTest, StopsWhereNobodySaysAnything) {
+  start_by_plan({"--idle-after", "50ms"});
+  Wires wires(agent_.socket());
+  auto client = connect(wires, {.plan = plan_});
+  const auto ended = client.await_server_result(server_);
+  ASSERT_FALSE(ended);
+  EXPECT_EQ(ended.error().kind, ErrorKind::timed_out) << ended.error().message;
+}
+
 // ---- attach, as exec runs it --------------------------------------------------------------------
 
 class AttachTest : public SessionTest {

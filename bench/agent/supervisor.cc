@@ -33,6 +33,7 @@ Supervisor::Supervisor(const ListeningOn& listening, const SupervisorOptions& op
 
 Result<> Supervisor::run() {
   if (controller_) greet();
+  if (options_.plan) follow(*options_.plan);
   while (true) {
     ASSIGN_OR_RETURN(const bool more, turn());
     if (!more) break;
@@ -130,6 +131,11 @@ void Supervisor::begin_session(std::string name) {
   next_beat_ = base::monotonic_now() + options_.heartbeat;
 }
 
+void Supervisor::follow(const AgentPlan& plan) {
+  kept_.begin(plan.session);
+  for (const auto& command : plan.commands) carry_out(command);
+}
+
 void Supervisor::attach(const Command& command) {
   const std::string session = command.session.value_or("");
   if (!command.outstanding) {
@@ -153,7 +159,7 @@ void Supervisor::attach(const Command& command) {
 
 void Supervisor::greet() {
   Hello hello = own_hello({"serve", "run", "observe", "watch_drops", "reach", "listen",
-                           "send_flows", "receive_flows", "hold"});
+                           "send_flows", "receive_flows", "hold", "capture", "tls_probe"});
   hello.instance = instance_;
   say({.type = MessageType::hello, .hello = std::move(hello)});
 }

@@ -37,6 +37,8 @@ struct SupervisorOptions {
   base::Duration heartbeat = heartbeat_interval;
   // What is kept at most of what a session's controller may have missed.
   std::size_t most_kept = std::size_t{32} << 20;
+  // Listening: what it does before any controller comes.
+  std::optional<AgentPlan> plan = {};
 };
 
 // What a listening agent watches beside its controller; the descriptors stay the caller's.
@@ -73,6 +75,8 @@ class Supervisor {
   // Without its stream a controller is gone, or may come back.
   void lose_controller();
   void begin_session(std::string name);
+  // Carries out a plan, as if its controller had been here and its stream had broken.
+  void follow(const AgentPlan& plan);
   void attach(const Command& command);
   void handle_line(const Line& line);
   void handle_command(const Command& command);

@@ -91,6 +91,10 @@ Result<base::Json> do_job(const Invocations& invocations,
       return carry_out(parse_flow_receive_job(job), invocations.receive_flows, ready);
     case CommandType::hold:
       return carry_out(parse_hold_job(job), invocations.hold, ready);
+    case CommandType::capture:
+      return carry_out(probes::parse_capture_job(job), invocations.capture, ready);
+    case CommandType::tls_probe:
+      return carry_out(parse_tls_probe_job(job), invocations.tls_probe);
     case CommandType::attach:
     case CommandType::stop:
     case CommandType::kill:

@@ -12,9 +12,11 @@
 #include "bench/reach/flow_watch.h"
 #include "bench/reach/hold.h"
 #include "bench/reach/reach.h"
+#include "bench/tls_probe/tls_probe.h"
 #include "bench/workload.h"
 #include "probes/drops.h"
 #include "probes/translation.h"
+#include "probes/wire/wire.h"
 
 namespace bench {
 
@@ -46,6 +48,10 @@ struct Invocations {
   std::function<base::Result<HoldResult>(const HoldJob& job, int stop_fd,
                                          const std::function<void()>& on_ready)>
       hold = {};
+  std::function<base::Result<probes::WireReport>(const probes::CaptureJob& job, int stop_fd,
+                                                 const std::function<void()>& on_ready)>
+      capture = {};
+  std::function<base::Result<TlsProbeResult>(const TlsProbeJob& job, int stop_fd)> tls_probe = {};
 };
 
 // Takes stdout away from everyone else in this process: returns a private descriptor to it and

@@ -11,8 +11,10 @@
 #include "bench/reach/flow_watch.h"
 #include "bench/reach/hold.h"
 #include "bench/reach/reach.h"
+#include "bench/tls_probe/tls_probe.h"
 #include "probes/drops.h"
 #include "probes/translation.h"
+#include "probes/wire/wire.h"
 
 namespace bench {
 namespace {
@@ -68,6 +70,14 @@ Result<std::optional<base::Duration>> check_job(const Command& command) {
     case CommandType::hold:
       RETURN_IF_ERROR(parse_hold_job(job));
       break;
+    case CommandType::capture:
+      RETURN_IF_ERROR(probes::parse_capture_job(job));
+      break;
+    case CommandType::tls_probe: {
+      ASSIGN_OR_RETURN(const TlsProbeJob doors, parse_tls_probe_job(job));
+      limit = tls_probe_time_limit(doors);
+      break;
+    }
     case CommandType::attach:
     case CommandType::stop:
     case CommandType::kill:

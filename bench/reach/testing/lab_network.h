@@ -135,6 +135,9 @@ class LabNetwork {
   [[nodiscard]] AgentClient& client() { return client_agent_.client; }
   [[nodiscard]] AgentClient& server() { return server_agent_.client; }
   [[nodiscard]] const base::testing::TestNetns& client_netns() const { return client_; }
+  [[nodiscard]] const base::testing::TestNetns& server_netns() const { return router_.pod; }
+  // Has the host's side of both: client0 and host0.
+  [[nodiscard]] const base::testing::TestNetns& router_netns() const { return router_.host; }
 
  private:
   LabNetwork(base::testing::TestPair router, base::testing::TestNetns client, LabAgent client_agent,

@@ -1,0 +1,147 @@
+#include "bench/tls_probe/tls_probe.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "bench/tls_probe/testing/tls_peer.h"
+
+namespace bench {
+namespace {
+
+using ::testing::ElementsAre;
+using ::testing::HasSubstr;
+using ::testing::Optional;
+using testing::TestAuthority;
+using testing::TlsServer;
+
+constexpr const char* web = "spiffe://cluster.local/ns/default/sa/web";
+constexpr const char* client = "spiffe://cluster.local/ns/default/sa/client";
+
+struct TlsProbeTest : ::testing::Test {
+  TestAuthority mesh{"mesh"};
+  TestAuthority foreign{"foreign"};
+  base::UniqueFd stop{::eventfd(0, EFD_CLOEXEC)};
+
+  TlsServer::Options strict() const {
+    return {.shown = mesh.issue(web),
+            .trusts = mesh.certificate(),
+            .trust_domain = "spiffe://cluster.local/"};
+  }
+  DoorTried tried(Door door, const TlsServer& server) const {
+    door.name = "it";
+    door.to = server.endpoint();
+    const auto result = run_tls_probe({{door}}, stop.get());
+    if (!result) {
+      ADD_FAILURE() << result.error().message;
+      return {};
+    }
+    return result->doors.front();
+  }
+  static Door with(const testing::Issued& issued) {
+    return {.certificate = issued.certificate, .key = issued.key};
+  }
+};
+
+TEST_F(TlsProbeTest, WhoeverIsOfTheMeshIsLetInAndLearnsWhoAnswers) {
+  const TlsServer server(strict());
+  auto door = with(mesh.issue(client));
+  door.alpn = {"istio-http/1.1", "istio", "http/1.1"};
+  const auto it = tried(door, server);
+  EXPECT_EQ(it.outcome, DoorOutcome::answered);
+  EXPECT_THAT(it.http_status, Optional(200));
+  EXPECT_EQ(it.version, "TLSv1.3");
+  EXPECT_EQ(it.alpn, "http/1.1");
+  ASSERT_TRUE(it.peer);
+  EXPECT_THAT(it.peer->uris, ElementsAre(web));
+  EXPECT_EQ(it.peer->issuer, "CN=mesh");
+  EXPECT_FALSE(it.peer->serial.empty());
+  EXPECT_EQ(it.peer->not_after_s - it.peer->not_before_s, 7200);
+}
+
+TEST_F(TlsProbeTest, ARefusalIsThePeersAlertReadAfterTheHandshake) {
+  const TlsServer server(strict());
+  struct Case {
+    Door door;
+    std::string_view alert;
+  };
+  for (const auto& [door, alert] :
+       {Case{with(foreign.issue(client)), "unknown CA"},
+        Case{with(mesh.issue(client, -7200, -3600)), "certificate expired"},
+        Case{with(mesh.issue(client, 3600, 7200)), "bad certificate"},
+        Case{{}, "certificate required"}}) {
+    const auto it = tried(door, server);
+    EXPECT_TRUE(it.handshake_done);
+    EXPECT_EQ(it.outcome, DoorOutcome::alert) << alert;
+    EXPECT_THAT(it.alert_name, HasSubstr(alert));
+    EXPECT_TRUE(it.peer) << "who refuses is known all the same";
+  }
+  const auto stranger = tried(with(mesh.issue("spiffe://other.example/ns/a/sa/b")), server);
+  EXPECT_EQ(stranger.outcome, DoorOutcome::alert);
+}
+
+TEST_F(TlsProbeTest, InClearAServerOfTlsResetsOrAlertsAndNeverAnswers) {
+  const TlsServer server(strict());
+  const auto it = tried({.plaintext = true}, server);
+  EXPECT_TRUE(it.outcome == DoorOutcome::reset || it.outcome == DoorOutcome::alert)
+      << base::enum_name(it.outcome);
+  EXPECT_EQ(it.http_status, std::nullopt);
+}
+
+TEST_F(TlsProbeTest, AnOldVersionIsRefusedInTheHandshakeAndSpokenWithWhoTakesIt) {
+  Door door = with(mesh.issue(client));
+  door.version = TlsVersion::tls_1_1;
+  const auto refused = tried(door, TlsServer(strict()));
+  EXPECT_EQ(refused.outcome, DoorOutcome::handshake_alert);
+  EXPECT_THAT(refused.alert_name, HasSubstr("protocol version"));
+  auto old = strict();
+  old.least_version = TLS1_1_VERSION;
+  const auto taken = tried(door, TlsServer(old));
+  EXPECT_EQ(taken.outcome, DoorOutcome::answered);
+  EXPECT_EQ(taken.version, "TLSv1.1");
+}
+
+TEST_F(TlsProbeTest, SilenceIsNoRefusal) {
+  auto silent = strict();
+  silent.stays_silent = true;
+  auto door = with(mesh.issue(client));
+  door.timeout = std::chrono::milliseconds(100);
+  EXPECT_EQ(tried(door, TlsServer(silent)).outcome, DoorOutcome::timed_out);
+}
+
+TEST_F(TlsProbeTest, NobodyThereIsNoRefusalEither) {
+  base::Endpoint gone;
+  {
+    const TlsServer server(strict());
+    gone = server.endpoint();
+  }
+  const auto result = run_tls_probe({{{.name = "gone", .to = gone}}}, stop.get());
+  ASSERT_TRUE(result);
+  EXPECT_EQ(result->doors.front().outcome, DoorOutcome::refused);
+}
+
+TEST_F(TlsProbeTest, WhatOurOwnSideWillNotDoIsAnError) {
+  const TlsServer server(strict());
+  Door door{.name = "bad", .to = server.endpoint(), .certificate = "none", .key = "none"};
+  const auto result = run_tls_probe({{door}}, stop.get());
+  ASSERT_FALSE(result);
+  EXPECT_EQ(result.error().kind, base::ErrorKind::input);
+  EXPECT_THAT(result.error().message, HasSubstr("door bad: its certificate"));
+}
+
+TEST(TlsProbeJob, IsReadWithinItsBounds) {
+  const auto refusal = [](const base::Json& json) {
+    const auto job = parse_tls_probe_job(json);
+    return job ? "" : job.error().message;
+  };
+  base::Json door{{"name", "a"}, {"to", "10.0.0.1:80"}};
+  EXPECT_EQ(refusal({{"doors", {door}}}), "");
+  EXPECT_THAT(refusal({{"doors", base::Json::array()}}), HasSubstr("expected 1 to 64"));
+  door["timeout"] = "1m";
+  EXPECT_THAT(refusal({{"doors", {door}}}), HasSubstr("expected a timeout of 10ms to 10s"));
+  door["timeout"] = "1s";
+  door["certificate"] = "x";
+  EXPECT_THAT(refusal({{"doors", {door}}}), HasSubstr("go together"));
+}
+
+}  // namespace
+}  // namespace bench
