@@ -9,6 +9,7 @@
 #include <sys/eventfd.h>
 
 #include "base/fd.h"
+#include "base/packet.h"
 
 namespace bgp_peer {
 namespace {
@@ -34,13 +35,20 @@ std::unexpected<base::Error> capture_error(pcap_t* handle, int code, const std::
                     words.empty() ? pcap_statustostr(code) : words);
 }
 
+// How long the kernel gathers packets before it hands them over. In immediate mode each would have
+// a slot as large as the largest, of which the buffer holds 32: a thousand prefixes at once are
+// more. Packets' times are the kernel's and do not suffer.
+constexpr int gather_ms = 5;
+constexpr int buffer_bytes = 16 << 20;
+
 Result<Handle> open_here(const std::string& interface) {
   std::array<char, PCAP_ERRBUF_SIZE> words{};
   Handle handle(pcap_create(interface.c_str(), words.data()));
   if (!handle) return base::fail(ErrorKind::system, "capture on {}: {}", interface, words.data());
   constexpr int longest_packet = 65535;
   pcap_set_snaplen(handle.get(), longest_packet);
-  pcap_set_immediate_mode(handle.get(), 1);
+  pcap_set_timeout(handle.get(), gather_ms);
+  pcap_set_buffer_size(handle.get(), buffer_bytes);
   pcap_set_tstamp_precision(handle.get(), PCAP_TSTAMP_PRECISION_NANO);
   if (const int code = pcap_activate(handle.get()); code < 0) {
     return capture_error(handle.get(), code, interface);
@@ -57,16 +65,6 @@ Result<Handle> open_here(const std::string& interface) {
   return handle;
 }
 
-// How far the wall clock is ahead of CLOCK_MONOTONIC now, nanoseconds.
-std::int64_t realtime_ahead() {
-  timespec now{};
-  const auto before = base::monotonic_now();
-  ::clock_gettime(CLOCK_REALTIME, &now);
-  const auto after = base::monotonic_now();
-  const auto real = static_cast<std::int64_t>(now.tv_sec) * 1'000'000'000 + now.tv_nsec;
-  return real - (before.ns + (after.ns - before.ns) / 2);
-}
-
 }  // namespace
 
 struct Capture::State {
@@ -74,24 +72,40 @@ struct Capture::State {
   Dump dump;
   base::UniqueFd end;
   std::function<void(const CapturedUpdate&)> handler;
+  std::function<void(const CapturedSegment&)> on_segment;
   std::map<std::pair<base::Endpoint, base::Endpoint>, MessageStream> streams;
   std::thread thread;
 
   void take(const pcap_pkthdr& header, const std::uint8_t* bytes) {
     if (dump) pcap_dump(reinterpret_cast<u_char*>(dump.get()), &header, bytes);
-    const auto segment = read_segment({bytes, header.caplen});
+    const auto segment = base::read_segment({bytes, header.caplen});
     if (!segment) return;
     // With nanosecond precision tv_usec holds nanoseconds.
     const auto real =
         static_cast<std::int64_t>(header.ts.tv_sec) * 1'000'000'000 + header.ts.tv_usec;
-    const base::MonotonicTime passed{real - realtime_ahead()};
+    const base::MonotonicTime passed{real - base::realtime_ahead()};
     auto& stream = streams[{segment->source, segment->destination}];
-    for (auto& update : stream.take(segment->sequence, segment->payload)) {
-      handler({.update = std::move(update),
+    // A new connection counts its bytes anew.
+    const auto has = [&](std::uint8_t flag) { return (segment->flags & flag) != 0; };
+    if (has(base::tcp_syn)) stream = {};
+    CapturedSegment told{.from = segment->source,
+                         .to = segment->destination,
+                         .syn = has(base::tcp_syn),
+                         .ack = has(base::tcp_ack),
+                         .fin = has(base::tcp_fin),
+                         .rst = has(base::tcp_rst),
+                         .passed = passed};
+    for (auto& message : stream.messages(segment->sequence, segment->payload)) {
+      told.messages.push_back(message.type);
+      if (message.open) told.open = message.open;
+      if (message.notification) told.notification = message.notification;
+      if (!message.update) continue;
+      handler({.update = std::move(*message.update),
                .from = segment->source.address,
                .to = segment->destination.address,
                .passed = passed});
     }
+    if (on_segment) on_segment(told);
   }
 
   void run() {
@@ -99,11 +113,13 @@ struct Capture::State {
         {{.fd = pcap_get_selectable_fd(handle.get()), .events = POLLIN, .revents = 0},
          {.fd = end.get(), .events = POLLIN, .revents = 0}}};
     while (::poll(watched.data(), watched.size(), -1) >= 0 || errno == EINTR) {
+      const bool last = watched[1].revents != 0;
+      // So that what had come, and is being gathered, is in the file.
+      if (last) ::poll(watched.data(), 1, 4 * gather_ms);
       pcap_pkthdr* header = nullptr;
       const u_char* bytes = nullptr;
       while (pcap_next_ex(handle.get(), &header, &bytes) == 1) take(*header, bytes);
-      // Only then, so that what had come is in the file.
-      if (watched[1].revents != 0) return;
+      if (last) return;
     }
   }
 };
@@ -141,6 +157,7 @@ Result<Capture> Capture::start(const Options& options,
   state->end.reset(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
   if (!state->end) return base::system_error(errno, "eventfd");
   state->handler = std::move(handler);
+  state->on_segment = options.on_segment;
   auto* shared = state.get();
   state->thread = std::thread([shared] { shared->run(); });
   return Capture(std::move(state));

@@ -4,7 +4,9 @@
 
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
+#include <vector>
 
 #include "base/clock.h"
 #include "base/result.h"
@@ -13,12 +15,28 @@
 namespace bgp_peer {
 
 // An UPDATE as it passed. `passed` is the kernel's time of its last packet (CLOCK_REALTIME), put
-// onto CLOCK_MONOTONIC when it was read, some microseconds or milliseconds later.
+// onto CLOCK_MONOTONIC when it was read, some milliseconds later: the kernel gathers packets for
+// 5 ms.
 struct CapturedUpdate {
   Update update = {};
   base::IpAddress from = {};
   base::IpAddress to = {};
   base::MonotonicTime passed = {};
+};
+
+// A segment of a session as it passed, UPDATEs' contents left out: how a session was opened, kept
+// up and ended.
+struct CapturedSegment {
+  base::Endpoint from = {};
+  base::Endpoint to = {};
+  bool syn = false;
+  bool ack = false;
+  bool fin = false;
+  bool rst = false;
+  std::vector<MessageType> messages = {};  // that it completed
+  std::optional<Open> open = {};
+  std::optional<Notification> notification = {};
+  base::MonotonicTime passed = {};  // as CapturedUpdate's
 };
 
 // Captures TCP port 179 on an interface, from a thread of its own.
@@ -28,6 +46,8 @@ class Capture {
     int netns = -1;  // where the interface is
     std::string interface = {};
     std::string file = {};  // a pcap file, replaced; empty: none is kept
+    // Told of every segment, on the capture's thread; empty: nobody is.
+    std::function<void(const CapturedSegment&)> on_segment = {};
   };
   // The handler runs on the capture's thread. Errors: not_permitted, missing (the interface),
   // system.

@@ -134,7 +134,7 @@ class Client {
   // Announces a path of the daemon's own. What counts of it: prefix, next_hop, as_path, origin,
   // med, local_preference and communities.
   [[nodiscard]] base::Result<> add_path(const Path& path) const;
-  // The same for many at once, over one stream.
+  // The same for many at once, over one stream; those marked `withdrawn` are withdrawn instead.
   [[nodiscard]] base::Result<> add_paths(const std::vector<Path>& paths) const;
   // Withdraws it. What counts of it: as add_path().
   [[nodiscard]] base::Result<> remove_path(const Path& path) const;

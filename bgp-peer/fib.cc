@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cstring>
 #include <optional>
+#include <set>
 #include <thread>
 
 #include <linux/rtnetlink.h>
@@ -12,9 +13,11 @@
 #include <netlink/route/nexthop.h>
 #include <netlink/route/route.h>
 #include <sched.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 
 #include "base/freed.h"
+#include "bgp-peer/next_hop_groups.h"
 
 namespace bgp_peer {
 namespace {
@@ -144,7 +147,9 @@ Route parsed(nl_msg* message) {
 // `take` with `argument`.
 Result<Socket> listen_in(int netns, const std::vector<int>& groups, nl_recvmsg_msg_cb_t take,
                          void* argument) {
-  constexpr int receive_buffer = 4 << 20;  // bytes: some thousand changes that come at once
+  // Bytes: some ten thousand changes that come at once, and the kernel counts about 1 KiB for each.
+  // Beyond what net.core.rmem_max allows to everybody, which is a few hundred.
+  constexpr int receive_buffer = 16 << 20;
   ASSIGN_OR_RETURN(auto socket, open_in(netns));
   nl_socket_disable_seq_check(socket.get());
   nl_socket_modify_cb(socket.get(), NL_CB_VALID, NL_CB_CUSTOM, take, argument);
@@ -153,7 +158,10 @@ Result<Socket> listen_in(int netns, const std::vector<int>& groups, nl_recvmsg_m
     if (code >= 0) code = nl_socket_add_membership(socket.get(), group);
   }
   if (code >= 0) code = nl_socket_set_nonblocking(socket.get());
-  if (code >= 0) code = nl_socket_set_buffer_size(socket.get(), receive_buffer, 0);
+  if (code >= 0 && ::setsockopt(nl_socket_get_fd(socket.get()), SOL_SOCKET, SO_RCVBUFFORCE,
+                                &receive_buffer, sizeof(receive_buffer)) < 0) {
+    code = nl_socket_set_buffer_size(socket.get(), receive_buffer, 0);
+  }
   if (code < 0) return netlink_error(code, "watching the kernel's routes");
   return socket;
 }
@@ -179,11 +187,34 @@ std::map<Prefix, std::vector<base::IpAddress>> next_hops_of(const std::vector<Pa
 struct Fib::State {
   using Routes = std::map<Prefix, std::vector<base::IpAddress>>;
 
-  Socket socket;          // to ask
-  Socket told;            // to listen
-  Routes wanted;          // what we were asked for
-  Routes installed;       // what the kernel has of ours, as far as we know
-  bool doubtful = false;  // it told something since, and may have dropped some
+  Socket socket;                             // to ask
+  std::optional<NextHopGroups> groups = {};  // of NextHopKind::resilient
+  Socket told;                               // to listen
+  Routes wanted;                             // what we were asked for
+  Routes installed;                          // what the kernel has of ours, as far as we know
+  bool doubtful = false;                     // it told something since, and may have dropped some
+  // Where those two differ, kept up to date prefix by prefix: with ten thousand routes nobody is to
+  // go through all of them for each.
+  std::set<Prefix> differing;
+
+  void compare(const Prefix& prefix) {
+    const auto wants = wanted.find(prefix);
+    const auto has = installed.find(prefix);
+    const bool same = wants == wanted.end()
+                          ? has == installed.end()
+                          : has != installed.end() && has->second == wants->second;
+    if (same) {
+      differing.erase(prefix);
+    } else {
+      differing.insert(prefix);
+    }
+  }
+
+  void compare_all() {
+    differing.clear();
+    for (const auto& [prefix, hops] : wanted) compare(prefix);
+    for (const auto& [prefix, hops] : installed) compare(prefix);
+  }
 
   static int on_told(nl_msg* message, void* argument) {
     auto& state = *static_cast<State*>(argument);
@@ -215,6 +246,7 @@ struct Fib::State {
     installed.clear();
     for (auto& route : routes) installed[route.prefix] = std::move(route.next_hops);
     doubtful = false;
+    compare_all();
     return {};
   }
 
@@ -233,16 +265,25 @@ struct Fib::State {
     } else {
       installed[prefix] = hops;
     }
+    compare(prefix);
     return *made ? std::vector{std::move(**made)} : std::vector<FibChange>();
   }
 
+  int tell(const KernelRoute& route, rtnl_route* message) {
+    if (!route.next_hops.empty()) {
+      return groups ? groups->set(route.prefix, route.next_hops, installed.contains(route.prefix))
+                    : rtnl_route_add(socket.get(), message, NLM_F_CREATE | NLM_F_REPLACE);
+    }
+    const int code = rtnl_route_delete(socket.get(), message, 0);
+    if (groups) groups->remove(route.prefix);
+    return code;
+  }
+
   // Nothing when the route to remove was not there.
-  [[nodiscard]] Result<std::optional<FibChange>> change(const KernelRoute& route) const {
+  Result<std::optional<FibChange>> change(const KernelRoute& route) {
     ASSIGN_OR_RETURN(const auto message, message_of(route));
     FibChange made{.route = route, .sent = base::monotonic_now(), .acked = {}};
-    const int code = route.next_hops.empty() ? rtnl_route_delete(socket.get(), message.get(), 0)
-                                             : rtnl_route_add(socket.get(), message.get(),
-                                                              NLM_F_CREATE | NLM_F_REPLACE);
+    const int code = tell(route, message.get());
     made.acked = base::monotonic_now();
     if (route.next_hops.empty() && code == -NLE_OBJ_NOTFOUND) return std::nullopt;
     if (code < 0) {
@@ -276,7 +317,7 @@ Fib::~Fib() {
   if (state_) (void)clear();
 }
 
-Result<Fib> Fib::open(int netns) {
+Result<Fib> Fib::open(int netns, NextHopKind kind) {
   RETURN_IF_ERROR(refuse_own_namespace(netns));
   auto state = std::make_unique<State>();
   ASSIGN_OR_RETURN(state->socket, open_in(netns));
@@ -286,6 +327,12 @@ Result<Fib> Fib::open(int netns) {
                                           &State::on_told, state.get()));
   ASSIGN_OR_RETURN(const auto left, state->read());
   for (const auto& route : left) RETURN_IF_ERROR(state->change({route.prefix, {}}));
+  if (kind == NextHopKind::resilient) {
+    state->groups.emplace(state->socket.get());
+    if (const int code = state->groups->clear(); code < 0) {
+      return netlink_error(code, "resilient next hops: nexthop objects of the kernel");
+    }
+  }
   return Fib(std::move(state));
 }
 
@@ -297,6 +344,7 @@ Result<std::vector<FibChange>> Fib::set(const Prefix& prefix,
   } else {
     state_->wanted[prefix] = std::move(next_hops);
   }
+  state_->compare(prefix);
   RETURN_IF_ERROR(state_->look());
   return state_->bring(prefix);
 }
@@ -337,27 +385,19 @@ Result<std::vector<FibChange>> Fib::reconcile() {
 }
 
 std::vector<Prefix> Fib::absent() const {
-  std::vector<Prefix> all;
-  const auto& wanted = state_->wanted;
-  const auto& installed = state_->installed;
-  for (const auto& [prefix, hops] : wanted) {
-    const auto has = installed.find(prefix);
-    if (has == installed.end() || has->second != hops) all.push_back(prefix);
-  }
-  for (const auto& [prefix, hops] : installed) {
-    if (!wanted.contains(prefix)) all.push_back(prefix);
-  }
-  return all;
+  return {state_->differing.begin(), state_->differing.end()};
 }
 
 Result<> Fib::clear() {
   state_->wanted.clear();
+  state_->compare_all();
   RETURN_IF_ERROR(state_->look());
   Result<> outcome;
   for (const auto& prefix : absent()) {
     auto removed = state_->bring(prefix);
     if (!removed && outcome) outcome = std::unexpected(std::move(removed).error());
   }
+  if (state_->groups) (void)state_->groups->clear();
   return outcome;
 }
 

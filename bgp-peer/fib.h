@@ -26,6 +26,21 @@ inline constexpr int route_protocol = 186;
 // nobody from the link.
 inline constexpr std::uint32_t route_metric = 20186;
 
+// How several next hops of a route share its flows.
+enum class NextHopKind : std::uint8_t {
+  // One multipath route. A flow's hash falls into one of as many ranges as there are next hops, and
+  // all ranges are cut anew when one leaves (net/ipv4/fib_semantics.c, fib_rebalance; RFC 2992).
+  hash_threshold,
+  // A nexthop object, one a prefix: the hash falls into one of `resilient_buckets`, and only those
+  // of a next hop that leaves are given to others (net/ipv4/nexthop.c;
+  // Documentation/networking/nexthop-group-resilient.rst).
+  resilient,
+};
+
+inline constexpr int resilient_buckets = 256;
+// How long a bucket must have carried nothing before a next hop that came may have it.
+inline constexpr auto resilient_idle = std::chrono::seconds(60);
+
 // A route as the kernel has it, or had it.
 struct KernelRoute {
   Prefix prefix = {};
@@ -54,7 +69,7 @@ class Fib {
   // Speaks to the kernel in the network namespace of this descriptor, and removes what an earlier
   // one left there. The namespace we run in ourselves is refused: it is a machine's. Errors: input,
   // not_permitted, system.
-  static base::Result<Fib> open(int netns);
+  static base::Result<Fib> open(int netns, NextHopKind kind = NextHopKind::hash_threshold);
 
   Fib(Fib&&) noexcept;
   Fib& operator=(Fib&&) = delete;
@@ -130,3 +145,10 @@ class RouteMonitor {
 };
 
 }  // namespace bgp_peer
+
+template <>
+struct base::EnumNames<bgp_peer::NextHopKind> {
+  static constexpr std::array names{
+      std::pair{bgp_peer::NextHopKind::hash_threshold, std::string_view("hash_threshold")},
+      std::pair{bgp_peer::NextHopKind::resilient, std::string_view("resilient")}};
+};

@@ -1,4 +1,7 @@
 // Routes in kernels of our own; needs root and no daemon.
+#include <set>
+#include <sstream>
+
 #include <fcntl.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -137,6 +140,64 @@ TEST(Fib, TheTimesOfWhatWasMadeAreKept) {
   EXPECT_THAT(outcome.error().message, HasSubstr("10.9.1.0/24"));
   ASSERT_THAT(made, SizeIs(1));
   EXPECT_EQ(made[0].route.prefix, prefix("10.9.2.0/24"));
+}
+
+// Of which nexthop object each bucket of the only group is, in their order.
+std::vector<std::string> buckets(const base::testing::TestNetns& netns) {
+  std::vector<std::string> owners;
+  std::istringstream lines(must(netns.run("ip nexthop bucket show")));
+  for (std::string line; std::getline(lines, line);) {
+    if (const auto at = line.find("nhid "); at != std::string::npos) {
+      owners.push_back(line.substr(at + 5));
+    }
+  }
+  return owners;
+}
+
+TEST(Fib, AResilientGroupKeepsTheBucketsOfThoseThatStay) {
+  if (const auto why = base::testing::no_lab_here()) GTEST_SKIP() << *why;
+  const auto pair = must(base::testing::TestPair::make());
+  const auto& netns = pair.pod;
+  const auto service = prefix("10.201.0.7/32");
+  const std::vector hops{address("10.244.77.1"), address("10.244.77.3"), address("10.244.77.4")};
+  const std::vector staying{hops[0], hops[2]};
+  {
+    auto fib = must(Fib::open(netns.fd(), NextHopKind::resilient));
+    must(fib.set(service, {hops[0]}));
+    must(fib.set(service, hops));
+    EXPECT_THAT(must(fib.routes()), ElementsAre(KernelRoute{service, hops}));
+    const auto before = buckets(netns);
+    ASSERT_THAT(before, SizeIs(resilient_buckets));
+    EXPECT_EQ(std::set(before.begin(), before.end()).size(), 3U);
+    auto monitor = must(RouteMonitor::open(netns.fd()));
+    must(fib.set(service, staying));
+    EXPECT_THAT(must(fib.routes()), ElementsAre(KernelRoute{service, staying}));
+    const auto after = buckets(netns);
+    ASSERT_EQ(after.size(), before.size());
+    int moved = 0;
+    for (std::size_t i = 0; i < after.size(); ++i) moved += before[i] != after[i] ? 1 : 0;
+    EXPECT_EQ(moved, 86) << "those of one in three alone";
+    // The route is told of, though its group changed and not it.
+    ASSERT_TRUE(readable(monitor.fd()));
+    const auto told = must(monitor.take());
+    ASSERT_THAT(told, Not(IsEmpty()));
+    EXPECT_EQ(told.back().route, (KernelRoute{service, staying}));
+
+    must(fib.set(prefix("fd00:9::7/128"), {address("fd00:244:77::1"), address("fd00:244:77::3")}));
+    EXPECT_THAT(must(fib.routes()), SizeIs(2));
+    must(fib.set(prefix("fd00:9::7/128"), {}));
+
+    // A link takes its nexthop objects along, and the group with them.
+    must(netns.run("ip link set pod0 down"));
+    EXPECT_THAT(must(fib.routes()), IsEmpty());
+    must(netns.run("ip link set pod0 up"));
+    must(fib.reconcile());
+    EXPECT_THAT(must(fib.routes()), ElementsAre(KernelRoute{service, staying}));
+    const auto refused = fib.set(prefix("10.9.3.0/24"), {address("192.0.2.1")});
+    EXPECT_FALSE(refused);
+  }
+  EXPECT_EQ(must(netns.run("ip nexthop")), "");
+  EXPECT_EQ(must(netns.run(fmt::format("ip -6 route show metric {}", route_metric))), "");
 }
 
 }  // namespace

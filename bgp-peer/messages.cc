@@ -199,6 +199,7 @@ apipb::Path to_message(const Path& path) {
   apipb::Path message;
   const auto family = to_message(family_of(path.prefix.address));
   *message.mutable_family() = family;
+  message.set_is_withdraw(path.withdrawn);
   apipb::IPAddressPrefix prefix;
   prefix.set_prefix(path.prefix.address.to_string());
   prefix.set_prefix_len(static_cast<std::uint32_t>(path.prefix.length));

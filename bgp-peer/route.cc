@@ -56,6 +56,16 @@ Result<Prefix> Prefix::parse(std::string_view text) {
 
 std::string Prefix::to_string() const { return fmt::format("{}/{}", address, length); }
 
+bool Prefix::covers(const Prefix& other) const {
+  if (address.family != other.address.family || other.length < length) return false;
+  for (int bit = 0; bit < length; ++bit) {
+    const auto at = static_cast<std::size_t>(bit / 8);
+    const int shift = 7 - bit % 8;
+    if ((address.bytes[at] >> shift & 1) != (other.address.bytes[at] >> shift & 1)) return false;
+  }
+  return true;
+}
+
 Result<Community> Community::parse(std::string_view text) {
   const auto colon = text.find(':');
   if (colon != std::string_view::npos) {

@@ -39,6 +39,8 @@ struct Prefix {
   // The route to one address.
   static Prefix host(const base::IpAddress& address) { return {address, address.host_prefix()}; }
   [[nodiscard]] std::string to_string() const;
+  // Whether `other` is this or a part of it.
+  [[nodiscard]] bool covers(const Prefix& other) const;
 };
 
 // RFC 1997: `65000:99`, its halves in the upper and lower 16 bits.

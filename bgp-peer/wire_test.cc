@@ -92,29 +92,51 @@ TEST(MessageStream, GoesOnWithAWholeMessageAfterAGap) {
   EXPECT_THAT(stream.take(900, update), SizeIs(1));
 }
 
-TEST(Segment, IsReadFromAFrame) {
-  Bytes frame(14, 0);
-  frame[12] = 0x08;
-  Bytes ip(20, 0);
-  ip[0] = 0x45;
-  ip[3] = 44;  // 20 of IP, 20 of TCP, 4 of payload
-  ip[9] = 6;
-  ip[12] = 172, ip[13] = 18, ip[15] = 2;
-  ip[16] = 172, ip[17] = 18, ip[19] = 1;
-  Bytes tcp(20, 0);
-  tcp[2] = 0, tcp[3] = 179;
-  tcp[7] = 9;
-  tcp[12] = 0x50;
-  const auto whole = joined({frame, ip, tcp, {1, 2, 3, 4}, Bytes(2, 0)});  // padded
-  const auto segment = read_segment(whole);
-  ASSERT_TRUE(segment);
-  EXPECT_EQ(segment->source.address, testing::address("172.18.0.2"));
-  EXPECT_EQ(segment->destination.port, bgp_port);
-  EXPECT_EQ(segment->sequence, 9U);
-  EXPECT_THAT(segment->payload, ElementsAre(1, 2, 3, 4));
-  for (std::size_t size = 0; size < 54; ++size) {
-    EXPECT_FALSE(read_segment(std::span(whole).first(size))) << size;
+// RFC 4271, 4.2: version 4, AS 23456 (AS_TRANS), hold time 3 s, an identifier, and one parameter of
+// capabilities: four octets of AS (RFC 6793), graceful restart (RFC 4724) of 5 s with the R bit for
+// IPv4 unicast with the F bit and IPv6 unicast without, and route refresh.
+const Bytes opening{4, 0x5b, 0xa0, 0,  3,    172, 18, 0, 3, 22,   2, 20, 65, 4, 0, 1,
+                    0, 2,    64,   10, 0x80, 5,   0,  1, 1, 0x80, 0, 2,  1,  0, 2, 0};
+
+TEST(Open, SaysWhoSpeaksAndWhetherItRestarts) {
+  const auto open = read_open(opening);
+  ASSERT_TRUE(open);
+  EXPECT_EQ(open->asn, Asn{0x10002});
+  EXPECT_EQ(open->hold_time_s, 3);
+  ASSERT_TRUE(open->graceful_restart);
+  EXPECT_TRUE(open->graceful_restart->restarting);
+  EXPECT_EQ(open->graceful_restart->restart_time_s, 5U);
+  EXPECT_THAT(open->graceful_restart->families,
+              ElementsAre(Family::ipv4_unicast, Family::ipv6_unicast));
+  EXPECT_THAT(open->graceful_restart->forwarding, ElementsAre(Family::ipv4_unicast));
+  // Without any capability: the AS of two octets, and no graceful restart.
+  const Bytes plain{4, 0xfc, 0, 0, 90, 172, 18, 0, 3, 0};
+  EXPECT_EQ(read_open(plain), (Open{.asn = {64512}, .hold_time_s = 90}));
+  for (std::size_t size = 0; size < opening.size(); ++size) {
+    EXPECT_FALSE(read_open(std::span(opening).first(size))) << size;
   }
+}
+
+TEST(Notification, SaysWhyInTheWordsOfItsRfc) {
+  const auto words = [](std::uint8_t code, std::uint8_t subcode) {
+    return read_notification(Bytes{code, subcode, 1, 2}).value().to_string();
+  };
+  EXPECT_EQ(words(2, 2), "OPEN Message Error, Bad Peer AS (2/2)");
+  EXPECT_EQ(words(4, 0), "Hold Timer Expired (4/0)");
+  EXPECT_EQ(words(6, 1), "Cease, Maximum Number of Prefixes Reached (6/1)");
+  EXPECT_EQ(words(6, 99), "Cease (6/99)");
+  EXPECT_EQ(words(77, 1), "(77/1)");
+  EXPECT_FALSE(read_notification(Bytes{6}));
+}
+
+TEST(MessageStream, TellsEveryKindOfMessageInItsOrder) {
+  MessageStream stream;
+  const auto all = stream.messages(
+      7, joined({message(4, {}), message(3, {6, 4}), message(9, {}), message(2, announcing)}));
+  ASSERT_THAT(all, SizeIs(3));
+  EXPECT_EQ(all[0].type, MessageType::keepalive);
+  EXPECT_EQ(all[1].notification, (Notification{.code = 6, .subcode = 4}));
+  ASSERT_TRUE(all[2].update);
 }
 
 }  // namespace
