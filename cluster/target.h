@@ -14,6 +14,7 @@
 #include "base/fd.h"
 #include "base/json.h"
 #include "base/result.h"
+#include "cluster/impostors.h"
 #include "cluster/topology.h"
 
 namespace cluster {
@@ -98,11 +99,25 @@ struct WriteStamps {
   std::optional<std::int64_t> published_ns = {};
   // When every node's datapath had it, where a target can tell.
   std::optional<std::int64_t> programmed_ns = {};
+  // Of a pod that is made anew: when it had its new address for certain, and the old one no more,
+  // where a target can tell.
+  std::optional<std::int64_t> there_ns = {};
+};
+
+// How a pod is made anew.
+struct PodRestart {
+  // What its agent does from its first instant, where that starts with the pod: an AgentPlan as
+  // text (bench/agent/protocol.h).
+  std::string agent_plan = {};
+  // Told once, before restart_pod() returns and from the caller's thread, as soon as the target
+  // knows the pod's new addresses; an address that it has not (yet) is empty. Its error ends the
+  // call.
+  std::function<base::Result<>(const PodHandle& pod)> on_address = {};
 };
 
 // A packet that whoever enforces policies says it denied.
 struct DeniedPacket {
-  std::int64_t at_ns = 0;  // CLOCK_MONOTONIC of the controller
+  std::int64_t at_ns = 0;  // CLOCK_MONOTONIC of the controller; 0: on a clock that is not ours
   base::Endpoint from;
   base::Endpoint to;
   base::Protocol protocol = base::Protocol::TCP;
@@ -158,10 +173,11 @@ class Target {
   virtual base::Result<EnvironmentHandle> provision(const EnvironmentPlan& plan) = 0;
   // Takes every environment down. Idempotent; goes on after an error and returns the first.
   virtual base::Result<> teardown() = 0;
-  // Writes a Kubernetes object (Service, EndpointSlice, NetworkPolicy) into an environment; it is
-  // implemented before this returns. metadata.namespace is a namespace as the scenario calls it: on
-  // a cluster the object goes to the one that stands for it. Errors: input (unknown environment,
-  // malformed object), missing (a kind this target does not know: the caller's skip), system.
+  // Writes a Kubernetes object (Service, EndpointSlice, NetworkPolicy, PeerAuthentication) into an
+  // environment; it is implemented before this returns. metadata.namespace is a namespace as the
+  // scenario calls it: on a cluster the object goes to the one that stands for it. Errors: input
+  // (unknown environment, malformed object), missing (a kind this target does not know: the
+  // caller's skip), system.
   virtual base::Result<WriteStamps> apply(std::string_view environment,
                                           const base::Json& object) = 0;
   // Deletes by kind and name. Errors: as apply; an object that is not there is no error.
@@ -187,10 +203,12 @@ class Target {
     return base::fail(base::ErrorKind::missing, "the target {} cannot change labels", this->name());
   }
   // Makes a pod anew under its name, with another address, which a second provision() tells; what
-  // it had open is lost. Errors: input (no such pod), missing (a target that cannot), and as
-  // apply().
+  // it had open is lost. On a cluster its agent ends with it, and another is to be had; t_sent and
+  // t_ack are of the write that makes the new pod, once the old one is gone. Errors: input (no such
+  // pod), missing (a target that cannot), and as apply().
   virtual base::Result<WriteStamps> restart_pod([[maybe_unused]] std::string_view environment,
-                                                [[maybe_unused]] std::string_view pod) {
+                                                [[maybe_unused]] std::string_view pod,
+                                                [[maybe_unused]] const PodRestart& how) {
     return base::fail(base::ErrorKind::missing, "the target {} cannot restart pods", this->name());
   }
   // Why nobody can answer at a Service now, in a sentence: "no endpoint of Service web is ready".
@@ -199,11 +217,14 @@ class Target {
       [[maybe_unused]] std::string_view environment, [[maybe_unused]] std::string_view service) {
     return std::nullopt;
   }
-  // What policies denied of TCP and UDP lately, by time, as far as a target can tell; empty where
-  // it cannot. Errors: input (no such environment), system.
+  // What policies denied of TCP and UDP from `since_ns` (CLOCK_MONOTONIC of the controller) on, by
+  // time; where stamps are of another clock than ours, also what was up to two seconds before.
+  // Errors: input (no such environment), missing (nobody tells), not_permitted (naming the right
+  // that is missing), system.
   virtual base::Result<std::vector<DeniedPacket>> denied_lately(
-      [[maybe_unused]] std::string_view environment) {
-    return std::vector<DeniedPacket>();
+      [[maybe_unused]] std::string_view environment, [[maybe_unused]] std::int64_t since_ns) {
+    return base::fail(base::ErrorKind::missing,
+                      "on the target {} nobody tells what policies denied", this->name());
   }
   // Which policies there are that the run did not write, in the environment's namespaces or of the
   // whole cluster. Errors: input (no such environment), and as apply(); a kind that this user may
@@ -211,6 +232,29 @@ class Target {
   virtual base::Result<OtherPolicies> other_policies(
       [[maybe_unused]] std::string_view environment) {
     return OtherPolicies{};
+  }
+  // What the proxies of an environment have used, and what they counted, by pod; none where there
+  // is no mesh, or a target cannot tell. Errors: input (no such environment), and as apply().
+  virtual base::Result<std::vector<ProxyUsage>> proxy_usage(
+      [[maybe_unused]] std::string_view environment) {
+    return std::vector<ProxyUsage>();
+  }
+  virtual base::Result<std::vector<ProxyCounters>> proxy_counters(
+      [[maybe_unused]] std::string_view environment) {
+    return std::vector<ProxyCounters>();
+  }
+  // Has the proxies of an environment close the connections that they keep for later, so that the
+  // next request's is seen from its first packet on; not called under traffic. Nothing where there
+  // is no mesh, or none that is ours to tell. Errors: input (no such environment), timed_out,
+  // system.
+  virtual base::Result<> close_kept_connections([[maybe_unused]] std::string_view environment) {
+    return {};
+  }
+  // Certificates by which the doors of an environment's mesh are tried. Nothing where there is no
+  // mesh, or none whose authority signs for us. Errors: input (no such environment), system.
+  virtual base::Result<std::optional<ImpostorCertificates>> impostor_certificates(
+      [[maybe_unused]] std::string_view environment) {
+    return std::nullopt;
   }
   // Starts an agent in a pod. Errors: input (no such pod), missing (no agent executable), system.
   virtual base::Result<AgentStreams> agent(std::string_view environment, std::string_view pod) = 0;

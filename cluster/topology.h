@@ -15,6 +15,7 @@
 #include "base/kube/service.h"
 #include "base/protocol.h"
 #include "base/scalar.h"
+#include "cluster/mesh.h"
 
 namespace cluster {
 
@@ -46,6 +47,11 @@ enum class FaultKind {
   policy_udp_egress_open,    // egress is enforced for everything but UDP
   policy_label_change_lost,  // a pod or namespace is taken for what its labels were at first
   policy_new_pod_open,       // a pod that is made anew is isolated 20 ms after it has its address
+  old_address_kept,          // a pod that is made anew is reached at the address it had before, too
+  port_left_out_of_strict,   // of the ports STRICT holds for, each pod's first takes plaintext, too
+  interception_hole,         // what the user root dials leaves without meeting the pod's proxy
+  certificate_not_renewed,   // the proxies of servers show certificates that have expired
+  any_ca_trusted,            // proxies take clients' certificates of whatever authority
 };
 
 inline constexpr base::Duration policy_delay_by_default = std::chrono::milliseconds(50);
@@ -72,9 +78,20 @@ inline constexpr base::Duration policy_delay_by_default = std::chrono::milliseco
     case FaultKind::policy_udp_egress_open:
     case FaultKind::policy_label_change_lost:
     case FaultKind::policy_new_pod_open:
+    case FaultKind::old_address_kept:
+    case FaultKind::port_left_out_of_strict:
+    case FaultKind::interception_hole:
+    case FaultKind::certificate_not_renewed:
+    case FaultKind::any_ca_trusted:
       return true;
   }
   return false;
+}
+
+// Whether a fault of this kind breaks a mesh.
+[[nodiscard]] constexpr bool breaks_mesh(FaultKind fault) {
+  return fault == FaultKind::port_left_out_of_strict || fault == FaultKind::interception_hole ||
+         fault == FaultKind::certificate_not_renewed || fault == FaultKind::any_ca_trusted;
 }
 
 // Whether a fault of this kind breaks how policies are enforced.
@@ -86,6 +103,7 @@ inline constexpr base::Duration policy_delay_by_default = std::chrono::milliseco
     case FaultKind::policy_udp_egress_open:
     case FaultKind::policy_label_change_lost:
     case FaultKind::policy_new_pod_open:
+    case FaultKind::old_address_kept:
       return true;
     default:
       return false;
@@ -98,6 +116,18 @@ using Labels = std::map<std::string, std::string>;
 // Where pods are that name no namespace.
 inline constexpr std::string_view default_namespace = "default";
 
+using base::Protocol;
+
+// A port every Service of an environment offers: one per workload kind in the scenario.
+struct ServicePort {
+  std::string name;  // "tcp-rr"
+  Protocol protocol = Protocol::TCP;
+  std::uint16_t port = 0;         // at the Service address
+  std::uint16_t target_port = 0;  // at the backend
+
+  bool operator==(const ServicePort&) const = default;
+};
+
 // A group of equal pods: `web: {node: 2, replicas: 3}` makes web-0, web-1 and web-2; with
 // `standby: 1` there is a web-3, too, which no Service sends anything until an event makes it
 // ready.
@@ -107,6 +137,9 @@ struct PodSpec {
   int standby = 0;
   std::string in_namespace = std::string(default_namespace);
   std::map<std::string, std::string> labels = {};
+  // That their containers name, beside the environment's; no scenario says any. Only a lab has use
+  // for them, where policies name ports.
+  std::vector<ServicePort> named_ports = {};
 
   bool operator==(const PodSpec&) const = default;
 };
@@ -197,21 +230,9 @@ inline constexpr int most_filler_selectors = 20;
 inline constexpr std::string_view first_filler_prefix = "filler-";
 inline constexpr std::string_view second_filler_prefix = "other-";
 
-using base::Protocol;
-
 // The client outside the cluster: where a pod's name is asked for, this stands for it. No group of
 // pods may be called so.
 inline constexpr std::string_view external_client = "external";
-
-// A port every Service of an environment offers: one per workload kind in the scenario.
-struct ServicePort {
-  std::string name;  // "tcp-rr"
-  Protocol protocol = Protocol::TCP;
-  std::uint16_t port = 0;         // at the Service address
-  std::uint16_t target_port = 0;  // at the backend
-
-  bool operator==(const ServicePort&) const = default;
-};
 
 // One environment, ready to be provisioned.
 struct EnvironmentPlan {
@@ -228,6 +249,9 @@ struct EnvironmentPlan {
   bool replaces_pods = false;  // pods will be asked to terminate, and to be ready again afterwards
   bool has_policies = false;   // NetworkPolicies will be applied
   bool watches_flows = false;  // agents will send packets of their own making (raw sockets)
+  // Of a lab's client outside, beside its own: what it sends comes from the first of each family.
+  std::vector<base::IpAddress> external_addresses = {};
+  std::optional<MeshPlan> mesh = {};
 
   bool operator==(const EnvironmentPlan&) const = default;
 };
@@ -273,5 +297,12 @@ struct base::EnumNames<cluster::FaultKind> {
                 std::string_view("policy_udp_egress_open")},
       std::pair{cluster::FaultKind::policy_label_change_lost,
                 std::string_view("policy_label_change_lost")},
-      std::pair{cluster::FaultKind::policy_new_pod_open, std::string_view("policy_new_pod_open")}};
+      std::pair{cluster::FaultKind::policy_new_pod_open, std::string_view("policy_new_pod_open")},
+      std::pair{cluster::FaultKind::old_address_kept, std::string_view("old_address_kept")},
+      std::pair{cluster::FaultKind::port_left_out_of_strict,
+                std::string_view("port_left_out_of_strict")},
+      std::pair{cluster::FaultKind::interception_hole, std::string_view("interception_hole")},
+      std::pair{cluster::FaultKind::certificate_not_renewed,
+                std::string_view("certificate_not_renewed")},
+      std::pair{cluster::FaultKind::any_ca_trusted, std::string_view("any_ca_trusted")}};
 };

@@ -156,11 +156,17 @@ Result<AgentStreams> Agents::attach_again(const std::string& in_namespace, const
 
 Result<std::string> Agents::run(const std::string& in_namespace, const std::string& pod,
                                 const std::vector<std::string>& arguments) {
-  ASSIGN_OR_RETURN(auto streams,
-                   open(request_of(in_namespace, pod, agent_container, arguments), open_patience));
+  return run(request_of(in_namespace, pod, agent_container, arguments), run_patience);
+}
+
+Result<std::string> Agents::run(const ExecRequest& request, base::Duration patience) {
+  ASSIGN_OR_RETURN(auto streams, open(request, open_patience));
   streams.to_agent.reset();
-  auto text = read_to_end(streams.from_agent.get(), Until::after(run_patience, interrupt_));
-  const auto what = fmt::format("stackbench-agent {} in pod {}", fmt::join(arguments, " "), pod);
+  auto text = read_to_end(streams.from_agent.get(), Until::after(patience, interrupt_));
+  const auto program = request.command.front();
+  auto words = request.command;
+  words.front() = program.substr(program.rfind('/') + 1);
+  const auto what = fmt::format("{} in pod {}", fmt::join(words, " "), request.pod);
   if (!text) return base::in_context(std::move(text).error(), "{}", what);
   const auto how = streams.how_it_ended();
   if (how != "exit code 0") {

@@ -39,6 +39,9 @@ class Agents {
   base::Result<std::string> run(const std::string& in_namespace, const std::string& pod,
                                 const std::vector<std::string>& arguments);
 
+  // Runs a program in a pod, for so long at most, and returns what it prints. Errors: as above.
+  base::Result<std::string> run(const ExecRequest& request, base::Duration patience);
+
   // How they are reached, for the report: "WebSocket", or "kubectl exec" where that is refused.
   [[nodiscard]] std::string_view way() const {
     return websocket_refused_ ? "kubectl exec" : "WebSocket";

@@ -3,6 +3,7 @@
 #include <map>
 #include <utility>
 
+#include "cluster/kubernetes/announcers.h"
 #include "cluster/kubernetes/api_error.h"
 #include "cluster/kubernetes/cleanup.h"
 #include "cluster/kubernetes/owner.h"
@@ -98,26 +99,42 @@ Result<Cleaned> clean_kubernetes(const KubernetesOptions& cluster, const CleanOp
                  .interrupt = cluster.interrupt});
   auto found = find_leftovers(api, cluster.in_namespace);
   if (!found) return std::unexpected(proxy.explain(std::move(found).error()));
+  std::vector<AnnouncerLeftover> told;
+  if (cluster.in_namespace.empty()) {
+    auto objects = announcer_leftovers(api);
+    if (!objects) return std::unexpected(proxy.explain(std::move(objects).error()));
+    told = std::move(*objects);
+  }
   std::vector<Placement> deleted;
   Result<> outcome;
   const auto note = [&](Result<> done) {
     if (outcome) outcome = std::move(done);
   };
-  for (const auto& [key, leftover] : *found) {
-    const auto life = life_of(leftover.place.owner);
-    if (life == OwnerLife::alive) continue;
+  // Whether it is to go now; says so, or why not.
+  const auto goes = [&](const std::string& owner, const std::string& what) {
+    const auto life = life_of(owner);
+    if (life == OwnerLife::alive) return false;
     if (life == OwnerLife::unknown && !options.of_other_machines) {
-      cleaned.left_alone.push_back(fmt::format("{}, made on {}, where its run may be alive",
-                                               leftover.what, machine_of(leftover.place.owner)));
-      continue;
+      cleaned.left_alone.push_back(
+          fmt::format("{}, made on {}, where its run may be alive", what, machine_of(owner)));
+      return false;
     }
-    cleaned.removed.push_back(leftover.what);
-    if (options.dry_run) continue;
+    cleaned.removed.push_back(what);
+    return !options.dry_run;
+  };
+  for (const auto& [key, leftover] : *found) {
+    if (!goes(leftover.place.owner, leftover.what)) continue;
     note(delete_objects(api, leftover.place));
     deleted.push_back(leftover.place);
   }
   const auto deadline = removal_deadline();
   for (const auto& place : deleted) note(await_removal(api.options(), place, deadline));
+  // After the Services that hold addresses of theirs.
+  for (const auto& object : told) {
+    if (!goes(object.owner, object.what)) continue;
+    const auto removed = api.remove(object.path);
+    if (!removed) note(std::unexpected(removed.error()));
+  }
   if (!outcome) return std::unexpected(std::move(outcome).error());
   return cleaned;
 }

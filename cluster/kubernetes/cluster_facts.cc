@@ -240,7 +240,8 @@ std::optional<NetworkPlugin> plugin_of(const Json& daemon_sets) {
       if (known == known_images.end()) continue;
       return NetworkPlugin{.name = std::string(known->plugin),
                            .version = tag_of(image),
-                           .source = fmt::format("DaemonSet {}", object_key(item))};
+                           .source = fmt::format("DaemonSet {}", object_key(item)),
+                           .in_namespace = text_at(item, {"metadata", "namespace"})};
     }
   }
   return std::nullopt;
@@ -277,6 +278,10 @@ std::optional<std::string> why_unavailable(const ClusterFacts& facts, const Envi
                           !plan.topology.services.empty();
   if (const auto reason = why_not_datapath(facts.proxy, plan.datapath); reason && translates) {
     return reason;
+  }
+  if (plan.mesh) {
+    return "a mesh of proxies is made in a lab; a cluster has the one it has, and this scenario's "
+           "words are not read there yet";
   }
   for (const auto fault : plan.faults) {
     // Whoever starts the servers plants it, wherever they run.

@@ -26,6 +26,7 @@ struct NetworkPlugin {
   std::string name = {};     // "calico"; empty: unknown
   std::string version = {};  // empty: unknown
   std::string source;
+  std::string in_namespace = {};  // of its DaemonSet; empty: unknown
 };
 
 // Who would enforce NetworkPolicies: an API server takes them whether anybody does or not.

@@ -67,10 +67,16 @@ Result<WriteStamps> ContextsTarget::set_labels(std::string_view environment, Lab
   return target->set_labels(environment, kind, name, labels);
 }
 
-Result<WriteStamps> ContextsTarget::restart_pod(std::string_view environment,
-                                                std::string_view pod) {
+Result<WriteStamps> ContextsTarget::restart_pod(std::string_view environment, std::string_view pod,
+                                                const PodRestart& how) {
   ASSIGN_OR_RETURN(auto* const target, of(environment));
-  return target->restart_pod(environment, pod);
+  return target->restart_pod(environment, pod, how);
+}
+
+Result<std::vector<DeniedPacket>> ContextsTarget::denied_lately(std::string_view environment,
+                                                                std::int64_t since_ns) {
+  ASSIGN_OR_RETURN(auto* const target, of(environment));
+  return target->denied_lately(environment, since_ns);
 }
 
 Result<OtherPolicies> ContextsTarget::other_policies(std::string_view environment) {

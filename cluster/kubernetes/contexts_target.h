@@ -32,8 +32,10 @@ class ContextsTarget : public Target {
   base::Result<WriteStamps> set_labels(std::string_view environment, LabelledKind kind,
                                        std::string_view name,
                                        const std::map<std::string, std::string>& labels) override;
-  base::Result<WriteStamps> restart_pod(std::string_view environment,
-                                        std::string_view pod) override;
+  base::Result<WriteStamps> restart_pod(std::string_view environment, std::string_view pod,
+                                        const PodRestart& how) override;
+  base::Result<std::vector<DeniedPacket>> denied_lately(std::string_view environment,
+                                                        std::int64_t since_ns) override;
   base::Result<OtherPolicies> other_policies(std::string_view environment) override;
   base::Result<std::optional<std::string>> why_silent(std::string_view environment,
                                                       std::string_view service) override;

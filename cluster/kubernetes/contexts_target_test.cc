@@ -6,7 +6,7 @@
 namespace cluster {
 namespace {
 
-using testing::ElementsAre;
+using ::testing::ElementsAre;
 
 // A cluster that notes what it was asked.
 class NotingTarget : public Target {
@@ -39,6 +39,11 @@ class NotingTarget : public Target {
     return AgentStreams{};
   }
   base::Result<Observer> observe(std::string_view, std::string_view) override { return Observer{}; }
+  base::Result<std::vector<DeniedPacket>> denied_lately(std::string_view environment,
+                                                        std::int64_t since_ns) override {
+    asked_.push_back(fmt::format("{} denied {} {}", context_, environment, since_ns));
+    return std::vector<DeniedPacket>();
+  }
   [[nodiscard]] base::Json facts() const override {
     return {{"version", context_}, {"environments", {{"in_" + context_, {{"n", 1}}}}}};
   }
@@ -71,10 +76,11 @@ TEST_F(Contexts, EachEnvironmentGoesToItsOwnCluster) {
   ASSERT_TRUE(target_.provision(plan_in("b")));
   ASSERT_TRUE(target_.agent("in_a", "client-0"));
   ASSERT_TRUE(target_.apply("in_b", {}));
+  ASSERT_TRUE(target_.denied_lately("in_b", 5));
   ASSERT_TRUE(target_.teardown());
-  EXPECT_THAT(asked_,
-              ElementsAre("reach a", "a provision in_a", "reach b", "b provision in_b",
-                          "a agent in_a client-0", "b apply in_b", "a teardown", "b teardown"));
+  EXPECT_THAT(asked_, ElementsAre("reach a", "a provision in_a", "reach b", "b provision in_b",
+                                  "a agent in_a client-0", "b apply in_b", "b denied in_b 5",
+                                  "a teardown", "b teardown"));
 }
 
 TEST_F(Contexts, FactsOfSeveralAreKeptApartAndTheirEnvironmentsTogether) {

@@ -185,7 +185,7 @@ std::string ClusterEnvironment::object_name(const PodHandle& pod) const {
   return made == made_by_jobs_.end() ? place_.name(pod.name) : made->second;
 }
 
-Result<> ClusterEnvironment::await_pods() {
+Result<> ClusterEnvironment::await_pods(const std::function<Result<>(const Objects&)>& look) {
   Watch pods(api_->options(),
              {.path = pods_path(all_of_), .label_selector = environment_selector(place_)});
   auto deadline = base::monotonic_now() + pods_patience;
@@ -195,6 +195,7 @@ Result<> ClusterEnvironment::await_pods() {
     auto all_run = pods.until(
         [&](const Objects& all) -> Result<bool> {
           take_made_by_jobs(all);
+          if (look) RETURN_IF_ERROR(look(all));
           for (const auto& pod : handle_.pods) {
             const auto name = object_name(pod);
             const auto found = all.find(pod_key(pod));
@@ -299,7 +300,7 @@ Result<> ClusterEnvironment::remake_pods(const std::map<std::string, Readiness>&
   return await_pods();
 }
 
-Result<WriteStamps> ClusterEnvironment::restart_pod(std::string_view pod) {
+Result<WriteStamps> ClusterEnvironment::restart_pod(std::string_view pod, const PodRestart& how) {
   ASSIGN_OR_RETURN(const PodHandle* found, find_pod(pod));
   auto* const own = &handle_.pods[static_cast<std::size_t>(found - handle_.pods.data())];
   if (plan_.generator_groups.contains(own->group)) {
@@ -309,11 +310,21 @@ Result<WriteStamps> ClusterEnvironment::restart_pod(std::string_view pod) {
   RETURN_IF_ERROR(await_gone({own}));
   auto wanted = *own;
   wanted.labels = pod_labels_.at(own->name);
-  ASSIGN_OR_RETURN(
-      const auto answer,
-      of_ours(api_->apply(pod_path(*own), pod_manifest(place_of(*own), wanted, node_of(*own),
-                                                       image_, pod_needs()))));
-  RETURN_IF_ERROR(await_pods());
+  auto needs = pod_needs();
+  needs.agent_plan = how.agent_plan;
+  const auto manifest = pod_manifest(place_of(*own), wanted, node_of(*own), image_, needs);
+  ASSIGN_OR_RETURN(const auto answer, of_ours(api_->apply(pod_path(*own), manifest)));
+  bool told = !how.on_address;
+  RETURN_IF_ERROR(await_pods([&](const Objects& all) -> Result<> {
+    const auto found = all.find(pod_key(*own));
+    if (told || found == all.end()) return {};
+    PodHandle now = *own;
+    now.ipv4 = now.ipv6 = {};
+    read_pod_addresses(found->second, now);
+    if (now.ipv4 == base::IpAddress{} && now.ipv6 == base::IpAddress{}) return {};
+    told = true;
+    return how.on_address(now);
+  }));
   RETURN_IF_ERROR(
       of_ours(api_->patch(pod_path(*own) + "/status", readiness_patch(is_ready(*own)))));
   RETURN_IF_ERROR(await_slices());

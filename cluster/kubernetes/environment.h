@@ -1,6 +1,7 @@
 // One environment on a cluster: its objects, and what the cluster made of them.
 #pragma once
 
+#include <functional>
 #include <map>
 #include <memory>
 #include <optional>
@@ -27,6 +28,10 @@ class ClusterEnvironment {
   static base::Result<std::unique_ptr<ClusterEnvironment>> make(ApiClient& api,
                                                                 EnvironmentPlan plan,
                                                                 Placement place);
+  // Of its LoadBalancers, from build() on: by whom they get an address, and which.
+  void annotate_load_balancers(std::map<std::string, std::string> annotations) {
+    load_balancer_annotations_ = std::move(annotations);
+  }
   // Creates everything the plan says and returns when its pods run and the EndpointSlices hold
   // those that are ready. When kube-proxy, or what stands in its place, has programmed them no API
   // tells: whoever dials finds out. What was created when an error came stays, for whoever removes
@@ -55,7 +60,7 @@ class ClusterEnvironment {
   base::Result<WriteStamps> set_labels(LabelledKind kind, std::string_view name,
                                        const std::map<std::string, std::string>& labels);
   base::Result<WriteStamps> set_readiness(const std::map<std::string, Readiness>& pods);
-  base::Result<WriteStamps> restart_pod(std::string_view pod);
+  base::Result<WriteStamps> restart_pod(std::string_view pod, const PodRestart& how);
   base::Result<std::optional<std::string>> why_silent(std::string_view service) const;
   // What is known of it beside its handle.
   [[nodiscard]] base::Json facts() const;
@@ -70,7 +75,8 @@ class ClusterEnvironment {
   base::Result<> create_services();
   base::Result<> create_pod(ApiClient& api, const PodHandle& pod) const;
   base::Result<> create_pods();
-  base::Result<> await_pods();
+  // `look` sees the pods as they come; its error ends the wait.
+  base::Result<> await_pods(const std::function<base::Result<>(const Objects&)>& look = {});
   // Pods that were deleted and are to be there again.
   base::Result<> remake_pods(const std::map<std::string, Readiness>& pods);
   base::Result<> await_gone(const std::vector<PodHandle*>& pods);
@@ -105,6 +111,7 @@ class ClusterEnvironment {
   EnvironmentHandle handle_;
   std::vector<ClusterNode> nodes_;
   std::string image_;
+  std::map<std::string, std::string> load_balancer_annotations_;
   std::map<std::string, bool, std::less<>> ready_;  // pods that are not as at first
   std::set<std::string, std::less<>> deleted_;
   std::map<std::string, std::string, std::less<>> made_by_jobs_;  // pods' objects, by pod

@@ -75,8 +75,14 @@ void add_ready(const Json& slice, std::map<std::string, std::set<std::string>>& 
 Result<> ClusterEnvironment::create_services() {
   for (const auto& [name, spec] : plan_.topology.services) {
     const auto& place = place_of_service(name);
-    RETURN_IF_ERROR(api_->apply(fmt::format("{}/{}", services_path(place), place.name(name)),
-                                service_manifest(place, name, spec, plan_.ports)));
+    auto manifest = service_manifest(place, name, spec, plan_.ports);
+    if (spec.type == ServiceType::LoadBalancer) {
+      for (const auto& [key, value] : load_balancer_annotations_) {
+        manifest["metadata"]["annotations"][key] = value;
+      }
+    }
+    RETURN_IF_ERROR(
+        api_->apply(fmt::format("{}/{}", services_path(place), place.name(name)), manifest));
   }
   return {};
 }

@@ -10,6 +10,7 @@
 #include "cluster/check_plan.h"
 #include "cluster/kubernetes/api_error.h"
 #include "cluster/kubernetes/cleanup.h"
+#include "cluster/kubernetes/hubble.h"
 #include "cluster/kubernetes/live_objects.h"
 #include "cluster/kubernetes/owner.h"
 #include "cluster/kubernetes/pod_network.h"
@@ -119,6 +120,7 @@ Result<EnvironmentHandle> KubernetesTarget::provision(const EnvironmentPlan& pla
   place.has_policies = plan.has_policies;
   ASSIGN_OR_RETURN(const auto nodes, choose_nodes(nodes_, plan.topology.nodes));
   ASSIGN_OR_RETURN(auto environment, ClusterEnvironment::make(api_, plan, place));
+  environment->annotate_load_balancers(load_balancer_annotations_);
   auto built = environment->build(nodes, image_of(options_));
   if (!built) {
     auto undo = api_.options();
@@ -199,6 +201,9 @@ Result<> KubernetesTarget::teardown() {
   for (const auto& place : places) {
     if (!unreachable()) note(await_removal(options, place, deadline));
   }
+  if (told_ && !unreachable()) note(remove_announcer_objects(api, *told_, run_));
+  told_.reset();
+  load_balancer_annotations_.clear();
   environments_.clear();
   networks_.clear();
   applied_to_.clear();
@@ -306,11 +311,11 @@ Result<WriteStamps> KubernetesTarget::set_labels(std::string_view environment, L
 }
 
 Result<WriteStamps> KubernetesTarget::restart_pod(std::string_view environment,
-                                                  std::string_view pod) {
+                                                  std::string_view pod, const PodRestart& how) {
   ASSIGN_OR_RETURN(ClusterEnvironment * found, find(environment));
   RETURN_IF_ERROR(
       explained(check_rights(api_.options(), rights_to_replace(options_.in_namespace))));
-  return explained(found->restart_pod(pod));
+  return explained(found->restart_pod(pod, how));
 }
 
 Result<AgentStreams> KubernetesTarget::agent(std::string_view environment, std::string_view pod) {
@@ -334,6 +339,53 @@ Result<Observer> KubernetesTarget::observe(std::string_view environment, std::st
   return explained(observers_->observe({.in_namespace = place.in_namespace,
                                         .pod = found->object_name(*handle),
                                         .node = found->node_of(*handle)}));
+}
+
+Result<std::vector<DeniedPacket>> KubernetesTarget::denied_lately(std::string_view environment,
+                                                                  std::int64_t since_ns) {
+  ASSIGN_OR_RETURN(ClusterEnvironment * found, find(environment));
+  const auto& plugin = cluster_.plugin;
+  if (plugin.name != "cilium") {
+    return base::fail(
+        ErrorKind::missing,
+        "with the network plugin {} nobody tells which packets policies denied (Cilium "
+        "does, by Hubble)",
+        plugin.name.empty() ? "that is there, which is unknown," : plugin.name);
+  }
+  // An exec takes a while to begin, and flows have stamps of the node's clock: of so much more.
+  constexpr base::Duration margin = std::chrono::seconds(1);
+  HubbleQuestion question{.in_namespace = plugin.in_namespace.empty()
+                                              ? std::string(cilium_namespace)
+                                              : plugin.in_namespace,
+                          .version = cluster_.version,
+                          .nodes = {},
+                          .namespaces = {},
+                          .age = base::Duration(base::monotonic_now().ns - since_ns) + margin};
+  for (const auto& pod : found->handle().pods) question.nodes.insert(found->node_of(pod));
+  for (const auto& place : found->places()) question.namespaces.insert(place.in_namespace);
+  return explained(ask_hubble(api_, agents_, question));
+}
+
+Result<std::optional<Announcer>> KubernetesTarget::announcer() {
+  ASSIGN_OR_RETURN(auto all, explained(find_announcers(api_)));
+  if (all.empty()) return std::nullopt;
+  RETURN_IF_ERROR(explained(check_rights(api_.options(), rights_to_announce(all.front()))));
+  return std::move(all.front());
+}
+
+Result<> KubernetesTarget::announce(const Announcer& announcer, const std::vector<Json>& objects,
+                                    const std::map<std::string, std::string>& annotations) {
+  told_ = announcer;
+  load_balancer_annotations_ = annotations;
+  for (const auto& object : objects) {
+    RETURN_IF_ERROR(explained(write_announcer_object(api_, announcer, run_, owner_, object)));
+  }
+  return {};
+}
+
+Result<std::vector<Json>> KubernetesTarget::objects_of(const Announcer& announcer,
+                                                       std::string_view kind) {
+  return explained(announcer_objects(api_, announcer, kind));
 }
 
 Result<OtherPolicies> KubernetesTarget::other_policies(std::string_view environment) {

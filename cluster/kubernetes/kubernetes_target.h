@@ -15,6 +15,7 @@
 
 #include "base/interrupt.h"
 #include "cluster/kubernetes/agents.h"
+#include "cluster/kubernetes/announcers.h"
 #include "cluster/kubernetes/api_client.h"
 #include "cluster/kubernetes/cluster_facts.h"
 #include "cluster/kubernetes/environment.h"
@@ -78,14 +79,33 @@ class KubernetesTarget : public Target {
   base::Result<WriteStamps> set_labels(std::string_view environment, LabelledKind kind,
                                        std::string_view name,
                                        const std::map<std::string, std::string>& labels) override;
-  base::Result<WriteStamps> restart_pod(std::string_view environment,
-                                        std::string_view pod) override;
+  base::Result<WriteStamps> restart_pod(std::string_view environment, std::string_view pod,
+                                        const PodRestart& how) override;
+  // Cilium tells, by Hubble, to those who may run a program in the pods of its agents; nobody else
+  // does.
+  base::Result<std::vector<DeniedPacket>> denied_lately(std::string_view environment,
+                                                        std::int64_t since_ns) override;
   base::Result<OtherPolicies> other_policies(std::string_view environment) override;
   base::Result<std::optional<std::string>> why_silent(std::string_view environment,
                                                       std::string_view service) override;
   base::Result<AgentStreams> agent(std::string_view environment, std::string_view pod) override;
   base::Result<Observer> observe(std::string_view environment, std::string_view pod) override;
   [[nodiscard]] base::Json facts() const override;
+
+  // Who announces load balancers' addresses by BGP here; nothing where nobody does that we know.
+  // Errors: not_permitted (naming every right of rights_to_announce() that is missing), and as
+  // find_announcers().
+  base::Result<std::optional<Announcer>> announcer();
+  // Tells it, by objects of the run's; teardown() takes them away, after the Services that hold
+  // what is in them. The LoadBalancers of environments that are provisioned from now on get the
+  // annotations. Errors: as write_announcer_object().
+  base::Result<> announce(const Announcer& announcer, const std::vector<base::Json>& objects,
+                          const std::map<std::string, std::string>& annotations);
+  // All objects of a kind of its. Errors: as announcer_objects().
+  base::Result<std::vector<base::Json>> objects_of(const Announcer& announcer,
+                                                   std::string_view kind);
+  // Every node of the cluster, whether an environment uses it or not, by name.
+  [[nodiscard]] const Objects& nodes() const { return nodes_; }
 
   // The run's id, which is in every label.
   [[nodiscard]] const std::string& run() const { return run_; }
@@ -121,6 +141,8 @@ class KubernetesTarget : public Target {
   std::map<std::string, std::string> paths_;    // of kinds: "v1 Service" -> "/api/v1 services"
   // The scenario's namespaces that hold such an object, by environment, kind and name.
   std::map<std::tuple<std::string, std::string, std::string>, std::set<std::string>> applied_to_;
+  std::optional<Announcer> told_;  // has objects of ours
+  std::map<std::string, std::string> load_balancer_annotations_;
 };
 
 }  // namespace cluster

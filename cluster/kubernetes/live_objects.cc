@@ -176,6 +176,11 @@ Result<LiveObjects> read_live_objects(ApiClient& api, const std::vector<std::str
       RETURN_IF_ERROR(add_listed(api, kind, name, live.controllers));
     }
   }
+  if (const auto all = api.get("/api/v1/namespaces"); all) {
+    add_items(*all, "v1", "Namespace", live.all_namespaces.emplace());
+  } else if (all.error().kind != base::ErrorKind::not_permitted) {
+    return std::unexpected(all.error());
+  }
   RETURN_IF_ERROR(add_others(api, namespaces, live));
   return live;
 }

@@ -2,6 +2,7 @@
 // gives it. Only read.
 #pragma once
 
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -19,7 +20,10 @@ struct UnseenKind {
 
 // Every object has its apiVersion and kind.
 struct LiveObjects {
-  std::vector<base::Json> namespaces;
+  std::vector<base::Json> namespaces;  // that were asked for
+  // All of the cluster, which selectors of policies may select; absent where this user may not list
+  // them.
+  std::optional<std::vector<base::Json>> all_namespaces = {};
   std::vector<base::Json> pods;
   std::vector<base::Json> policies;  // NetworkPolicies
   std::vector<base::Json> others;    // of kinds that are not modelled

@@ -25,7 +25,7 @@ constexpr std::string_view injection_label = "sidecar.istio.io/inject";
 constexpr std::string_view label_prefix = "stackbench.io/";
 
 Json labels_of(const Placement& place) {
-  Json labels = {{managed_by_label, "stackbench"}, {run_label, place.run}};
+  Json labels = {{managed_by_label, managed_by}, {run_label, place.run}};
   if (!place.environment.empty()) labels[std::string(environment_label)] = place.environment;
   return labels;
 }
@@ -122,6 +122,11 @@ Json group_pod(const Placement& place, const std::string& name, const PodHandle&
   spec["containers"][0]["securityContext"] = {{"allowPrivilegeEscalation", false},
                                               {"readOnlyRootFilesystem", true},
                                               {"capabilities", std::move(capabilities)}};
+  if (!needs.agent_plan.empty()) {
+    auto& command = spec["containers"][0]["command"];
+    command.push_back("--plan");
+    command.push_back(needs.agent_plan);
+  }
   if (!needs.ports.empty()) {
     // A safe sysctl, which `restricted` admits.
     spec["securityContext"]["sysctls"] =
@@ -328,12 +333,21 @@ Json own_manifest(const Placement& place, const Json& object) {
   for (const auto* field : {"resourceVersion", "uid", "managedFields"}) metadata.erase(field);
   metadata["name"] = place.name(text_at(object, {"metadata", "name"}));
   metadata["namespace"] = place.in_namespace;
-  metadata["labels"][std::string(managed_by_label)] = "stackbench";
+  metadata["labels"][std::string(managed_by_label)] = managed_by;
   metadata["labels"][std::string(run_label)] = place.run;
   metadata["labels"][std::string(environment_label)] = place.environment;
   metadata["annotations"][std::string(owner_annotation)] = place.owner;
+  const bool is_policy = text_at(object, {"kind"}) == base::kube::network_policy_kind;
+  // Where none are named the server names some (API reference, NetworkPolicySpec.policyTypes), and
+  // keeps them as nobody's own when it is applied again: a policy whose egress rules went would
+  // isolate its pods for egress still. So they are always ours.
+  if (is_policy && !json_at(own, {"spec", "policyTypes"}).is_array()) {
+    own["spec"]["policyTypes"] = Json::array({"Ingress"});
+    const auto& egress = json_at(own, {"spec", "egress"});
+    if (egress.is_array() && !egress.empty()) own["spec"]["policyTypes"].push_back("Egress");
+  }
   // Nobody else's pods: in a namespace that others share, an empty selector would be theirs, too.
-  if (text_at(object, {"kind"}) == base::kube::network_policy_kind && !place.own_namespace) {
+  if (is_policy && !place.own_namespace) {
     auto& ours = own["spec"]["podSelector"]["matchLabels"];
     ours[std::string(run_label)] = place.run;
     ours[std::string(environment_label)] = place.environment;

@@ -15,6 +15,7 @@
 namespace cluster {
 
 inline constexpr std::string_view managed_by_label = "app.kubernetes.io/managed-by";
+inline constexpr std::string_view managed_by = "stackbench";
 inline constexpr std::string_view run_label = "stackbench.io/run";
 inline constexpr std::string_view environment_label = "stackbench.io/environment";
 inline constexpr std::string_view group_label = "stackbench.io/group";
@@ -85,6 +86,9 @@ struct PodNeeds {
   PodRights rights = PodRights::none;
   // Where they listen, which policies may call by these names; however low, where there are some.
   std::vector<ServicePort> ports = {};
+  // What the agent does from its first instant (PodRestart). An argument of its command: whoever
+  // may make the pod needs no right for it, and it is there when the agent starts.
+  std::string agent_plan = {};
 };
 
 // A pod of the agent alone, on the named node, with its labels beside ours, and with no service
@@ -115,6 +119,7 @@ struct PodNeeds {
 
 // Any object as one of the environment's: named, labelled and owned as all of its are. In a
 // namespace that others share, a NetworkPolicy selects the environment's pods alone.
+// Of a NetworkPolicy also with the policyTypes that it leaves to the server.
 [[nodiscard]] base::Json own_manifest(const Placement& place, const base::Json& object);
 
 // What is patched into a pod's status.

@@ -140,6 +140,28 @@ TEST_F(PoliciesTest, APolicyGoesToTheNamespaceThatStandsForItsOwn) {
   EXPECT_EQ(target_->apply("it", policy("nowhere")).error().kind, ErrorKind::input);
 }
 
+TEST_F(PoliciesTest, ThePolicyTypesThatAServerWouldKeepAreWritten) {
+  bring_up(plan());
+  ASSERT_FALSE(HasFatalFailure());
+  auto both = policy("other");
+  both["spec"]["egress"] = Json::array({Json::object()});
+  ASSERT_TRUE(target_->apply("it", both));
+  EXPECT_EQ(stored(space("other"), "deny")["spec"]["policyTypes"],
+            Json::array({"Ingress", "Egress"}));
+  // Its egress rules go, and with them that it isolates for egress.
+  for (const bool empty : {false, true}) {
+    auto less = policy("other");
+    if (empty) less["spec"]["egress"] = Json::array();
+    ASSERT_TRUE(target_->apply("it", less));
+    EXPECT_EQ(stored(space("other"), "deny")["spec"]["policyTypes"], Json::array({"Ingress"}));
+  }
+  // What is said is left.
+  auto said = policy("other");
+  said["spec"]["policyTypes"] = Json::array({"Egress"});
+  ASSERT_TRUE(target_->apply("it", said));
+  EXPECT_EQ(stored(space("other"), "deny")["spec"]["policyTypes"], Json::array({"Egress"}));
+}
+
 TEST_F(PoliciesTest, WhatTheServerFindsWrongIsSaidInItsWords) {
   bring_up(plan());
   ASSERT_FALSE(HasFatalFailure());
@@ -198,13 +220,44 @@ TEST_F(PoliciesTest, APodIsMadeAnewUnderItsName) {
   bring_up(plan());
   ASSERT_FALSE(HasFatalFailure());
   const auto before = pod("web-0").ipv4;
-  const auto stamps = target_->restart_pod("it", "web-0");
+  const auto stamps = target_->restart_pod("it", "web-0", {});
   ASSERT_TRUE(stamps) << stamps.error().message;
   EXPECT_GT(stamps->resource_version, 0U);
   environment_ = *target_->provision(plan());
   EXPECT_NE(pod("web-0").ipv4, before);
   EXPECT_EQ(pod("web-0").labels.at("app"), "web");
-  EXPECT_EQ(target_->restart_pod("it", "web-9").error().kind, ErrorKind::input);
+  EXPECT_EQ(target_->restart_pod("it", "web-9", {}).error().kind, ErrorKind::input);
+}
+
+TEST_F(PoliciesTest, AnAgentMadeAnewHasItsPlanAndItsAddressIsToldOnce) {
+  bring_up(plan());
+  ASSERT_FALSE(HasFatalFailure());
+  const auto before = pod("web-0").ipv4;
+  const auto path = fmt::format("/api/v1/namespaces/{}/pods/web-0", space("other"));
+  const auto command = [&] { return server_.object(path)["spec"]["containers"][0]["command"]; };
+  EXPECT_EQ(command(), (Json{"/usr/bin/stackbench-agent", "listen"}));
+  std::vector<PodHandle> told;
+  const auto stamps = target_->restart_pod(
+      "it", "web-0", {.agent_plan = R"({"session":"s"})", .on_address = [&](const PodHandle& now) {
+                        told.push_back(now);
+                        return base::Result<>();
+                      }});
+  ASSERT_TRUE(stamps) << stamps.error().message;
+  EXPECT_EQ(command(),
+            (Json{"/usr/bin/stackbench-agent", "listen", "--plan", R"({"session":"s"})"}));
+  environment_ = *target_->provision(plan());
+  ASSERT_EQ(told.size(), 1U);
+  EXPECT_EQ(told[0].name, "web-0");
+  EXPECT_EQ(told[0].ipv4, pod("web-0").ipv4);
+  EXPECT_NE(told[0].ipv4, before);
+  // Whatever the caller meets with it ends the wait.
+  const auto failed =
+      target_->restart_pod("it", "web-0", {.on_address = [](const PodHandle&) -> base::Result<> {
+                             return base::fail(ErrorKind::peer_lost, "a sender is gone");
+                           }});
+  ASSERT_FALSE(failed);
+  EXPECT_THAT(failed.error().message, HasSubstr("a sender is gone"));
+  EXPECT_EQ(command(), (Json{"/usr/bin/stackbench-agent", "listen"})) << "this one had no plan";
 }
 
 TEST_F(PoliciesTest, InASharedNamespaceAPolicySelectsOurPodsAlone) {

@@ -77,10 +77,8 @@ std::vector<Right> rights_of_run(const std::string& in_namespace, const std::str
   // An object that is applied is patched, and created where there is none.
   add(rights, "pods", "", in_namespace, {"create", "patch", "list", "watch"});
   add(rights, "pods/status", "", in_namespace, {"patch"});
-  add(rights, "pods/exec", "", in_namespace, {"get"});
-  if (minor_of(version) >= exec_takes_create_since) {
-    add(rights, "pods/exec", "", in_namespace, {"create"});
-  }
+  const auto exec = rights_to_exec(in_namespace, version);
+  rights.insert(rights.end(), exec.begin(), exec.end());
   add(rights, "services", "", in_namespace, {"create", "patch", "list", "watch"});
   add(rights, "endpointslices", discovery, in_namespace, {"list", "watch"});
   // Sooner than their namespace's end would take them; those of a node that is gone, by force.
@@ -89,6 +87,15 @@ std::vector<Right> rights_of_run(const std::string& in_namespace, const std::str
     // A namespace of its own takes all in it with it.
     add(rights, "services", "", in_namespace, {"deletecollection"});
     add(rights, "endpointslices", discovery, in_namespace, {"deletecollection"});
+  }
+  return rights;
+}
+
+std::vector<Right> rights_to_exec(const std::string& in_namespace, const std::string& version) {
+  std::vector<Right> rights;
+  add(rights, "pods/exec", "", in_namespace, {"get"});
+  if (minor_of(version) >= exec_takes_create_since) {
+    add(rights, "pods/exec", "", in_namespace, {"create"});
   }
   return rights;
 }
@@ -122,7 +129,8 @@ std::vector<Right> rights_for_policies(const std::string& in_namespace) {
   return rights;
 }
 
-Result<> check_rights(const ApiOptions& api, const std::vector<Right>& rights) {
+Result<std::vector<std::string>> missing_rights(const ApiOptions& api,
+                                                const std::vector<Right>& rights) {
   std::vector<char> missing(rights.size(), 0);  // not bool: threads write next to each other
   RETURN_IF_ERROR(
       for_each_request(api, rights.size(), [&](ApiClient& client, std::size_t index) -> Result<> {
@@ -134,6 +142,11 @@ Result<> check_rights(const ApiOptions& api, const std::vector<Right>& rights) {
   for (std::size_t index = 0; index < rights.size(); ++index) {
     if (missing[index] != 0) names.push_back(rights[index].to_string());
   }
+  return names;
+}
+
+Result<> check_rights(const ApiOptions& api, const std::vector<Right>& rights) {
+  ASSIGN_OR_RETURN(const auto names, missing_rights(api, rights));
   if (names.empty()) return {};
   const auto& where = rights.back().in_namespace;
   return base::fail_with_mend(

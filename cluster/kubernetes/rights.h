@@ -1,6 +1,6 @@
 // What a run asks of a cluster, and whether it may: found out before anything is made, so that all
-// that is missing is said at once, and nothing is left half made. charts/stackbench grants these
-// rights and no others.
+// that is missing is said at once, and nothing is left half made. charts/stackbench grants what
+// runs need and no more.
 #pragma once
 
 #include <string>
@@ -38,6 +38,15 @@ struct Right {
 
 // Where NetworkPolicies are applied. Labels take no more than every run has.
 [[nodiscard]] std::vector<Right> rights_for_policies(const std::string& in_namespace);
+
+// To run a program in a pod.
+[[nodiscard]] std::vector<Right> rights_to_exec(const std::string& in_namespace,
+                                                const std::string& version);
+
+// Those of them that the server says are missing, as Right::to_string(). Errors: as
+// ApiClient::request().
+[[nodiscard]] base::Result<std::vector<std::string>> missing_rights(
+    const ApiOptions& api, const std::vector<Right>& rights);
 
 // Asks the server for each. A server that does not tell is not asked again: its own refusal will
 // come with the request. Errors: not_permitted (naming every right that is missing), and as

@@ -126,6 +126,7 @@ Result<std::unique_ptr<Environment>> Environment::create(const Sandbox& sandbox,
 Environment::~Environment() {
   // Agents first: their sockets are the last to use the hooks.
   agents_.clear();
+  mesh_.reset();
   policies_.reset();
   datapath_.reset();
 }
@@ -150,6 +151,7 @@ Result<> Environment::build(const CgroupTree& cgroups) {
                           .ipv6 = addresses::external_ipv6(),
                           .id = static_cast<std::uint32_t>(layout_.pods.size() + 1)});
   RETURN_IF_ERROR(know_labels());
+  RETURN_IF_ERROR(make_mesh(cgroups));
   return apply_plan();
 }
 
@@ -281,7 +283,7 @@ Result<> Environment::sync() {
     RETURN_IF_ERROR(forget_udp_flows());
   }
   table_ = std::move(table);
-  return {};
+  return sync_mesh();
 }
 
 Result<> Environment::tell_follower() const {

@@ -15,6 +15,7 @@
 #include "cluster/fabric/sandbox.h"
 #include "cluster/lab/datapath/datapath.h"
 #include "cluster/lab/layout.h"
+#include "cluster/lab/mesh/mesh.h"
 #include "cluster/lab/object_store.h"
 #include "cluster/lab/policy/policy.h"
 #include "cluster/target.h"
@@ -61,19 +62,26 @@ class Environment {
   // it takes force as it is acknowledged, for all nodes at one instant: programmed_ns.
   base::Result<WriteStamps> set_labels(LabelledKind kind, std::string_view name,
                                        const Labels& labels);
-  base::Result<WriteStamps> restart_pod(std::string_view pod);
+  base::Result<WriteStamps> restart_pod(std::string_view pod, const PodRestart& how);
   // What policies denied; empty where none was ever written.
   [[nodiscard]] RecentDenials recent_denials() const;
   // Calls `follower` with the Services as they are, programmed, and from then on around every
   // write; its error is the write's. What it takes before the datapath is told counts into
   // WriteStamps::programmed_ns, what it takes afterwards does not. An empty one ends it.
   base::Result<> follow_services(ServiceFollower follower);
+  // What the proxies have used and counted; none without a mesh. Errors: as Mesh's.
+  [[nodiscard]] base::Result<std::vector<ProxyUsage>> proxy_usage() const;
+  [[nodiscard]] base::Result<std::vector<ProxyCounters>> proxy_counters() const;
+  // As Target's: nothing without a mesh. Errors: as Mesh's.
+  base::Result<> close_kept_connections();
+  [[nodiscard]] base::Result<std::optional<ImpostorCertificates>> impostor_certificates() const;
   base::Result<AgentStreams> agent(std::string_view pod, const std::string& executable);
   base::Result<Observer> observe(std::string_view pod, const std::string& executable);
   // What the datapath says of itself now: counts and costs grow with its use. Under
   // "network_policy" what enforces policies does (policy.h), and "compile_ns", how long what is
   // loaded took to be made of the objects; where it is there: from the beginning
-  // where the plan has policies, else from the first one on, so that others pay nothing.
+  // where the plan has policies, else from the first one on, so that others pay nothing. Under
+  // "mesh" what the proxies are and are told.
   [[nodiscard]] base::Json facts() const;
 
  private:
@@ -98,6 +106,9 @@ class Environment {
   std::int64_t put_policies_in_force(std::int64_t acked_ns);
   base::Result<WriteStamps> write_policies(ObjectStore next, std::uint64_t version);
   base::Result<> move_pod(const PodHandle& before, const PodHandle& after);
+  // Of environment_mesh.cc.
+  base::Result<> make_mesh(const CgroupTree& cgroups);
+  base::Result<> sync_mesh();
   base::Result<AgentStreams> start_agent(const Place& place, const std::string& executable);
   std::string how_it_ended(pid_t pid);
 
@@ -114,6 +125,7 @@ class Environment {
   ServiceTable table_;  // that the datapath was told last
   std::unique_ptr<Datapath> datapath_;
   std::unique_ptr<PolicyEnforcement> policies_;
+  std::unique_ptr<Mesh> mesh_;
   std::int64_t policies_compiled_ns_ = 0;  // how long that took, the last time
   std::map<std::string, Labels> first_namespaces_;
   std::map<int, int> numbers_given_;  // by node: the highest number of a pod's address

@@ -84,13 +84,17 @@ PolicyObjects Environment::policy_objects(const ObjectStore& store,
   for (const auto& pod : pods) {
     if (pod.name == external_client) continue;
     const auto labels = store.pods().find({pod.in_namespace, pod.name});
+    auto its_ports = ports;
+    for (const auto& port : plan_.topology.pods.at(pod.group).named_ports) {
+      its_ports.push_back({port.name, kube_protocol(port.protocol), port.target_port});
+    }
     objects.pods.push_back({.number = pod.id,
                             .name = pod.name,
                             .in_namespace = pod.in_namespace,
                             .labels = labels == store.pods().end() ? Labels{} : labels->second,
                             .ipv4 = pod.ipv4,
                             .ipv6 = pod.ipv6,
-                            .ports = ports});
+                            .ports = std::move(its_ports)});
   }
   if (has_fault(plan_, FaultKind::policy_label_change_lost)) {
     for (auto& pod : objects.pods) {
@@ -138,6 +142,8 @@ Result<WriteStamps> Environment::write_policies(ObjectStore next, std::uint64_t 
   stamps.acked_ns = base::monotonic_now().ns;
   stamps.programmed_ns = put_policies_in_force(stamps.acked_ns);
   show_labels();
+  // By their labels pods are selected for what their proxies take.
+  RETURN_IF_ERROR(sync_mesh());
   return stamps;
 }
 
@@ -188,11 +194,12 @@ Result<> Environment::move_pod(const PodHandle& before, const PodHandle& after) 
   }
   const Place pod{.netns = netns(after.name)};
   RETURN_IF_ERROR(sandbox_.ip(node, ways));
+  if (has_fault(plan_, FaultKind::old_address_kept)) return sandbox_.ip(pod, given);
   RETURN_IF_ERROR(sandbox_.ip(pod, given + taken));
   return sandbox_.ip(node, no_ways);
 }
 
-Result<WriteStamps> Environment::restart_pod(std::string_view name) {
+Result<WriteStamps> Environment::restart_pod(std::string_view name, const PodRestart& how) {
   ASSIGN_OR_RETURN(const PodHandle* found, find_pod(name));
   const PodHandle before = *found;
   if (before.name == external_client) {
@@ -234,6 +241,8 @@ Result<WriteStamps> Environment::restart_pod(std::string_view name) {
   put_policies_in_force(stamps.acked_ns);
   RETURN_IF_ERROR(move_pod(before, pod));
   const auto moved_ns = base::monotonic_now().ns;
+  stamps.there_ns = moved_ns;
+  if (how.on_address) RETURN_IF_ERROR(how.on_address(pod));
   numbers_given_[before.node] = number;
   handle_.pods = std::move(pods);
   RETURN_IF_ERROR(sync());
@@ -258,6 +267,7 @@ base::Json Environment::facts() const {
     facts["network_policy"] = policies_->facts();
     facts["network_policy"]["compile_ns"] = policies_compiled_ns_;
   }
+  if (mesh_) facts["mesh"] = mesh_->facts();
   return facts;
 }
 

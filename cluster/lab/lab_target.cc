@@ -96,9 +96,10 @@ Result<WriteStamps> LabTarget::set_labels(std::string_view environment, Labelled
   return found->set_labels(kind, name, labels);
 }
 
-Result<WriteStamps> LabTarget::restart_pod(std::string_view environment, std::string_view pod) {
+Result<WriteStamps> LabTarget::restart_pod(std::string_view environment, std::string_view pod,
+                                           const PodRestart& how) {
   ASSIGN_OR_RETURN(Environment * found, find(environment));
-  return found->restart_pod(pod);
+  return found->restart_pod(pod, how);
 }
 
 Result<RecentDenials> LabTarget::recent_denials(std::string_view name) const {
@@ -106,11 +107,13 @@ Result<RecentDenials> LabTarget::recent_denials(std::string_view name) const {
   return base::fail(ErrorKind::input, "there is no environment \"{}\"", name);
 }
 
-Result<std::vector<DeniedPacket>> LabTarget::denied_lately(std::string_view environment) {
+Result<std::vector<DeniedPacket>> LabTarget::denied_lately(std::string_view environment,
+                                                           std::int64_t since_ns) {
   ASSIGN_OR_RETURN(const auto recent, recent_denials(environment));
   std::vector<DeniedPacket> denied;
   for (const auto& one : recent.denials) {
     if (one.protocol != IPPROTO_TCP && one.protocol != IPPROTO_UDP) continue;
+    if (one.at_ns < since_ns) continue;
     denied.push_back(
         {.at_ns = one.at_ns,
          .from = one.from,
@@ -121,6 +124,27 @@ Result<std::vector<DeniedPacket>> LabTarget::denied_lately(std::string_view envi
                                 base::enum_name(one.reason))});
   }
   return denied;
+}
+
+Result<std::vector<ProxyUsage>> LabTarget::proxy_usage(std::string_view environment) {
+  ASSIGN_OR_RETURN(const Environment* found, find(environment));
+  return found->proxy_usage();
+}
+
+Result<std::vector<ProxyCounters>> LabTarget::proxy_counters(std::string_view environment) {
+  ASSIGN_OR_RETURN(const Environment* found, find(environment));
+  return found->proxy_counters();
+}
+
+Result<> LabTarget::close_kept_connections(std::string_view environment) {
+  ASSIGN_OR_RETURN(Environment * found, find(environment));
+  return found->close_kept_connections();
+}
+
+Result<std::optional<ImpostorCertificates>> LabTarget::impostor_certificates(
+    std::string_view environment) {
+  ASSIGN_OR_RETURN(const Environment* found, find(environment));
+  return found->impostor_certificates();
 }
 
 Result<> LabTarget::follow_services(std::string_view environment, ServiceFollower follower) {

@@ -40,11 +40,17 @@ class LabTarget : public Target {
   base::Result<WriteStamps> set_labels(std::string_view environment, LabelledKind kind,
                                        std::string_view name,
                                        const std::map<std::string, std::string>& labels) override;
-  base::Result<WriteStamps> restart_pod(std::string_view environment,
-                                        std::string_view pod) override;
+  base::Result<WriteStamps> restart_pod(std::string_view environment, std::string_view pod,
+                                        const PodRestart& how) override;
   base::Result<AgentStreams> agent(std::string_view environment, std::string_view pod) override;
   base::Result<Observer> observe(std::string_view environment, std::string_view pod) override;
-  base::Result<std::vector<DeniedPacket>> denied_lately(std::string_view environment) override;
+  base::Result<std::vector<DeniedPacket>> denied_lately(std::string_view environment,
+                                                        std::int64_t since_ns) override;
+  base::Result<std::vector<ProxyUsage>> proxy_usage(std::string_view environment) override;
+  base::Result<std::vector<ProxyCounters>> proxy_counters(std::string_view environment) override;
+  base::Result<> close_kept_connections(std::string_view environment) override;
+  base::Result<std::optional<ImpostorCertificates>> impostor_certificates(
+      std::string_view environment) override;
   [[nodiscard]] base::Json facts() const override;
 
   // What policies denied in an environment, the latest; empty where none was ever written there.

@@ -241,6 +241,36 @@ TEST(ObjectStore, AllocatesServiceAddressesOfBothFamilies) {
               ElementsAre("10.96.0.12", "fd00:10:96::c"));
 }
 
+TEST(ObjectStore, TakesAListOfServicesAtOnceOrNoneOfThem) {
+  ObjectStore store;
+  const auto balancer = [](int number) {
+    return base::Json{{"apiVersion", "v1"},
+                      {"kind", "Service"},
+                      {"metadata", {{"name", fmt::format("many-{}", number)}}},
+                      {"spec",
+                       {{"type", "LoadBalancer"},
+                        {"allocateLoadBalancerNodePorts", false},
+                        {"ports", {{{"port", 80}}}}}}};
+  };
+  base::Json list{{"apiVersion", "v1"}, {"kind", "ServiceList"}, {"items", base::Json::array()}};
+  // More than a node has ports for.
+  for (int number = 0; number < 3000; ++number) list["items"].push_back(balancer(number));
+  ASSERT_TRUE(store.apply(list));
+  const auto* last = store.find_service("many-2999");
+  ASSERT_NE(last, nullptr);
+  EXPECT_FALSE(last->spec.ports[0].node_port);
+
+  auto wrong = list;
+  wrong["items"][0]["spec"]["ports"][0]["port"] = 81;
+  wrong["items"][1]["spec"]["ports"] = base::Json::array();
+  const auto refused = store.apply(wrong);
+  ASSERT_FALSE(refused);
+  EXPECT_NE(refused.error().message.find("many-1"), std::string::npos);
+  EXPECT_EQ(store.find_service("many-0")->spec.ports[0].port, 80);
+  wrong["apiVersion"] = "v2";
+  EXPECT_FALSE(store.apply(wrong));
+}
+
 TEST(ObjectStore, GivesTheAddressesOfARemovedServiceAgain) {
   ObjectStore store;
   const auto add = [&](const std::string& name) {
@@ -362,7 +392,7 @@ TEST(ObjectStore, SaysWhatTheLabDoesNotImplement) {
     EXPECT_FALSE(applied);
     return applied ? ErrorKind::usage : applied.error().kind;
   };
-  EXPECT_EQ(kind_of(R"({"apiVersion": "security.istio.io/v1", "kind": "PeerAuthentication"})"),
+  EXPECT_EQ(kind_of(R"({"apiVersion": "security.istio.io/v1", "kind": "AuthorizationPolicy"})"),
             ErrorKind::missing);
   for (const auto* field : {R"("type": "ExternalName")", R"("internalTrafficPolicy": "Local")"}) {
     EXPECT_EQ(kind_of(fmt::format(R"({{"apiVersion": "v1", "kind": "Service",

@@ -51,7 +51,7 @@ LaidOutBalancer balancer_of(const Layout& layout, const std::string& name,
 Result<Layout> lay_out(const EnvironmentPlan& plan) {
   RETURN_IF_ERROR(check_plan(plan));
   const auto& topology = plan.topology;
-  Layout layout{.nodes = topology.nodes};
+  Layout layout{.nodes = topology.nodes, .external_addresses = plan.external_addresses};
   std::map<int, int> pods_on;
   for (auto& handle : pods_of(plan)) {
     const int number = ++pods_on[handle.node];

@@ -31,6 +31,7 @@ struct Layout {
   int nodes = 0;
   std::vector<LaidOutPod> pods = {};            // by group name, then replica; ids ascend from 1
   std::vector<LaidOutBalancer> balancers = {};  // by Service name
+  std::vector<base::IpAddress> external_addresses = {};  // of the client outside, beside its own
 };
 
 // Numbers the pods. Errors: input, naming the field: an empty topology, a node that is not there,

@@ -15,13 +15,16 @@ using base::ErrorKind;
 using base::Result;
 
 constexpr std::string_view network_policy_list_kind = "NetworkPolicyList";
+constexpr std::string_view service_list_kind = "ServiceList";
+constexpr std::string_view slice_list_kind = "EndpointSliceList";
 // What every namespace is called by, among its labels (core/v1 LabelMetadataName).
 constexpr std::string_view namespace_name_label = "kubernetes.io/metadata.name";
 
 std::unexpected<base::Error> unknown_kind(std::string_view kind) {
   return base::fail(
       ErrorKind::missing,
-      "the lab does not implement {} (it knows Service, EndpointSlice and NetworkPolicy)",
+      "the lab does not implement {} (it knows Service, EndpointSlice, NetworkPolicy and "
+      "PeerAuthentication)",
       kind.empty() ? "objects without a kind" : kind);
 }
 
@@ -155,7 +158,9 @@ Result<> ObjectStore::allocate_addresses(kube::Service& service) {
 }
 
 Result<> ObjectStore::allocate_node_ports(kube::Service& service) const {
-  const bool wanted = service.spec.type != kube::ServiceType::ClusterIP;
+  const bool may_have = service.spec.type != kube::ServiceType::ClusterIP;
+  const bool wanted = may_have && (service.spec.type != kube::ServiceType::LoadBalancer ||
+                                   service.spec.allocate_load_balancer_node_ports.value_or(true));
   const auto asks = [](const kube::ServicePort& port) { return port.node_port.has_value(); };
   if (!wanted && std::ranges::none_of(service.spec.ports, asks)) return {};
   std::set<std::int32_t> taken;
@@ -170,7 +175,7 @@ Result<> ObjectStore::allocate_node_ports(kube::Service& service) const {
   for (std::size_t i = 0; i < ports.size(); ++i) {
     const auto node_port = ports[i].node_port;
     if (!node_port) continue;
-    if (!wanted) {
+    if (!may_have) {
       return base::fail(ErrorKind::input, "{}: a Service of type ClusterIP has none", where(i));
     }
     if (*node_port < addresses::first_node_port || *node_port > addresses::last_node_port) {
@@ -264,12 +269,8 @@ std::uint64_t ObjectStore::store(std::map<Key, Object>& objects, Object object) 
 
 Result<std::uint64_t> ObjectStore::apply(const base::Json& object) {
   ASSIGN_OR_RETURN(const auto type, base::from_json<kube::TypeMeta>(object, "object"));
-  if (type.kind == "Service") {
-    ASSIGN_OR_RETURN(auto service, base::from_json<kube::Service>(object, "Service"));
-    ASSIGN_OR_RETURN(service, admit(std::move(service)));
-    index({service.metadata.in_namespace, service.metadata.name}, service.spec.cluster_ips);
-    return store(services_, std::move(service));
-  }
+  if (type.kind == "Service") return apply_service(object);
+  if (type.kind == service_list_kind || type.kind == slice_list_kind) return apply_list(object);
   if (type.kind == "EndpointSlice") {
     ASSIGN_OR_RETURN(auto slice, base::from_json<kube::EndpointSlice>(object, "EndpointSlice"));
     RETURN_IF_ERROR(check_metadata(slice.metadata, "EndpointSlice"));
@@ -279,7 +280,34 @@ Result<std::uint64_t> ObjectStore::apply(const base::Json& object) {
   }
   if (type.kind == kube::network_policy_kind) return apply_policy(object);
   if (type.kind == network_policy_list_kind) return apply_policies(object);
+  if (type.kind == kube::peer_authentication_kind) return apply_peer_authentication(object);
   return unknown_kind(type.kind);
+}
+
+Result<std::uint64_t> ObjectStore::apply_service(const base::Json& object) {
+  ASSIGN_OR_RETURN(auto service, base::from_json<kube::Service>(object, "Service"));
+  ASSIGN_OR_RETURN(service, admit(std::move(service)));
+  index({service.metadata.in_namespace, service.metadata.name}, service.spec.cluster_ips);
+  return store(services_, std::move(service));
+}
+
+Result<std::uint64_t> ObjectStore::apply_list(const base::Json& list) {
+  const auto kind = list.value("kind", "");
+  const bool of_services = kind == service_list_kind;
+  RETURN_IF_ERROR(check_version(list.value("apiVersion", ""),
+                                of_services ? "v1" : "discovery.k8s.io/v1", kind));
+  const auto items = list.find("items");
+  if (items == list.end() || !items->is_array()) {
+    return base::fail(ErrorKind::input, "{}: items: expected a list", kind);
+  }
+  const auto before = *this;
+  for (const auto& item : *items) {
+    if (auto stored = apply(item); !stored) {
+      *this = before;
+      return stored;
+    }
+  }
+  return version_;
 }
 
 Result<std::uint64_t> ObjectStore::apply_policy(const base::Json& object) {
@@ -290,6 +318,19 @@ Result<std::uint64_t> ObjectStore::apply_policy(const base::Json& object) {
                       in_namespace, name, in_namespace);
   }
   return store(policies_, std::move(policy));
+}
+
+// The mesh's namespace has no pods of a lab, and is there all the same.
+Result<std::uint64_t> ObjectStore::apply_peer_authentication(const base::Json& object) {
+  ASSIGN_OR_RETURN(auto policy, kube::read_peer_authentication(object));
+  const Key key{policy.metadata.in_namespace, policy.metadata.name};
+  if (key.first != kube::istio_root_namespace && !namespaces_.contains(key.first)) {
+    return base::fail(ErrorKind::input, "{} {}/{}: namespaces \"{}\" not found",
+                      kube::peer_authentication_kind, key.first, key.second, key.first);
+  }
+  const auto version = store(peer_authentications_, std::move(policy));
+  peer_authentications_made_.emplace(key, version);
+  return version;
 }
 
 Result<std::uint64_t> ObjectStore::apply_policies(const base::Json& list) {
@@ -324,6 +365,9 @@ Result<std::uint64_t> ObjectStore::remove(std::string_view kind, std::string_vie
     erased = slices_.erase(key);
   } else if (kind == kube::network_policy_kind) {
     erased = policies_.erase(key);
+  } else if (kind == kube::peer_authentication_kind) {
+    erased = peer_authentications_.erase(key);
+    peer_authentications_made_.erase(key);
   } else {
     return unknown_kind(kind);
   }
@@ -369,6 +413,17 @@ std::vector<kube::NetworkPolicy> ObjectStore::policies() const {
   policies.reserve(policies_.size());
   for (const auto& [key, policy] : policies_) policies.push_back(policy);
   return policies;
+}
+
+std::vector<kube::PeerAuthentication> ObjectStore::peer_authentications() const {
+  std::map<std::uint64_t, kube::PeerAuthentication> by_age;
+  for (const auto& [key, policy] : peer_authentications_) {
+    by_age.emplace(peer_authentications_made_.at(key), policy);
+  }
+  std::vector<kube::PeerAuthentication> all;
+  all.reserve(by_age.size());
+  for (auto& [made, policy] : by_age) all.push_back(std::move(policy));
+  return all;
 }
 
 ServiceTable ObjectStore::service_table() const {

@@ -14,6 +14,7 @@
 #include "base/json.h"
 #include "base/kube/endpoint_slice.h"
 #include "base/kube/network_policy.h"
+#include "base/kube/peer_authentication.h"
 #include "base/kube/service.h"
 #include "base/result.h"
 #include "cluster/lab/datapath/datapath.h"
@@ -24,8 +25,8 @@ namespace cluster {
 class ObjectStore {
  public:
   // Creates or replaces an object and returns its resourceVersion; one equal to what is stored
-  // keeps its version, as on a server. A NetworkPolicyList is all of its items at once. On an error
-  // nothing is changed.
+  // keeps its version, as on a server. A NetworkPolicyList, a ServiceList or an EndpointSliceList
+  // is all of its items at once. On an error nothing is changed.
   // Errors: input (malformed, or not allowed: the message names kind, object and field; a
   // NetworkPolicy in a namespace that is not there), missing (a kind, or a feature of a kind, that
   // the lab does not implement).
@@ -54,13 +55,18 @@ class ObjectStore {
     return pods_;
   }
   [[nodiscard]] std::vector<base::kube::NetworkPolicy> policies() const;
+  // The oldest first.
+  [[nodiscard]] std::vector<base::kube::PeerAuthentication> peer_authentications() const;
 
  private:
   using Key = std::pair<std::string, std::string>;  // namespace, name
 
   base::Result<base::kube::Service> admit(base::kube::Service service);
+  base::Result<std::uint64_t> apply_service(const base::Json& object);
+  base::Result<std::uint64_t> apply_list(const base::Json& list);
   base::Result<std::uint64_t> apply_policy(const base::Json& object);
   base::Result<std::uint64_t> apply_policies(const base::Json& list);
+  base::Result<std::uint64_t> apply_peer_authentication(const base::Json& object);
   base::Result<> allocate_addresses(base::kube::Service& service);
   base::Result<> allocate_node_ports(base::kube::Service& service) const;
   template <typename Object>
@@ -75,6 +81,8 @@ class ObjectStore {
   int first_free_ = 1;  // no Service index below it has its addresses free
   std::map<Key, base::kube::EndpointSlice> slices_;
   std::map<Key, base::kube::NetworkPolicy> policies_;
+  std::map<Key, base::kube::PeerAuthentication> peer_authentications_;
+  std::map<Key, std::uint64_t> peer_authentications_made_;  // the version each was made with
   std::map<std::string, Labels> namespaces_;
   std::map<Key, Labels> pods_;
   std::uint64_t version_ = 0;

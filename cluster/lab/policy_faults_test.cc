@@ -146,7 +146,7 @@ TEST_F(LabPolicyFault, ANewPodIsOpenForAWhileOnlyWhereThatIsPlanted) {
         return {};
       });
     });
-    const auto stamps = must(lab.target().restart_pod("env", "near-0"));
+    const auto stamps = must(lab.target().restart_pod("env", "near-0", {}));
     ASSERT_TRUE(base::testing::eventually(
         [&] { return base::monotonic_now().ns > *stamps.programmed_ns + 5'000'000; }));
     sender.request_stop();

@@ -237,7 +237,7 @@ TEST_F(LabPolicy, APodThatRestartsIsKnownByItsNewAddress) {
       {"from": [{"podSelector": {"matchLabels": {"app": "near"}}}]}]})");
   const auto before = shared->pod("near-0");
   EXPECT_EQ(probe("near-0", "web-0"), Outcome::answered);
-  must(shared->target().restart_pod("env", "near-0"));
+  must(shared->target().restart_pod("env", "near-0", {}));
   const auto after = shared->pod("near-0");
   EXPECT_NE(after.ipv4, before.ipv4);
   EXPECT_NE(after.ipv6, before.ipv6);

@@ -1,6 +1,7 @@
 #include "cluster/lab/wiring.h"
 
 #include <iterator>
+#include <set>
 #include <utility>
 
 #include <fmt/format.h>
@@ -33,18 +34,39 @@ struct Child {
 // The congestion control is said per route (RTAX_CC_ALGO) because the sysctl takes only what the
 // host allows for every user (net.ipv4.tcp_allowed_congestion_control), and a lab changes nothing
 // of the host. A route's choice holds for both the connecting and the accepting side.
+void connect_child(Batch& batch, const Child& child) {
+  batch.line("link set {} up", child.interface);
+  for (const auto& address : {child.ipv4, child.ipv6}) {
+    batch.line("neigh replace {} lladdr {} nud permanent dev {}", address, child.mac,
+               child.interface);
+    batch.line("route replace {}/{} dev {} congctl {}", address, address.host_prefix(),
+               child.interface, congestion_control);
+  }
+}
+
 void plug_in_child(Batch& batch, const Child& child) {
   batch.line(
       "link add name {0} address {1} mtu {2} type veth peer name eth0 address {3} mtu {2} "
       "netns {4}",
       child.interface, addresses::parent_mac, addresses::mtu, child.mac, child.namespace_name);
-  batch.line("link set {} up", child.interface);
-  for (const auto& address : {child.ipv4, child.ipv6}) {
-    batch.line("neigh replace {} lladdr {} nud permanent dev {}", address, child.mac,
-               child.interface);
-    batch.line("route add {}/{} dev {} congctl {}", address, address.host_prefix(), child.interface,
-               congestion_control);
-  }
+  connect_child(batch, child);
+}
+
+Child node_child(std::string_view environment, int node) {
+  return {.interface = node_interface(node),
+          .namespace_name = node_name(environment, node),
+          .mac = addresses::child_mac(node, 0),
+          .ipv4 = addresses::node_ipv4(node),
+          .ipv6 = addresses::node_ipv6(node)};
+}
+
+// The router's way to a node's pods.
+void route_pods(Batch& batch, int node) {
+  const auto interface = node_interface(node);
+  batch.line("route replace {} via {} dev {} onlink", addresses::pod_cidr_ipv4(node),
+             addresses::node_ipv4(node), interface);
+  batch.line("route replace {} via {} dev {} onlink", addresses::pod_cidr_ipv6(node),
+             addresses::node_ipv6(node), interface);
 }
 
 // The child's own end: its addresses and the way out.
@@ -95,16 +117,8 @@ NamespacePlan router(std::string_view environment, const Layout& layout) {
   batch.line("addr add {}/32 dev lo", addresses::router_ipv4());
   batch.line("addr add {}/128 dev lo nodad", addresses::router_ipv6());
   for (int node = 1; node <= layout.nodes; ++node) {
-    const std::string interface = fmt::format("node{}", node);
-    plug_in_child(batch, {.interface = interface,
-                          .namespace_name = node_name(environment, node),
-                          .mac = addresses::child_mac(node, 0),
-                          .ipv4 = addresses::node_ipv4(node),
-                          .ipv6 = addresses::node_ipv6(node)});
-    batch.line("route add {} via {} dev {} onlink", addresses::pod_cidr_ipv4(node),
-               addresses::node_ipv4(node), interface);
-    batch.line("route add {} via {} dev {} onlink", addresses::pod_cidr_ipv6(node),
-               addresses::node_ipv6(node), interface);
+    plug_in_child(batch, node_child(environment, node));
+    route_pods(batch, node);
   }
   // In place of an announcement: a static route, spread over the nodes that attract the address.
   for (const auto& balancer : layout.balancers) {
@@ -123,6 +137,12 @@ NamespacePlan router(std::string_view environment, const Layout& layout) {
                         .mac = addresses::child_mac(0, 1),
                         .ipv4 = addresses::external_ipv4(),
                         .ipv6 = addresses::external_ipv6()});
+  for (const auto& address : layout.external_addresses) {
+    batch.line("neigh replace {} lladdr {} nud permanent dev external", address,
+               addresses::child_mac(0, 1));
+    batch.line("route add {}/{} dev external congctl {}", address, address.host_prefix(),
+               congestion_control);
+  }
   auto sysctls = forwarding_sysctls();
   // Connections are spread, and each keeps its way.
   sysctls["net.ipv4.fib_multipath_hash_policy"] = "1";
@@ -157,6 +177,24 @@ NamespacePlan leaf(std::string name, const base::IpAddress& ipv4, const base::Ip
   return {.name = std::move(name), .ip_batch = std::move(batch.text), .sysctls = common_sysctls()};
 }
 
+// The client outside, who calls from the first of its further addresses where it has some.
+NamespacePlan external_plan(std::string_view environment, const Layout& layout) {
+  Batch batch;
+  set_up_child(batch, addresses::external_ipv4(), addresses::external_ipv6());
+  std::set<base::AddressFamily> chosen;
+  for (const auto& address : layout.external_addresses) {
+    const bool ipv4 = address.family == base::AddressFamily::ipv4;
+    batch.line("addr add {}/{} dev eth0{}", address, address.host_prefix(), ipv4 ? "" : " nodad");
+    if (!chosen.insert(address.family).second) continue;
+    batch.line("route replace default via {} dev eth0 onlink src {} congctl {}",
+               ipv4 ? addresses::gateway_ipv4 : addresses::gateway_ipv6, address,
+               congestion_control);
+  }
+  return {.name = external_name(environment),
+          .ip_batch = std::move(batch.text),
+          .sysctls = common_sysctls()};
+}
+
 }  // namespace
 
 std::string router_name(std::string_view environment) {
@@ -175,6 +213,15 @@ std::string pod_namespace_name(std::string_view environment, std::string_view po
   return fmt::format("{}.{}", environment, pod);
 }
 
+std::string node_interface(int node) { return fmt::format("node{}", node); }
+
+std::string node_link_batch(int node) {
+  Batch batch;
+  connect_child(batch, node_child("", node));
+  route_pods(batch, node);
+  return std::move(batch.text);
+}
+
 std::string pod_interface(const PodHandle& pod) { return fmt::format("pod{}", pod.id); }
 
 std::vector<NamespacePlan> wire(std::string_view environment, const Layout& layout) {
@@ -186,8 +233,7 @@ std::vector<NamespacePlan> wire(std::string_view environment, const Layout& layo
     plans.push_back(
         leaf(pod_namespace_name(environment, pod.handle.name), pod.handle.ipv4, pod.handle.ipv6));
   }
-  plans.push_back(
-      leaf(external_name(environment), addresses::external_ipv4(), addresses::external_ipv6()));
+  plans.push_back(external_plan(environment, layout));
   return plans;
 }
 

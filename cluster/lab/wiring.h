@@ -37,6 +37,12 @@ struct NamespacePlan {
 [[nodiscard]] std::string node_name(std::string_view environment, int node);
 [[nodiscard]] std::string pod_namespace_name(std::string_view environment, std::string_view pod);
 
+// A node's interface in the router's namespace: "node2".
+[[nodiscard]] std::string node_interface(int node);
+// For the router: its end of a node's link up, with what the kernel forgets when it goes down, the
+// neighbours and routes. What BGP makes is BGP's.
+[[nodiscard]] std::string node_link_batch(int node);
+
 // The host-side interface of a pod, in its node's namespace: "pod3", by its id.
 [[nodiscard]] std::string pod_interface(const PodHandle& pod);
 

@@ -51,6 +51,11 @@ TEST(Calico, GivesEachNodesPodsAddressesOfItsOwnAndEnforcesPolicies) {
   EXPECT_EQ(config["plugins"][1]["capabilities"]["portMappings"], true);
 }
 
+TEST(Calico, FelixMakesNoMapThatTheKernelMayKeep) {
+  EXPECT_THAT(felix_component(directory, tools, 1).environment,
+              testing::Contains("FELIX_DebugSkipCTLBCleanup=true"));
+}
+
 TEST(Calico, SendsWhatIsForNoPodNowhere) {
   const auto node2 = wire(with_both)[3];
   ASSERT_EQ(node2.name, "node2");

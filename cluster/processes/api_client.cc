@@ -82,7 +82,7 @@ ApiClient::ApiClient(ApiClient&&) noexcept = default;
 ApiClient::~ApiClient() = default;
 
 Result<ApiClient> ApiClient::create(std::uint16_t port, const std::string& authority,
-                                    const KeyPair& client) {
+                                    const pki::KeyPair& client) {
   auto tls = std::make_unique<Tls>();
   error_code error;
   const auto step = [&error](auto&& call) {

@@ -8,7 +8,7 @@
 #include "base/clock.h"
 #include "base/json.h"
 #include "base/result.h"
-#include "cluster/processes/pki.h"
+#include "cluster/pki/pki.h"
 
 namespace cluster::processes {
 
@@ -17,7 +17,7 @@ class ApiClient {
   // Of the server at 127.0.0.1:`port`, whose certificate `authority` has signed. Errors: system
   // (OpenSSL refuses a certificate).
   static base::Result<ApiClient> create(std::uint16_t port, const std::string& authority,
-                                        const KeyPair& client);
+                                        const pki::KeyPair& client);
 
   ApiClient(ApiClient&&) noexcept;
   ApiClient& operator=(ApiClient&&) = delete;

@@ -44,6 +44,14 @@ ComponentPlan felix_component(const Directory& directory, const Tools& tools, in
                           "FELIX_IPINIPENABLED=false", "FELIX_VXLANENABLED=false",
                           "FELIX_WIREGUARDENABLED=false", "FELIX_BPFENABLED=false",
                           "FELIX_BPFCONNECTTIMELOADBALANCING=Disabled", "FELIX_XDPENABLED=false",
+                          // Without BPF, Felix starts by emptying a tail-call map that it makes for
+                          // the purpose, and lists the maps of the machine next. The kernel takes
+                          // such a map down later, by work that it counts as often as a last user
+                          // goes but runs once (prog_array_map_clear, kernel/bpf/arraymap.c): one
+                          // that is listed in between stays until the machine is rebooted. And
+                          // where bpftool makes the map, a Felix that was built without cgo ends
+                          // when it opens it (felix/bpf/maps/syscall_stub.go).
+                          "FELIX_DebugSkipCTLBCleanup=true",
                           // Pods reach their node, as Calico's own manifest has it.
                           "FELIX_DEFAULTENDPOINTTOHOSTACTION=ACCEPT", "FELIX_HEALTHENABLED=true",
                           "FELIX_HEALTHHOST=127.0.0.1",

@@ -22,7 +22,7 @@ std::string base64(const std::string& text) {
 }  // namespace
 
 Json kubeconfig(std::string_view context, const std::string& server, const std::string& authority,
-                const KeyPair& client) {
+                const pki::KeyPair& client) {
   const std::string name(context);
   const Json cluster = {{"server", server}, {"certificate-authority-data", base64(authority)}};
   const Json user = {{"client-certificate-data", base64(client.certificate)},

@@ -6,15 +6,15 @@
 #include <string_view>
 
 #include "base/json.h"
+#include "cluster/pki/pki.h"
 #include "cluster/processes/layout.h"
-#include "cluster/processes/pki.h"
 #include "cluster/processes/shape.h"
 
 namespace cluster::processes {
 
 // A kubeconfig of one context, certificates and key inside. `server`: "https://127.0.0.1:6443".
 [[nodiscard]] base::Json kubeconfig(std::string_view context, const std::string& server,
-                                    const std::string& authority, const KeyPair& client);
+                                    const std::string& authority, const pki::KeyPair& client);
 
 // Paths as they are in the node's mount namespace, where each node has its own /var/lib and /run.
 struct NodeFiles {

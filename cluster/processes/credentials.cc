@@ -23,7 +23,7 @@ std::string inner_server() {
 // Whose certificate it is, and what becomes of it.
 struct Credential {
   std::string file;
-  Subject subject;
+  pki::Subject subject;
   bool has_kubeconfig = false;
 };
 
@@ -32,7 +32,7 @@ std::vector<Credential> credentials_of(const Shape& shape) {
   std::vector<Credential> all{
       {.file = "apiserver",
        .subject = {.common_name = "kube-apiserver",
-                   .server = true,
+                   .purpose = pki::Purpose::server,
                    .dns_names = {"localhost", "kubernetes", "kubernetes.default",
                                  "kubernetes.default.svc", "kubernetes.default.svc.cluster.local"},
                    .addresses = {"127.0.0.1", std::string(addresses::control_plane),
@@ -57,9 +57,9 @@ std::vector<Credential> credentials_of(const Shape& shape) {
   if (shape.bgp == Bgp::metallb) add_administrator("metallb");
   for (int node = 1; node <= shape.nodes; ++node) {
     const auto name = node_name(node);
-    const Subject client{.common_name = "system:node:" + name, .organisation = "system:nodes"};
-    Subject server = client;
-    server.server = true;
+    const pki::Subject client{.common_name = "system:node:" + name, .organisation = "system:nodes"};
+    pki::Subject server = client;
+    server.purpose = pki::Purpose::server;
     server.dns_names = {name};
     server.addresses = {addresses::node(node)};
     all.push_back({.file = name, .subject = client, .has_kubeconfig = true});
@@ -72,7 +72,7 @@ std::vector<Credential> credentials_of(const Shape& shape) {
 
 Result<Credentials> write_credentials(const Directory& directory, const Shape& shape) {
   RETURN_IF_ERROR(make_directory(directory.secret("")));
-  ASSIGN_OR_RETURN(const auto authority, Authority::create("stackbench-" + shape.name));
+  ASSIGN_OR_RETURN(const auto authority, pki::Authority::create("stackbench-" + shape.name));
   RETURN_IF_ERROR(write_secret(directory.secret("ca.crt"), authority.own().certificate));
   RETURN_IF_ERROR(write_secret(directory.secret("ca.key"), authority.own().key));
   for (const auto& credential : credentials_of(shape)) {
@@ -85,7 +85,7 @@ Result<Credentials> write_credentials(const Directory& directory, const Shape& s
     RETURN_IF_ERROR(
         write_secret(directory.secret(credential.file + ".conf"), base::dump_json_pretty(config)));
   }
-  ASSIGN_OR_RETURN(const auto signing, make_signing_key());
+  ASSIGN_OR_RETURN(const auto signing, pki::make_signing_key());
   RETURN_IF_ERROR(write_secret(directory.secret("sa.key"), signing.private_key));
   RETURN_IF_ERROR(write_secret(directory.secret("sa.pub"), signing.public_key));
   Credentials made{.authority = authority.own().certificate, .administrator = {}};

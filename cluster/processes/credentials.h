@@ -5,15 +5,15 @@
 #include <string>
 
 #include "base/result.h"
+#include "cluster/pki/pki.h"
 #include "cluster/processes/layout.h"
-#include "cluster/processes/pki.h"
 #include "cluster/processes/shape.h"
 
 namespace cluster::processes {
 
 struct Credentials {
   std::string authority;  // its certificate
-  KeyPair administrator;
+  pki::KeyPair administrator;
 };
 
 // Makes an authority and writes each component's certificate, key and kubeconfig, readable for

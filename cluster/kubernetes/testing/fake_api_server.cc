@@ -196,7 +196,8 @@ class FakeApiServer::Impl {
     requests.push_back(line);
     came.notify_all();
     for (auto& one : canned) {
-      if (one.times > 0 && line.find(one.when) != std::string::npos) {
+      const bool meant = one.exact ? line == one.when : line.find(one.when) != std::string::npos;
+      if (one.times > 0 && meant) {
         --one.times;
         return one;
       }

@@ -27,6 +27,7 @@ struct CannedAnswer {
   int times = 1;              // how often
   bool closes = false;        // hangs up instead of answering
   base::Duration delay = {};  // before it; with status 0 the true answer follows
+  bool exact = false;         // `when` is all of the request's "METHOD target"
 };
 
 // One exec, in a thread of its own.

@@ -222,7 +222,9 @@ class Compiler {
       for (const auto block : boundary.begins) held.insert(block);
       const std::uint32_t identity = boundary.pod ? identity_of_[*boundary.pod] : 0;
       const auto number = class_number({identity, {held.begin(), held.end()}});
-      if (boundary.pod) know_pod_class(objects_.pods[*boundary.pod].number, ipv4, number);
+      if (boundary.pod) {
+        know_pod_class(objects_.pods[*boundary.pod].number, ipv4, address, number);
+      }
       if (spans.empty() || spans.back().in_class != number) spans.push_back({address, number});
     }
   }
@@ -243,9 +245,11 @@ class Compiler {
     return tables_.pods[number];
   }
 
-  void know_pod_class(std::uint32_t pod, bool ipv4, std::uint32_t number) {
+  void know_pod_class(std::uint32_t pod, bool ipv4, const PolicyAddressNumber& address,
+                      std::uint32_t number) {
     auto& entry = table_pod(pod);
     (ipv4 ? entry.class_ipv4 : entry.class_ipv6) = number;
+    (ipv4 ? entry.ipv4 : entry.ipv6) = address;
   }
 
   void isolate_pods() {

@@ -88,6 +88,8 @@ struct PolicyTables {
     std::uint32_t egress = 0;
     std::uint32_t class_ipv4 = 0;
     std::uint32_t class_ipv6 = 0;
+    PolicyAddressNumber ipv4 = {};
+    PolicyAddressNumber ipv6 = {};
   };
   struct Span {
     PolicyAddressNumber first;

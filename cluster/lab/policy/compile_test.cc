@@ -296,6 +296,10 @@ TEST_F(Compile, TheLayoutHoldsEverySection) {
   const auto& a = entries[entries[policy_pods].first + 1];
   EXPECT_EQ(a.high >> 32, tables.pods[1].ingress);
   EXPECT_EQ(a.low >> 32, tables.pods[1].class_ipv4);
+  const auto& addresses = entries[entries[policy_addresses].first + 1];
+  EXPECT_EQ(addresses.first, number_of(objects.pods[0].ipv4).low);
+  EXPECT_EQ(addresses.high, number_of(objects.pods[0].ipv6).high);
+  EXPECT_EQ(addresses.low, number_of(objects.pods[0].ipv6).low);
   EXPECT_EQ(entries[policy_spans_ipv4].second, tables.spans_ipv4.size());
   // The pair is found from its hash on, and leads to its ranges.
   const auto& pairs = entries[policy_pairs];

@@ -43,6 +43,13 @@ std::vector<PolicyEntry> lay_out(const PolicyTables& tables, std::uint32_t gener
                        .first = 0,
                        .second = 0});
   }
+  place(policy_addresses, tables.pods.size());
+  for (const auto& pod : tables.pods) {
+    entries.push_back({.high = pod.ipv6.high,
+                       .low = pod.ipv6.low,
+                       .first = static_cast<__u32>(pod.ipv4.low),
+                       .second = 0});
+  }
   for (const auto& [header, spans] : {std::pair{policy_spans_ipv4, &tables.spans_ipv4},
                                       std::pair{policy_spans_ipv6, &tables.spans_ipv6}}) {
     place(header, spans->size());

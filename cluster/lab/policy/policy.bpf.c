@@ -14,6 +14,11 @@
 //                           of the pod it goes to
 //   to_uplink               egress of the pod it comes from
 //
+// Whatever comes in is marked, read or not: the kernel finds IP packets in frames that are none
+// here (those with two tags of VLAN 0), and what goes out without a mark is the node's own. A pod
+// speaks from its own addresses alone, because others know it by them: a packet of it that shows
+// another goes nowhere but to the node.
+//
 // These programs come before a datapath's own where packets come in: an answer is looked up as the
 // reverse of what was judged on its way out.
 //
@@ -26,8 +31,9 @@
 //
 // Never judged: what the pod's own node sends to it or receives from it (the kubelet's probes; the
 // API excepts it from every policy), and what never leaves a pod. ICMP errors pass with the
-// connection they are about. An echo has no ports: rules that name some do not allow it. Of a
-// fragmented datagram the later fragments pass where the first one did before them.
+// connection they are about, to whoever sent what they quote. An echo has no ports: rules that name
+// some do not allow it. Of a fragmented datagram the later fragments pass where the first one did
+// before them.
 
 // clang-format off: the kernel's types come first
 #include "vmlinux.h"
@@ -311,15 +317,21 @@ static __always_inline int go_out(struct __sk_buff *skb, __u32 target) {
   const __u32 mark = skb->mark;
   const __u32 kind = mark & policy_mark_kind;
   if (kind == 0) return pass;  // the node's own
+  const __u32 number = mark >> policy_mark_shift;
   const int passed = kind == policy_mark_passed;
   if (passed && !(mark & policy_mark_first_fragment)) return pass;
-  if (!target && kind != policy_mark_pod && !passed) return pass;  // it only crosses the node
+  const int of_a_pod = kind == policy_mark_pod || kind == policy_mark_foreign;
+  if (!target && !of_a_pod && !passed) return pass;  // it only crosses the node
   struct PolicyPacket packet;
-  if (!begin(skb, &packet)) return pass;
+  if (!begin(skb, &packet)) {
+    return deny(&packet.tuple, target, policy_denies_ingress, policy_unreadable);
+  }
+  if (kind == policy_mark_foreign) {
+    return deny(&packet.tuple, number, policy_denies_egress, policy_foreign_source);
+  }
   const __u64 now = bpf_ktime_get_coarse_ns();
   if (passed) return let_out(&packet, now);
 
-  const __u32 number = mark >> policy_mark_shift;
   struct PolicyFlow flow = {.tuple = packet.tuple,
                             .source_pod = kind == policy_mark_pod ? number : 0,
                             .target_pod = target};
@@ -351,13 +363,22 @@ SEC("tc")
 int policy_from_pod(struct __sk_buff *skb) {
   struct PolicyPacket packet;
   const __u32 pod = pod_of(skb);
-  if (!pod || !begin(skb, &packet)) return pass;
+  if (!pod) return pass;
+  skb->mark = pod << policy_mark_shift | policy_mark_pod;
+  if (!begin(skb, &packet)) return pass;
+  struct PolicyAddress source;
+  __builtin_memcpy(source.bytes, packet.tuple.source, 16);
+  if (!has_address(current_generation(), pod, &source)) {
+    skb->mark = pod << policy_mark_shift | policy_mark_foreign;
+    return pass;
+  }
   return come_in(skb, &packet, pod << policy_mark_shift | policy_mark_pod);
 }
 
 SEC("tc")
 int policy_from_uplink(struct __sk_buff *skb) {
   struct PolicyPacket packet;
+  skb->mark = policy_mark_outside;
   if (!begin(skb, &packet)) return pass;
   const __u32 mark =
       is_own_pod(packet.tuple.destination) ? policy_mark_outside : note_origin(&packet.tuple);

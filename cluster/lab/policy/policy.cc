@@ -129,6 +129,10 @@ DenialReason reason_of(__u8 reason) {
       return DenialReason::unknown_connection;
     case policy_unknown_fragment:
       return DenialReason::unknown_fragment;
+    case policy_foreign_source:
+      return DenialReason::foreign_source;
+    case policy_unreadable:
+      return DenialReason::unreadable;
     default:
       return DenialReason::no_rule_allows;
   }

@@ -33,6 +33,8 @@ enum class DenialReason {
   revoked,             // its connection was allowed and is no more
   unknown_connection,  // in mid-stream, of a connection nobody saw begin
   unknown_fragment,    // a fragment whose first one did not pass before it
+  foreign_source,      // it comes from a pod, and from an address that is not the pod's
+  unreadable,          // it is no IP packet, or has no whole header of one
 };
 
 // A packet that was dropped.
@@ -94,5 +96,7 @@ struct base::EnumNames<cluster::DenialReason> {
       std::pair{cluster::DenialReason::no_rule_allows, std::string_view("no_rule_allows")},
       std::pair{cluster::DenialReason::revoked, std::string_view("revoked")},
       std::pair{cluster::DenialReason::unknown_connection, std::string_view("unknown_connection")},
-      std::pair{cluster::DenialReason::unknown_fragment, std::string_view("unknown_fragment")}};
+      std::pair{cluster::DenialReason::unknown_fragment, std::string_view("unknown_fragment")},
+      std::pair{cluster::DenialReason::foreign_source, std::string_view("foreign_source")},
+      std::pair{cluster::DenialReason::unreadable, std::string_view("unreadable")}};
 };

@@ -20,6 +20,7 @@
 #define TCP_SYN_FLAG 0x02
 #define TCP_ACK_FLAG 0x10
 #define ICMP_HEADER_BYTES 8
+#define HOP_LIMIT_OF_NEIGHBOURS 255
 
 enum FragmentKind { whole, first_fragment, later_fragment };
 
@@ -32,7 +33,8 @@ struct PolicyPacket {
   __u32 quoted;  // of an ICMP error: where the packet it quotes starts; else 0
 };
 
-// not_judged: no IP, or what links need to work at all (neighbour discovery, RFC 4861).
+// not_judged: no IP, or what links need to work at all (neighbour discovery, which no router passes
+// on: RFC 4861 has its receivers take it with a hop limit of 255 alone).
 enum PolicyParsed { not_judged, judged };
 
 static __always_inline void put_ipv4(__u8 *address, __be32 ipv4) {
@@ -83,7 +85,7 @@ static __always_inline int walk_ipv6(struct __sk_buff *skb, struct PolicyPacket 
 }
 
 static __always_inline int parse_icmp(struct __sk_buff *skb, struct PolicyPacket *packet,
-                                      __u32 transport) {
+                                      __u32 transport, __u8 hop_limit) {
   struct {
     __u8 type;
     __u8 code;
@@ -102,18 +104,20 @@ static __always_inline int parse_icmp(struct __sk_buff *skb, struct PolicyPacket
     packet->tuple.destination_port = header.id;
   } else if (ipv4 ? type == 3 || type == 11 || type == 12 : type >= 1 && type <= 4) {
     packet->quoted = transport + ICMP_HEADER_BYTES;
-  } else if (!ipv4 && type >= 133 && type <= 137) {
+  } else if (!ipv4 && type >= 133 && type <= 137 && hop_limit == HOP_LIMIT_OF_NEIGHBOURS) {
     return not_judged;
   }
   return judged;
 }
 
-__noinline int parse_packet(struct __sk_buff *skb, struct PolicyPacket *packet) {
-  if (!packet) return not_judged;
-  __u32 transport = 0;
-  if (skb->protocol == bpf_htons(ETH_P_IP)) {
+// The IP packet at an offset.
+static __always_inline int parse_ip(struct __sk_buff *skb, struct PolicyPacket *packet, __u32 at,
+                                    int ipv4) {
+  __u32 transport = at;
+  __u8 hop_limit = 0;
+  if (ipv4) {
     struct iphdr header;
-    if (bpf_skb_load_bytes(skb, ETH_HLEN, &header, sizeof(header)) < 0) return not_judged;
+    if (bpf_skb_load_bytes(skb, at, &header, sizeof(header)) < 0) return not_judged;
     put_ipv4(packet->tuple.source, header.saddr);
     put_ipv4(packet->tuple.destination, header.daddr);
     packet->tuple.protocol = header.protocol;
@@ -123,20 +127,19 @@ __noinline int parse_packet(struct __sk_buff *skb, struct PolicyPacket *packet) 
     else if (offset & 0x2000)
       packet->fragment = first_fragment;
     packet->fragment_id = header.id;
-    transport = ETH_HLEN + (__u32)header.ihl * 4;
-  } else if (skb->protocol == bpf_htons(ETH_P_IPV6)) {
+    transport += (__u32)header.ihl * 4;
+  } else {
     struct ipv6hdr header;
-    if (bpf_skb_load_bytes(skb, ETH_HLEN, &header, sizeof(header)) < 0) return not_judged;
+    if (bpf_skb_load_bytes(skb, at, &header, sizeof(header)) < 0) return not_judged;
     __builtin_memcpy(packet->tuple.source, &header.saddr, 16);
     __builtin_memcpy(packet->tuple.destination, &header.daddr, 16);
-    transport = ETH_HLEN + sizeof(header);
+    hop_limit = header.hop_limit;
+    transport += sizeof(header);
     if (walk_ipv6(skb, packet, &transport, header.nexthdr) != 0) return judged;
-  } else {
-    return not_judged;
   }
   if (packet->fragment == later_fragment) return judged;
   if (packet->tuple.protocol == IPPROTO_ICMP || packet->tuple.protocol == IPPROTO_ICMP6) {
-    return parse_icmp(skb, packet, transport);
+    return parse_icmp(skb, packet, transport, hop_limit);
   }
   if (!has_ports(packet->tuple.protocol)) return judged;
   __u16 ports[2];
@@ -151,32 +154,29 @@ __noinline int parse_packet(struct __sk_buff *skb, struct PolicyPacket *packet) 
   return judged;
 }
 
-// The packet an ICMP error quotes, as it was sent; 0 where it cannot be told.
+__noinline int parse_packet(struct __sk_buff *skb, struct PolicyPacket *packet) {
+  if (!packet) return not_judged;
+  const int ipv4 = skb->protocol == bpf_htons(ETH_P_IP);
+  if (!ipv4 && skb->protocol != bpf_htons(ETH_P_IPV6)) return not_judged;
+  return parse_ip(skb, packet, ETH_HLEN, ipv4);
+}
+
+// The packet an ICMP error quotes, as it was sent; 0 where it cannot be told, or where the error
+// does not go to whoever sent it (RFC 792, RFC 4443 2.2): that one is about nothing.
 __noinline int parse_quoted(struct __sk_buff *skb, struct PolicyPacket *packet,
                             struct ConnectionTuple *quoted) {
   if (!packet || !quoted) return 0;
-  __u32 transport = packet->quoted;
-  if (packet->tuple.protocol == IPPROTO_ICMP) {
-    struct iphdr header;
-    if (bpf_skb_load_bytes(skb, transport, &header, sizeof(header)) < 0) return 0;
-    if (header.frag_off & bpf_htons(0x1fff)) return 0;
-    put_ipv4(quoted->source, header.saddr);
-    put_ipv4(quoted->destination, header.daddr);
-    quoted->protocol = header.protocol;
-    transport += (__u32)header.ihl * 4;
-  } else {
-    struct ipv6hdr header;
-    if (bpf_skb_load_bytes(skb, transport, &header, sizeof(header)) < 0) return 0;
-    __builtin_memcpy(quoted->source, &header.saddr, 16);
-    __builtin_memcpy(quoted->destination, &header.daddr, 16);
-    quoted->protocol = header.nexthdr;
-    transport += sizeof(header);
+  struct PolicyPacket sent = {};
+  if (parse_ip(skb, &sent, packet->quoted, packet->tuple.protocol == IPPROTO_ICMP) != judged) {
+    return 0;
   }
-  if (!has_ports(quoted->protocol)) return 0;
-  __u16 ports[2];
-  if (bpf_skb_load_bytes(skb, transport, ports, sizeof(ports)) < 0) return 0;
-  quoted->source_port = ports[0];
-  quoted->destination_port = ports[1];
+  if (sent.fragment == later_fragment || (!sent.tuple.source_port && !sent.tuple.destination_port))
+    return 0;
+  const __u64 *to = (const __u64 *)packet->tuple.destination;
+  const __u64 *sender = (const __u64 *)sent.tuple.source;
+  if (to[0] != sender[0] || to[1] != sender[1]) return 0;
+  __builtin_memcpy(sent.tuple.reserved, packet->tuple.reserved, sizeof(sent.tuple.reserved));
+  *quoted = sent.tuple;
   return 1;
 }
 

@@ -137,6 +137,20 @@ static __always_inline struct PolicyEntry *pod_entry(__u32 generation, __u32 pod
   return entry_at(generation, pods->first + pod);
 }
 
+// Whether a pod has an address.
+__noinline int has_address(__u32 generation, __u32 pod, const struct PolicyAddress *address) {
+  if (!address) return 0;
+  struct PolicyEntry *all = entry_at(generation, policy_addresses);
+  if (!all || pod >= all->second) return 0;
+  struct PolicyEntry *its = entry_at(generation, all->first + pod);
+  if (!its) return 0;
+  const __u64 *words = (const __u64 *)address->bytes;
+  if (is_ipv4(address->bytes)) {
+    return its->first == bpf_ntohl(((const __u32 *)address->bytes)[3]);
+  }
+  return its->high == bpf_be64_to_cpu(words[0]) && its->low == bpf_be64_to_cpu(words[1]);
+}
+
 __noinline int evaluate(struct PolicyFlow *flow, __u32 generation) {
   if (!flow) return policy_denies_ingress;
   const __u32 source = flow->source_pod, target = flow->target_pod;

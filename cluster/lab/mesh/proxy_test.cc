@@ -1,0 +1,64 @@
+#include "cluster/lab/mesh/proxy.h"
+
+#include <gtest/gtest.h>
+
+namespace cluster {
+namespace {
+
+TEST(ProxyCounters, AreReadFromWhatEnvoyLists) {
+  const auto counters = read_counters(
+      "cluster.outbound|8001||web.default.svc.cluster.local.ssl.handshake: 40\n"
+      "cluster.outbound|8001||web.default.svc.cluster.local.ssl.session_reused: 30\n"
+      "cluster.outbound|8004||web.default.svc.cluster.local.ssl.handshake: 2\n"
+      "cluster.outbound|8004||web.default.svc.cluster.local.ssl.connection_error: 3\n"
+      "cluster.outbound|8004||web.default.svc.cluster.local.ssl.fail_verify_error: 1\n"
+      "cluster.outbound|8004||web.default.svc.cluster.local.upstream_cx_total: 5\n"
+      "listener.inbound.downstream_cx_total: 44\n"
+      "listener.inbound.worker_0.downstream_cx_total: 44\n"
+      "listener.inbound.no_filter_chain_match: 7\n"
+      "listener.inbound.ssl.handshake: 41\n"
+      "listener.inbound.ssl.session_reused: 29\n"
+      "listener.inbound.ssl.certificate.default.expiration_unix_time_seconds: 1795889327\n"
+      "listener.outbound.downstream_cx_total: 50\n"
+      "listener.outbound.worker_0.downstream_cx_total: 50\n");
+  EXPECT_EQ(counters.client_handshakes, 42);
+  EXPECT_EQ(counters.client_resumed, 30);
+  EXPECT_EQ(counters.client_failed, 4);
+  EXPECT_EQ(counters.upstream, 5);
+  EXPECT_EQ(counters.server_handshakes, 41);
+  EXPECT_EQ(counters.server_resumed, 29);
+  EXPECT_EQ(counters.server_failed, 0);
+  EXPECT_EQ(counters.connections_in, 44);
+  EXPECT_EQ(counters.connections_out, 50);
+  EXPECT_EQ(counters.no_chain, 7);
+  EXPECT_EQ(counters.certificate_expires_s, 1'795'889'327);
+}
+
+TEST(ProxyCounters, AreNoneWhereNothingIsListed) {
+  const auto counters = read_counters("no such thing\n");
+  EXPECT_EQ(counters.client_handshakes + counters.server_handshakes, 0);
+  EXPECT_FALSE(counters.certificate_expires_s);
+}
+
+TEST(OpenConnections, AreThoseBetweenProxies) {
+  EXPECT_EQ(read_open_connections(
+                "cluster.inbound|7004||.upstream_cx_active: 9\n"
+                "cluster.outbound|8001||web.default.svc.cluster.local.upstream_cx_active: 2\n"
+                "cluster.outbound|8004||web.default.svc.cluster.local.upstream_cx_active: 3\n"
+                "http.inbound_inbound|7004||.downstream_cx_active: 9\n"
+                "listener.admin.downstream_cx_active: 1\n"
+                "listener.inbound.downstream_cx_active: 4\n"
+                "listener.inbound.worker_0.downstream_cx_active: 4\n"
+                "listener.outbound.downstream_cx_active: 9\n"),
+            9);
+}
+
+TEST(CpuUsage, IsThatOfTheCgroup) {
+  const auto usage = read_cpu_usage("usage_usec 1234567\nuser_usec 1000000\nsystem_usec 234567\n");
+  ASSERT_TRUE(usage);
+  EXPECT_EQ(*usage, 1'234'567'000);
+  EXPECT_FALSE(read_cpu_usage("nr_periods 0\n"));
+}
+
+}  // namespace
+}  // namespace cluster
