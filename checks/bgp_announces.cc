@@ -18,18 +18,6 @@ std::string listed(const Range& range) {
   return words.empty() ? "none" : fmt::format("{}", fmt::join(words, ", "));
 }
 
-bool covers(const Prefix& pool, const Prefix& prefix) {
-  if (pool.address.family != prefix.address.family || prefix.length < pool.length) return false;
-  for (int bit = 0; bit < pool.length; ++bit) {
-    const auto at = static_cast<std::size_t>(bit / 8);
-    const int shift = 7 - bit % 8;
-    if ((pool.address.bytes[at] >> shift & 1) != (prefix.address.bytes[at] >> shift & 1)) {
-      return false;
-    }
-  }
-  return true;
-}
-
 std::string as_path_of(const std::vector<bgp_peer::Asn>& numbers) {
   return bgp_peer::as_path_text({{.numbers = numbers}});
 }
@@ -62,14 +50,32 @@ void judge_attributes(const ExpectedAnnouncement& expected, const Path& path,
   }
 }
 
+// Thousands of addresses may be wrong at once, and for one reason.
+constexpr std::size_t most_told = 10;
+constexpr std::size_t most_kept = 200;
+
+std::string sentence_of(const std::vector<std::string>& faults) {
+  const std::vector told(faults.begin(), faults.begin() + static_cast<std::ptrdiff_t>(
+                                                              std::min(faults.size(), most_told)));
+  const auto more = faults.size() - told.size();
+  return fmt::format("{}{}", fmt::join(told, "; "),
+                     more == 0 ? "" : fmt::format("; and {} more", more));
+}
+
+template <typename T>
+std::vector<T> first_of(const std::vector<T>& all) {
+  const auto count = static_cast<std::ptrdiff_t>(std::min(all.size(), most_kept));
+  return {all.begin(), all.begin() + count};
+}
+
 Finding finding_of(const std::vector<std::string>& faults, std::string sound) {
-  Finding finding{
-      .verdict = faults.empty() ? base::Verdict::pass : base::Verdict::fail,
-      .sentence = faults.empty() ? std::move(sound) : fmt::format("{}", fmt::join(faults, "; "))};
+  Finding finding{.verdict = faults.empty() ? base::Verdict::pass : base::Verdict::fail,
+                  .sentence = faults.empty() ? std::move(sound) : sentence_of(faults)};
   finding.observed = faults.empty()
                          ? "as expected"
                          : fmt::format("{} fault{}", faults.size(), faults.size() == 1 ? "" : "s");
-  finding.evidence["faults"] = faults;
+  finding.evidence["faults"] = first_of(faults);
+  finding.evidence["fault_count"] = faults.size();
   return finding;
 }
 
@@ -96,7 +102,7 @@ Finding bgp_announces_lb_ip(const std::vector<ExpectedAnnouncement>& expected, c
     seen.erase(one.prefix);
   }
   for (const auto& [prefix, its] : seen) {
-    if (!its.empty() && covers(pool, prefix)) {
+    if (!its.empty() && pool.covers(prefix)) {
       faults.push_back(fmt::format("{} is announced, which nothing has", prefix.to_string()));
     }
   }
@@ -104,7 +110,8 @@ Finding bgp_announces_lb_ip(const std::vector<ExpectedAnnouncement>& expected, c
       faults, fmt::format("{} prefixes are announced by way of {} next hops, with the attributes "
                           "asked for, and no other of {}",
                           expected.size(), announced, pool.to_string()));
-  finding.evidence["paths"] = base::to_json(paths);
+  finding.evidence["paths"] = base::to_json(first_of(paths));
+  finding.evidence["path_count"] = paths.size();
   return finding;
 }
 

@@ -1,6 +1,8 @@
 #include "checks/policy/default_deny.h"
 
 #include <algorithm>
+#include <array>
+#include <cstdint>
 #include <utility>
 #include <variant>
 #include <vector>
@@ -27,9 +29,121 @@ std::vector<RuleOfEither> rules_in(const base::kube::NetworkPolicy& policy,
   return rules;
 }
 
-// A block that is a whole family.
-bool is_everybody(const NetworkPolicyPeer& peer) {
-  return peer.ip_block && peer.ip_block->cidr.prefix == 0 && peer.ip_block->except.empty();
+// Addresses of one family as numbers, from the first to the last of a block.
+struct AddressRange {
+  std::array<std::uint8_t, 16> first{};
+  std::array<std::uint8_t, 16> last{};
+};
+
+AddressRange range_of(const base::kube::Cidr& block) {
+  AddressRange range;
+  const std::size_t bits = block.address.family == base::AddressFamily::ipv4 ? 32 : 128;
+  for (std::size_t bit = 0; bit < bits; ++bit) {
+    const auto mask = static_cast<std::uint8_t>(0x80U >> (bit % 8));
+    const bool is_free = bit >= static_cast<std::size_t>(block.prefix);
+    const bool is_set = (block.address.bytes[bit / 8] & mask) != 0;
+    if (!is_free && is_set) range.first[bit / 8] |= mask;
+    if (is_free || is_set) range.last[bit / 8] |= mask;
+  }
+  return range;
+}
+
+// Whether blocks without exceptions are, together, a whole family: one of prefix 0, or its halves.
+bool are_everybody(const std::vector<const base::kube::Cidr*>& blocks, base::AddressFamily family) {
+  const base::kube::Cidr whole{.address = {.family = family, .bytes = {}}, .prefix = 0};
+  std::vector<AddressRange> ranges;
+  for (const auto* block : blocks) {
+    if (block->address.family == family) ranges.push_back(range_of(*block));
+  }
+  std::ranges::sort(ranges, {}, &AddressRange::first);
+  auto next = range_of(whole).first;  // that is not covered yet
+  for (const auto& range : ranges) {
+    if (range.first > next) return false;
+    if (range.last < next) continue;
+    next = range.last;
+    if (next == range_of(whole).last) return true;
+    const std::size_t bytes = family == base::AddressFamily::ipv4 ? 4 : 16;
+    for (std::size_t i = bytes; i-- > 0 && ++next[i] == 0;) {
+    }
+  }
+  return false;
+}
+
+bool are_everybody(const std::vector<const NetworkPolicyPeer*>& peers) {
+  std::vector<const base::kube::Cidr*> blocks;
+  for (const auto* peer : peers) {
+    if (peer->ip_block && peer->ip_block->except.empty()) blocks.push_back(&peer->ip_block->cidr);
+  }
+  return are_everybody(blocks, base::AddressFamily::ipv4) ||
+         are_everybody(blocks, base::AddressFamily::ipv6);
+}
+
+bool is_everybody(const RuleOfEither& rule) {
+  std::vector<const NetworkPolicyPeer*> peers;
+  for (const auto& peer : *rule.peers) peers.push_back(&peer);
+  return rule.peers->empty() || are_everybody(peers);
+}
+
+// The ports of a protocol that these name by number, to those of `ranges`.
+void add_ports(const std::vector<NetworkPolicyPort>& ports, base::kube::Protocol protocol,
+               std::vector<std::pair<int, int>>& ranges) {
+  if (ports.empty()) ranges.emplace_back(1, 65535);
+  for (const auto& port : ports) {
+    if (port.protocol.value_or(base::kube::Protocol::TCP) != protocol) continue;
+    if (!port.port) {
+      ranges.emplace_back(1, 65535);
+    } else if (const auto* number = std::get_if<std::int32_t>(&port.port->value)) {
+      ranges.emplace_back(*number, port.end_port.value_or(*number));
+    }
+  }
+}
+
+bool are_every_port(std::vector<std::pair<int, int>> ranges) {
+  std::ranges::sort(ranges);
+  int next = 1;
+  for (const auto& [first, last] : ranges) {
+    if (first > next) return false;
+    next = std::max(next, last + 1);
+  }
+  return next > 65535;
+}
+
+// What a pod's rules let everybody do at every port of a protocol; empty: nothing that wide. It may
+// take several rules: halves of all addresses, or of all ports.
+std::string everything_by(const std::vector<std::pair<std::string, RuleOfEither>>& rules) {
+  for (const auto protocol : {base::kube::Protocol::TCP, base::kube::Protocol::UDP}) {
+    std::vector<const NetworkPolicyPeer*> peers;  // that have every port
+    std::vector<std::pair<int, int>> ports;       // that everybody has
+    std::set<std::string> with_peers;
+    std::set<std::string> with_ports;
+    for (const auto& [name, rule] : rules) {
+      std::vector<std::pair<int, int>> own;
+      add_ports(*rule.ports, protocol, own);
+      if (own.empty()) continue;
+      const bool every_port = are_every_port(own);
+      const bool everybody = is_everybody(rule);
+      if (every_port && everybody) {
+        return rule.ports->empty() ? fmt::format("{} allows everything", name)
+                                   : fmt::format("{} allows everybody every {} port", name,
+                                                 base::enum_name(protocol));
+      }
+      if (everybody) {
+        ports.insert(ports.end(), own.begin(), own.end());
+        with_ports.insert(name);
+      }
+      if (!every_port) continue;
+      for (const auto& peer : *rule.peers) peers.push_back(&peer);
+      with_peers.insert(name);
+    }
+    const auto* found = are_everybody(peers)    ? &with_peers
+                        : are_every_port(ports) ? &with_ports
+                                                : nullptr;
+    if (found != nullptr) {
+      return fmt::format("{} together allow everybody every {} port", fmt::join(*found, " and "),
+                         base::enum_name(protocol));
+    }
+  }
+  return {};
 }
 
 std::string ports_text(const RuleOfEither& rule) {
@@ -92,22 +206,19 @@ int badness(Coverage coverage) {
 DirectionCoverage cover(const PolicyWorld& world, std::size_t pod, PolicyDirection direction) {
   DirectionCoverage covered;
   const auto policies = isolating(world, pod, direction);
-  std::string everything;
+  std::vector<std::pair<std::string, RuleOfEither>> rules;
   for (const auto at : policies) {
     const auto& policy = world.policies[at];
     const auto name = fmt::format("{}/{}", policy.metadata.in_namespace, policy.metadata.name);
     int number = 0;
     for (const auto& rule : rules_in(policy, direction)) {
-      ++number;
-      const auto by = fmt::format("{}, rule {}", name, number);
+      auto by = fmt::format("{}, rule {}", name, ++number);
       const auto ports = ports_text(rule);
       if (rule.peers->empty()) covered.allowed.insert({"anybody", ports, by});
-      bool everybody = rule.peers->empty();
       for (const auto& peer : *rule.peers) {
         covered.allowed.insert({describe_peer(peer), ports, by});
-        everybody = everybody || is_everybody(peer);
       }
-      if (everybody && rule.ports->empty() && everything.empty()) everything = by;
+      rules.emplace_back(std::move(by), rule);
     }
   }
   if (world.pods[pod].host_network) {
@@ -127,9 +238,9 @@ DirectionCoverage cover(const PolicyWorld& world, std::size_t pod, PolicyDirecti
     covered.why = fmt::format("no NetworkPolicy selects it for {}", base::enum_name(direction));
     return covered;
   }
-  if (!everything.empty()) {
+  if (auto everything = everything_by(rules); !everything.empty()) {
     covered.coverage = Coverage::allows_everything;
-    covered.why = fmt::format("{} allows everything", everything);
+    covered.why = std::move(everything);
     return covered;
   }
   std::vector<std::string> names;

@@ -16,9 +16,11 @@ namespace checks {
 
 enum class Coverage {
   denied_by_default,  // a policy isolates it, and only what is listed is let through
-  allows_everything,  // policies isolate it, and a rule of theirs lets everybody through
-  uncovered,          // no policy isolates it
-  unknown,            // a policy of a kind that is not modelled may select it, or hostNetwork
+  // Policies isolate it, and rules of theirs, one or several together, let everybody of a family of
+  // addresses through at every port of a protocol.
+  allows_everything,
+  uncovered,  // no policy isolates it
+  unknown,    // a policy of a kind that is not modelled may select it, or hostNetwork
 };
 
 // What a rule lets through.

@@ -87,6 +87,40 @@ TEST(DefaultDeny, FailsWhereARuleLetsEverybodyThrough) {
   EXPECT_EQ(finding.evidence["gaps"][0]["coverage"], "allows_everything");
 }
 
+TEST(DefaultDeny, IsNotFooledByEverythingInParts) {
+  const auto coverage_of = [](std::string_view ingress) {
+    auto space = closed_space();
+    space.world.policies.push_back(
+        policy_of("x/all", fmt::format(R"({{"podSelector": {{}}, "ingress": {}}})", ingress)));
+    return cover(space.world, 0, PolicyDirection::ingress).coverage;
+  };
+  for (const auto* everything : {
+           R"([{"ports": [{}, {"protocol": "UDP"}]}])",
+           R"([{"ports": [{"port": 1, "endPort": 65535}]}])",
+           R"([{"ports": [{"port": 1, "endPort": 999}]},
+            {"ports": [{"port": 1000, "endPort": 65535}]}])",
+           R"([{"from": [{"ipBlock": {"cidr": "0.0.0.0/1"}},
+                      {"ipBlock": {"cidr": "128.0.0.0/1"}}]}])",
+           R"([{"from": [{"ipBlock": {"cidr": "::/1"}}]},
+            {"from": [{"ipBlock": {"cidr": "8000::/1"}}]}])",
+           R"([{"from": [{"ipBlock": {"cidr": "::/0"}}]}])",
+           R"([{"from": [{"podSelector": {}}, {"ipBlock": {"cidr": "0.0.0.0/0"}}]}])",
+       }) {
+    EXPECT_EQ(coverage_of(everything), Coverage::allows_everything) << everything;
+  }
+  for (const auto* something : {
+           R"([{"ports": [{"port": 1, "endPort": 65534}]}])",
+           R"([{"ports": [{"port": 80}]}])",
+           R"([{"from": [{"ipBlock": {"cidr": "0.0.0.0/1"}},
+                      {"ipBlock": {"cidr": "128.0.0.0/2"}}]}])",
+           R"([{"from": [{"ipBlock": {"cidr": "0.0.0.0/0", "except": ["10.0.0.0/8"]}}]}])",
+           R"([{"from": [{"ipBlock": {"cidr": "0.0.0.0/1"}}], "ports": [{"port": 80}]},
+               {"from": [{"ipBlock": {"cidr": "128.0.0.0/1"}}]}])",
+       }) {
+    EXPECT_EQ(coverage_of(something), Coverage::denied_by_default) << something;
+  }
+}
+
 TEST(DefaultDeny, FailsWhereNobodyEnforcesIt) {
   const auto space = closed_space();
   auto seen = perfectly_enforced(space);

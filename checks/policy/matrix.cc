@@ -84,8 +84,8 @@ std::string why(const PolicyWorld& world, const ObservedCell& cell, const Judged
         cell.flow.port);
   }
   return fmt::format(
-      "nobody answered, and nothing shows that both {} and {} have a network: one of them was "
-      "never seen to reach another, nor to be reached by one",
+      "nobody answered, and nothing shows that both {} and {} have a network: one of them was not "
+      "seen to reach another, nor to be reached by one or by its node",
       describe_end(world, cell.flow.source), describe_end(world, cell.flow.destination));
 }
 
@@ -106,6 +106,7 @@ base::Json json_of(const DifferingCell& cell) {
 struct MatrixCounts {
   std::map<CellJudgement, std::uint64_t> by_judgement = {};
   std::map<std::string, std::uint64_t> outcomes = {};
+  std::uint64_t seen_earlier = 0;  // of those as specified
   std::uint64_t host_network = 0;
   std::uint64_t host_network_unknown = 0;
 
@@ -121,6 +122,7 @@ MatrixCounts count_cells(const std::vector<ObservedCell>& cells,
   for (std::size_t i = 0; i < cells.size(); ++i) {
     ++counts.by_judgement[judged[i].judgement];
     ++counts.outcomes[std::string(base::enum_name(cells[i].outcome))];
+    if (rests_on_earlier(judged[i])) ++counts.seen_earlier;
     if (!judged[i].host_network) continue;
     ++counts.host_network;
     if (judged[i].judgement == CellJudgement::unknown) ++counts.host_network_unknown;
@@ -135,6 +137,7 @@ base::Json evidence_of_matrix(const PolicyWorld& world, const MatrixCounts& coun
   for (const auto& [judgement, name] : base::EnumNames<CellJudgement>::names) {
     evidence[std::string(name)] = counts.of(judgement);
   }
+  evidence["seen_earlier"] = counts.seen_earlier;
   evidence["host_network"] = {{"cells", counts.host_network},
                               {"unknown", counts.host_network_unknown}};
   evidence["outcomes"] = base::to_json(counts.outcomes);
@@ -161,15 +164,24 @@ std::string told(const DifferingCell& cell) {
 
 }  // namespace
 
+bool rests_on_earlier(const JudgedCell& cell) {
+  return cell.judgement == CellJudgement::as_specified && cell.expected == Allowance::denied &&
+         cell.seen_earlier;
+}
+
 std::vector<JudgedCell> judge_matrix(const PolicyWorld& world,
                                      const std::vector<ObservedCell>& cells,
                                      const std::vector<ControlCell>& controls) {
   std::set<Server> there;
   std::set<Network> alive;
+  std::set<Network> alive_once;  // before this matrix, or in it
   const auto note_network = [&](const ObservedCell& cell) {
     // What a pod sends to itself never meets its network.
     if (!got_through(cell.outcome) || cell.flow.source == cell.flow.destination) return;
-    for (auto& network : networks_of(world, cell.flow)) alive.insert(std::move(network));
+    for (auto& network : networks_of(world, cell.flow)) {
+      if (!cell.earlier) alive.insert(network);
+      alive_once.insert(std::move(network));
+    }
   };
   for (const auto& control : controls) {
     note_network(control);
@@ -185,14 +197,18 @@ std::vector<JudgedCell> judge_matrix(const PolicyWorld& world,
   for (const auto& cell : cells) {
     const auto expected = decide(world, cell.flow).allowance;
     const bool seen = there.contains(server_of(world, cell.flow));
-    const bool network = std::ranges::all_of(
-        networks_of(world, cell.flow), [&](const Network& one) { return alive.contains(one); });
+    const auto networks = networks_of(world, cell.flow);
+    const auto all_in = [&](const std::set<Network>& known) {
+      return std::ranges::all_of(networks, [&](const Network& one) { return known.contains(one); });
+    };
+    const bool network = all_in(alive_once);
     judged.push_back({.judgement = judge(expected, cell.outcome, seen, network),
                       .expected = expected,
                       .host_network = has_host_network(world, cell.flow.source) ||
                                       has_host_network(world, cell.flow.destination),
                       .server_seen = seen,
-                      .network_seen = network});
+                      .network_seen = network,
+                      .seen_earlier = network && !all_in(alive)});
   }
   return judged;
 }

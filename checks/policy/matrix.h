@@ -24,13 +24,14 @@ struct ObservedCell {
   bench::ReachOutcome outcome = bench::ReachOutcome::failed;
   std::optional<std::uint32_t> answered_by = {};  // of answered_by_other, where it was one of ours
   int error_code = 0;
+  bool earlier = false;  // of a control: it was seen before the matrix was
 };
 
 // A probe beside the matrix. From the pod itself, or from a node: no policy holds for it, and an
 // answer shows that the server is there. One of a pod by itself does not leave the pod (it goes
 // over lo), so it shows nothing of the pod's network: an answer from another pod or from a node
-// does, for both ends. From another pod it may be of an earlier time, and shows nothing of the
-// server now.
+// does, for both ends. From another pod it shows nothing of the server; where it is of an earlier
+// time it shows that both ends had a network then, which may be gone.
 using ControlCell = ObservedCell;
 
 // What is said of a cell.
@@ -54,14 +55,20 @@ struct JudgedCell {
   // else, over this family. Asked of what must be closed alone: what must be open and is not is
   // blocked, whatever the cause.
   bool network_seen = false;
+  // That is known of one of them from an earlier time alone: silence then proves less.
+  bool seen_earlier = false;
 
   bool operator==(const JudgedCell&) const = default;
 };
 
+// Whether it reads as denied on the word of an earlier time: that both ends have a network still
+// nothing shows.
+[[nodiscard]] bool rests_on_earlier(const JudgedCell& cell);
+
 // One judgement for each of `cells`, in their order. `controls`: in any order; a server of which
 // any control of its own or of a node's was answered is there, over the family and protocol that
-// was asked by. An end has a network where a connection to or from another was made, in any of the
-// cells or controls.
+// was asked by. An end has a network where a connection to or from another, or its node, was made,
+// in any of the cells or controls.
 [[nodiscard]] std::vector<JudgedCell> judge_matrix(const PolicyWorld& world,
                                                    const std::vector<ObservedCell>& cells,
                                                    const std::vector<ControlCell>& controls);
@@ -94,8 +101,8 @@ inline constexpr std::size_t differing_cells_told = 50;
 // The verdict over a matrix. fail: a cell leaks, is blocked, or was answered by another.
 // inconclusive: for want of evidence of a cell, or because of no cell it is known what must be.
 // Unknown cells otherwise neither pass nor fail. Evidence: cells, each judgement's count,
-// host_network {cells, unknown}, outcomes (counts by what was seen), policies, unmodelled (kinds),
-// differing (cells in words), differing_left_out.
+// seen_earlier (of those as specified), host_network {cells, unknown}, outcomes (counts by what was
+// seen), policies, unmodelled (kinds), differing (cells in words), differing_left_out.
 [[nodiscard]] Finding policy_matrix(const PolicyWorld& world,
                                     const std::vector<ObservedCell>& cells,
                                     const std::vector<ControlCell>& controls);

@@ -210,6 +210,33 @@ TEST(PolicyMatrix, ADeadNetworkIsNotDenied) {
     EXPECT_EQ(judged[i].judgement,
               unseen ? CellJudgement::no_evidence : CellJudgement::as_specified);
   }
+  EXPECT_EQ(std::ranges::count_if(judged, rests_on_earlier), 0);
+  // Of an earlier time it proves less, and that is counted.
+  controls.back().earlier = true;
+  const auto once = judge_matrix(space.world, cells, controls);
+  for (std::size_t i = 0; i < cells.size(); ++i) {
+    EXPECT_EQ(once[i].judgement, judged[i].judgement);
+    if (cells[i].flow.source == cells[i].flow.destination) continue;
+    const bool both = judged[i].network_seen;
+    EXPECT_EQ(once[i].seen_earlier,
+              both && (is_of(cells[i].flow.source, "x/a") || is_of(cells[i].flow.source, "x/b") ||
+                       is_of(cells[i].flow.destination, "x/a") ||
+                       is_of(cells[i].flow.destination, "x/b")));
+  }
+  EXPECT_GT(std::ranges::count_if(once, rests_on_earlier), 0);
+  EXPECT_EQ(policy_matrix(space.world, cells, controls).evidence["seen_earlier"],
+            std::ranges::count_if(once, rests_on_earlier));
+  controls.back().earlier = false;
+  // Nor has a pod one that its node reached before, and does not reach now.
+  auto by_node = controls;
+  for (const auto outcome : {ReachOutcome::answered, ReachOutcome::timed_out}) {
+    by_node.push_back({.flow = flow_of(space.world, "node1 > x/c TCP 80"), .outcome = outcome});
+    const auto asked = judge_matrix(space.world, cells, by_node);
+    const auto unproven =
+        std::ranges::count(asked, CellJudgement::no_evidence, &JudgedCell::judgement);
+    EXPECT_EQ(unproven > 0, outcome == ReachOutcome::timed_out);
+    by_node.pop_back();
+  }
   // Over IPv4 they were seen, which says nothing of IPv6.
   auto other = flow_of(space.world, "x/a > x/b TCP 80 v6");
   const ControlCell itself{.flow = flow_of(space.world, "x/b > x/b TCP 80 v6"),
@@ -226,7 +253,8 @@ TEST(PolicyMatrix, AnAnswerToAnotherPodOfAnEarlierTimeShowsNoServer) {
   const auto space = nine_pods();
   const auto denied = flow_of(space.world, "x/b > x/a TCP 80");
   const std::vector<ObservedCell> cells{{.flow = denied, .outcome = ReachOutcome::timed_out}};
-  const std::vector<ControlCell> earlier{{.flow = denied, .outcome = ReachOutcome::answered}};
+  const std::vector<ControlCell> earlier{
+      {.flow = denied, .outcome = ReachOutcome::answered, .earlier = true}};
   const auto judged = judge_matrix(space.world, cells, earlier);
   EXPECT_TRUE(judged[0].network_seen);
   EXPECT_FALSE(judged[0].server_seen);
