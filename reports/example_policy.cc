@@ -45,6 +45,9 @@ MatrixRecord example_matrix() {
                  "batch-0, port: http}'",
        .drops = {{"TC_INGRESS in sch_handle_ingress", 3}},
        .verdict_event = "denied by ingress of batch-0: no_rule_allows"}};
+  matrix.unexplained = {
+      "Who enforces policies was not asked of this: with the network plugin calico "
+      "nobody tells which packets policies denied (Cilium does, by Hubble)"};
   return matrix;
 }
 

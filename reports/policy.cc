@@ -191,6 +191,7 @@ void PolicyRenderer::add_matrix(const MatrixRecord& matrix) {
         "  ");
   }
   add_differences(matrix.differences, matrix.different);
+  for (const auto& why : matrix.unexplained) paragraph(why, "  ");
 }
 
 void PolicyRenderer::add_cases(const CasesRecord& cases) {
@@ -383,13 +384,33 @@ void PolicyRenderer::add_new_pods() {
   add("reached", Align::right, 85, [&](const NewPodRecord& row) {
     return row.reached_ns ? time(*row.reached_ns) : std::string();
   });
+  const bool paused = std::ranges::any_of(
+      record_.new_pods, [](const NewPodRecord& row) { return row.pause_ns.has_value(); });
+  if (paused) {
+    add("pause", Align::right, 83, [&](const NewPodRecord& row) { return when(row.pause_ns); });
+  }
+  const bool told = std::ranges::any_of(
+      record_.new_pods, [](const NewPodRecord& row) { return row.told_after_ns.has_value(); });
+  if (told) {
+    add("told after", Align::right, 84, [&](const NewPodRecord& row) {
+      return row.told_after_ns ? time(*row.told_after_ns) : std::string();
+    });
+  }
   text_ += render_table(std::move(columns), width_, terminal_.colour);
   paragraph(
-      "Times from the write that makes the pod. Forbidden packets are those that arrived from "
-      "or at it though policies deny them, sent a thousand times a second and more from "
-      "before it had its address. Unseen: times when nothing shows that one would have been "
-      "seen; elsewhere: times when the pod had another address than was knocked at. Reached: the "
-      "first to it that is allowed.",
+      fmt::format(
+          "Times from the write that makes the pod. Forbidden packets are those that arrived from "
+          "or at it though policies deny them, sent a thousand times a second and more {}. ",
+          told ? "by itself from its first instant, and by others from when the API server had "
+                 "told its address, so long after that (told after)"
+               : "from before it had its address") +
+          "Unseen: times when nothing shows that one would have been "
+          "seen; elsewhere: times when the pod had another address than was knocked at. Reached: "
+          "the "
+          "first to it that is allowed." +
+          (paused ? " Pause: the longest that a pair's sender or receiver paused; a shorter leak "
+                    "may have been missed."
+                  : ""),
       "  ");
 }
 

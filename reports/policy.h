@@ -44,10 +44,9 @@ void describe(Visit& visit, Self& self) {
   visit("repeat", self.repeat, {.doc = "A command that probes it again."});
   visit("drops", self.drops,
         {.doc = "What the kernel dropped of it, by reason and function, where it was watched."});
-  visit(
-      "verdict_event", self.verdict_event,
-      {.doc = "In a lab: that the enforcement says it denied it, and why; absent: it says nothing "
-              "of it, as of all that it let through."});
+  visit("verdict_event", self.verdict_event,
+        {.doc = "Where it tells (a lab's, Cilium's by Hubble): that the enforcement says it denied "
+                "it, and why; absent: it says nothing of it, as of all that it let through."});
 }
 
 // Of one pod, to every pod in the order of MatrixRecord::pods: a mark for each port.
@@ -88,6 +87,7 @@ struct MatrixRecord {
   std::int64_t sweep_ns = 0;
   double results_per_second = 0;
   std::vector<PolicyCell> differences = {};  // the first of them
+  std::vector<std::string> unexplained = {};
 };
 
 template <typename Visit, base::SelfOf<MatrixRecord> Self>
@@ -105,7 +105,7 @@ void describe(Visit& visit, Self& self) {
         {.doc = "What was seen is not what is specified.", .required = true});
   visit("no_telling", self.no_telling,
         {.doc = "Nothing can be said: the server could not be reached from its own pod either, an "
-                "end was never seen to have a network, or the probe could not be made."});
+                "end was not seen to have a network, or the probe could not be made."});
   visit("sweeps", self.sweeps, {.doc = "How often all of it was probed."});
   visit("settled", self.settled,
         {.doc = "Whether two sweeps in a row agreed before the deadline."});
@@ -118,6 +118,8 @@ void describe(Visit& visit, Self& self) {
   visit("sweep_ns", self.sweep_ns, {.doc = "How long the last sweep took."});
   visit("results_per_second", self.results_per_second, {.doc = "Of the last sweep."});
   visit("differences", self.differences, {.doc = "The first of them, explained."});
+  visit("unexplained", self.unexplained,
+        {.doc = "Who could not be asked why what differs was dropped, and why not."});
 }
 
 // A set of policies that was not enforced as it is specified.
@@ -338,12 +340,15 @@ struct NewPodRecord {
   std::string pod = {};
   int repetitions = 0;
   int unseen = 0;
+  int replaced = 0;
   int elsewhere = 0;
   std::uint64_t packets = 0;
   std::uint64_t bytes = 0;
   std::optional<std::int64_t> first_ns = {};
   std::optional<std::int64_t> last_ns = {};
   std::optional<double> reached_ns = {};
+  std::optional<double> told_after_ns = {};
+  std::optional<std::int64_t> pause_ns = {};
   std::vector<WindowFlow> flows = {};
 };
 
@@ -355,7 +360,9 @@ void describe(Visit& visit, Self& self) {
   visit("unseen", self.unseen,
         {.doc = "Of these, times when nothing shows that forbidden ones would have been seen: that "
                 "from its new address, or to it, one that is allowed arrived, that the receiver of "
-                "each pair saw others, and lost none."});
+                "each pair saw others, lost none, and that neither end paused for long."});
+  visit("replaced", self.replaced,
+        {.doc = "Of these, more such times, in whose place others came."});
   visit("elsewhere", self.elsewhere,
         {.doc = "Of these, times when it had another address than was knocked at beforehand: what "
                 "came to it in its first instants was not looked at."});
@@ -367,6 +374,14 @@ void describe(Visit& visit, Self& self) {
   visit("reached_ns", self.reached_ns,
         {.doc = "From t_sent to the first packet to it that is allowed and arrived, middle of the "
                 "repetitions; absent where none was sent to it."});
+  visit("told_after_ns", self.told_after_ns,
+        {.doc = "On a cluster, from the pod's first instant until others sent to it, because the "
+                "API server had told its address; middle of the repetitions. Absent where its "
+                "address was knocked at before it had it."});
+  visit("pause_ns", self.pause_ns,
+        {.doc = "The longest that a forbidden pair's sender or receiver paused while the pod was "
+                "new, in the repetitions that tell; where none does, the shortest of the others. A "
+                "leak that is shorter may have been missed."});
   visit("flows", self.flows, {.doc = "The forbidden pairs."});
 }
 

@@ -98,6 +98,12 @@ MetricName name_of(const std::string& metric) {
         .name = "cpu_per_request_seconds",
         .help = "CPU of client and server together for one request, borrowed softirq included."};
   }
+  if (metric == "proxy_cpu_per_request") {
+    return {.name = "proxies_cpu_per_request_seconds",
+            .help =
+                "CPU of the proxies on the way together for one request, borrowed softirq "
+                "included."};
+  }
   if (metric == "throughput") {
     return {.name = "throughput_bytes_per_second",
             .help = "Bytes of a stream acknowledged, per second."};
@@ -237,6 +243,43 @@ void add_streams(Exposition& out, const Report& report) {
   }
 }
 
+void add_mesh(Exposition& out, const Report& report) {
+  if (!report.mesh) return;
+  for (const auto& cost : report.mesh->costs) {
+    const Labels labels{{"workload", cost.workload},
+                        {"of", std::string(base::enum_name(cost.of))},
+                        {"arm", cost.arm},
+                        {"base_arm", cost.base_arm}};
+    out.gauge("mesh_cost_cpu_per_request_seconds",
+              "By how much more CPU a request takes with proxies, or with encryption between them.",
+              labels, cost.cpu_per_request_ns * ns);
+    if (!cost.interval) continue;
+    for (const auto& [bound, value] :
+         {std::pair("lower", cost.interval->lower), std::pair("upper", cost.interval->upper)}) {
+      auto ends = labels;
+      ends.emplace_back("bound", bound);
+      out.gauge("mesh_cost_interval_cpu_per_request_seconds", "The ends of its interval.", ends,
+                value * ns);
+    }
+  }
+  for (const auto& proxy : report.mesh->proxies) {
+    const Labels labels{{"workload", proxy.workload},
+                        {"arm", proxy.arm},
+                        {"pod", proxy.pod},
+                        {"side", proxy.of_client ? "client" : "server"}};
+    out.gauge("proxy_cpu_per_request_seconds",
+              "CPU of one proxy's cgroup for one request, borrowed softirq included.", labels,
+              proxy.cpu_per_request_ns * ns);
+    out.gauge("proxy_cpu_per_1000_rps", "CPUs one proxy keeps busy at 1,000 requests a second.",
+              labels, proxy.vcpu_per_1000_rps);
+    out.gauge("proxy_memory_bytes", "Proportional set size of one proxy.", labels,
+              static_cast<double>(proxy.memory_bytes));
+    out.gauge("proxy_handshakes_per_connection",
+              "TLS handshakes with the other proxy for each connection of the client's.", labels,
+              proxy.handshakes_per_connection);
+  }
+}
+
 void add_traffic(Exposition& out, const Report& report) {
   std::map<std::pair<std::string, std::string>, std::uint64_t> requests;
   std::map<std::tuple<std::string, std::string, std::string>, std::uint64_t> failed;
@@ -312,6 +355,30 @@ void add_events(Exposition& out, const Report& report) {
     }
     out.gauge("event_others_moved_flows", "Kept flows of backends that had not left and moved.",
               labels, static_cast<double>(event.others_moved));
+  }
+}
+
+void add_bgp_faults(Exposition& out, const Report& report) {
+  for (const auto& fault : report.bgp_faults) {
+    const auto range = [&](const std::string& name, const std::string& help,
+                           const std::optional<Range>& its, double unit) {
+      if (!its) return;
+      for (const auto& [bound, value] :
+           {std::pair("least", its->least), std::pair("middle", its->middle),
+            std::pair("most", its->most)}) {
+        out.gauge(name, help,
+                  {{"fault", fault.kind}, {"node", std::to_string(fault.node)}, {"bound", bound}},
+                  static_cast<double>(value) * unit);
+      }
+    };
+    range("bgp_fault_downtime_seconds",
+          "From a session's end until it was established again; absent where it never was.",
+          downtime_of(fault), ns);
+    range("bgp_fault_stale_route_seconds",
+          "From the fault until the router's kernel used the node's route no longer.",
+          stale_of(fault), ns);
+    range("bgp_fault_loss_seconds", "For how long packets were lost.", loss_of(fault), ns);
+    range("bgp_fault_lost_packets", "Packets that nobody answered.", lost_of(fault), 1);
   }
 }
 
@@ -418,6 +485,50 @@ void add_policy(Exposition& out, const PolicyRecord& policy) {
   }
 }
 
+void add_bgp_scale(Exposition& out, const std::vector<BgpScalePoint>& points) {
+  for (const auto& point : points) {
+    const Labels labels{{"services", std::to_string(point.services)},
+                        {"change", point.announced ? "announced" : "withdrawn"}};
+    const auto with = [&labels](const std::string& key, const std::string& value) {
+      auto more = labels;
+      more.emplace_back(key, value);
+      return more;
+    };
+    for (const auto& [event, time] :
+         {std::pair("first_update", point.first_update_ns),
+          std::pair("last_update", point.all_updates_ns), std::pair("last_told", point.all_told_ns),
+          std::pair("last_route", point.all_routes_ns)}) {
+      if (!time) continue;
+      out.gauge("bgp_scale_seconds",
+                "From the write that announces, or withdraws, all addresses to an event; middle of "
+                "the rounds.",
+                with("event", event), static_cast<double>(*time) * ns);
+    }
+    for (const auto& [span, latency] :
+         {std::pair("write_to_update", point.update), std::pair("update_to_told", point.told),
+          std::pair("update_to_route", point.route), std::pair("write_to_route", point.reached)}) {
+      if (!latency) continue;
+      for (const auto& [percentile, time] :
+           {std::pair("50", std::optional(latency->p50_ns)), std::pair("99", latency->p99_ns),
+            std::pair("100", std::optional(latency->max_ns))}) {
+        if (!time) continue;
+        auto more = with("span", span);
+        more.emplace_back("percentile", percentile);
+        out.gauge("bgp_scale_prefix_seconds", "Of each prefix.", more,
+                  static_cast<double>(*time) * ns);
+      }
+    }
+    for (const auto& [who, cost] :
+         {std::pair("peer", point.peer), std::pair("speakers", point.speakers),
+          std::pair("ours", point.ours)}) {
+      out.gauge("bgp_scale_cpu_seconds", "CPU time of a burst, middle of the rounds.",
+                with("process", who), static_cast<double>(cost.cpu_ns) * ns);
+      out.gauge("bgp_scale_memory_bytes", "Proportional set size after it.", with("process", who),
+                static_cast<double>(cost.memory_bytes));
+    }
+  }
+}
+
 }  // namespace
 
 std::string prometheus_scenario(const Report& report) {
@@ -438,7 +549,10 @@ std::vector<prometheus::MetricFamily> prometheus_families(const Report& report) 
   add_streams(out, report);
   add_traffic(out, report);
   add_events(out, report);
+  add_bgp_scale(out, report.bgp_scale);
+  add_mesh(out, report);
   if (report.policy) add_policy(out, *report.policy);
+  add_bgp_faults(out, report);
   return out.take();
 }
 

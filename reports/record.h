@@ -13,9 +13,12 @@
 #include "base/json.h"
 #include "base/machine.h"
 #include "base/noise.h"
+#include "reports/bgp_faults.h"
+#include "reports/bgp_scale.h"
 #include "reports/events.h"
 #include "reports/growth.h"
 #include "reports/judgement.h"
+#include "reports/mesh.h"
 #include "reports/policy.h"
 #include "reports/sample.h"
 
@@ -234,7 +237,10 @@ struct Report {
   std::vector<Estimate> estimates = {};
   std::vector<Growth> growth = {};
   std::vector<EventRecord> events = {};
+  std::vector<BgpScalePoint> bgp_scale = {};
   std::optional<PolicyRecord> policy = {};
+  std::vector<BgpFaultRecord> bgp_faults = {};
+  std::optional<MeshRecord> mesh = {};
   std::vector<Expectation> expectations = {};
   std::vector<Check> checks = {};
   std::vector<ProbeOverhead> probes = {};
@@ -273,7 +279,12 @@ void describe(Visit& visit, Self& self) {
   visit("growth", self.growth, {.doc = "How paths' costs grow with the number of Services."});
   visit("events", self.events,
         {.doc = "What clients noticed when backends left, died, were replaced or came back."});
+  visit("bgp_scale", self.bgp_scale,
+        {.doc = "How fast many LoadBalancer addresses are announced and withdrawn at once."});
   visit("policy", self.policy, {.doc = "What was found out about NetworkPolicies."});
+  visit("bgp_faults", self.bgp_faults,
+        {.doc = "What became of BGP's sessions, routes and traffic at faults."});
+  visit("mesh", self.mesh, {.doc = "What proxies and encryption cost."});
   visit("expectations", self.expectations, {.doc = "What must hold, judged."});
   visit("checks", self.checks, {.doc = "Claims, judged."});
   visit("probes", self.probes,

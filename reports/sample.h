@@ -112,6 +112,32 @@ void describe(Visit& visit, Self& self) {
   visit("jitter_max_ns", self.jitter_max_ns, {.doc = "The same, of the worst flow."});
 }
 
+// What one proxy did in an invocation of an arm that has them.
+struct ProxySample {
+  std::string pod = {};
+  bool of_client = false;
+  std::optional<double> cpu_per_request_ns = {};
+  std::int64_t memory_bytes = 0;
+  std::uint64_t connections = 0;
+  std::uint64_t handshakes = 0;
+  std::uint64_t resumed = 0;
+  std::uint64_t failed = 0;
+};
+
+template <typename Visit, base::SelfOf<ProxySample> Self>
+void describe(Visit& visit, Self& self) {
+  visit("pod", self.pod, {.doc = "The pod it is beside.", .required = true});
+  visit("of_client", self.of_client, {.doc = "Beside the client; else beside a server."});
+  visit("cpu_per_request_ns", self.cpu_per_request_ns,
+        {.doc = "CPU of its cgroup in the window; absent where it was not read in time."});
+  visit("memory_bytes", self.memory_bytes, {.doc = "Proportional set size afterwards."});
+  visit("connections", self.connections,
+        {.doc = "It took, of the application or of the other proxy, over the whole invocation."});
+  visit("handshakes", self.handshakes, {.doc = "TLS handshakes with the other proxy."});
+  visit("resumed", self.resumed, {.doc = "Of those, resumed sessions."});
+  visit("failed", self.failed, {.doc = "Handshakes that came to nothing."});
+}
+
 // One invocation: a fresh process, fresh connections. A quantile is absent where too few requests
 // stand behind it (base::Histogram::honest_quantile). CPU times include borrowed softirq.
 struct Sample {
@@ -148,9 +174,10 @@ struct Sample {
   std::map<std::string, std::uint64_t> answered_by = {};  // server identity -> requests
   // Packets the kernel dropped meanwhile, by reason and function; only where something was lost.
   std::map<std::string, std::uint64_t> drops = {};
-  std::optional<StreamSample> stream = {};       // tcp_stream
-  std::optional<DatagramSample> datagrams = {};  // udp_stream
-  std::optional<std::uint64_t> series_row = {};  // its line in the series file, from 0
+  std::optional<StreamSample> stream = {};               // tcp_stream
+  std::optional<DatagramSample> datagrams = {};          // udp_stream
+  std::optional<std::vector<ProxySample>> proxies = {};  // of an arm that has them
+  std::optional<std::uint64_t> series_row = {};          // its line in the series file, from 0
 
   // Failed requests of every class.
   [[nodiscard]] std::uint64_t failed() const {
@@ -184,7 +211,8 @@ void describe(Visit& visit, Self& self) {
         {.doc = "Client CPU, includes borrowed softirq."});
   visit("server_cpu_per_request_ns", self.server_cpu_per_request_ns,
         {.doc = "Server CPU, includes borrowed softirq."});
-  visit("cpu_per_request_ns", self.cpu_per_request_ns, {.doc = "Total CPU: the one that gates."});
+  visit("cpu_per_request_ns", self.cpu_per_request_ns,
+        {.doc = "Total CPU, of proxies too: the one that gates."});
   visit("utilisation", self.utilisation, {.doc = "Busy share of the generator's core."});
   visit("littles_law_residual", self.littles_law_residual,
         {.doc = "|mean latency x rate / concurrency - 1| of a closed loop."});
@@ -207,6 +235,7 @@ void describe(Visit& visit, Self& self) {
                 "failed or segments were sent again."});
   visit("stream", self.stream, {.doc = "What a tcp_stream moved."});
   visit("datagrams", self.datagrams, {.doc = "What became of a udp_stream's datagrams."});
+  visit("proxies", self.proxies, {.doc = "What each proxy did, of an arm that has them."});
   visit("series_row", self.series_row, {.doc = "Its line in the series file, from 0."});
 }
 

@@ -9,6 +9,7 @@
 #include <fmt/ranges.h>
 
 #include "base/units.h"
+#include "reports/bgp_faults.h"
 #include "reports/workload_table.h"
 
 namespace reports {
@@ -40,7 +41,10 @@ class Renderer {
   void header();
   void tables();
   void growth();
+  void bgp_scale();
   void policy();
+  void bgp_faults();
+  void mesh();
   void skipped();
   void run_notes();
   void expectations();
@@ -107,7 +111,7 @@ void Renderer::header() {
   if (!report_.complete) {
     const auto kept = std::ranges::count(report_.blocks, BlockState::kept, &Block::state);
     const std::string partial =
-        report_.policy
+        report_.policy || !report_.bgp_faults.empty()
             ? std::string("PARTIAL: the run ended early; what is here was whole by then.")
             : fmt::format(
                   "PARTIAL: the run ended early, after {} of {}.", kept,
@@ -166,8 +170,51 @@ void Renderer::growth() {
   }
 }
 
+void Renderer::bgp_scale() {
+  if (report_.bgp_scale.empty()) return;
+  heading("Addresses announced and withdrawn at once");
+  text_ += bgp_scale_tables(report_.bgp_scale, terminal_);
+  paragraph(
+      "Each is announced by every node's speaker; a time to a route is to the one by all of them. "
+      "UPDATEs are stamped on the wire, told by the peer's watch, routes by the kernel; from the "
+      "UPDATE on all of it is the peer's and our installer's. All processes share this machine's "
+      "CPUs. Ours is the controller, clients, captures and installer in one process.",
+      "  ");
+}
+
 void Renderer::policy() {
   if (report_.policy) text_ += policy_text(*report_.policy, terminal_);
+}
+
+void Renderer::bgp_faults() {
+  if (report_.bgp_faults.empty()) return;
+  heading("BGP faults");
+  text_ += bgp_fault_table(report_.bgp_faults, terminal_);
+  paragraph(
+      "Least and most of the repetitions. Session down: as the router's daemon told it. Stale "
+      "route: from the fault until the router's kernel used the node's route no longer; predicted "
+      "by the timers and what was on the wire. Packets: the client's, 1,250 a second.",
+      "  ");
+  for (const auto& fault : report_.bgp_faults) {
+    if (fault.predicted.empty()) continue;
+    paragraph(fmt::format("{}: {}", fault.kind, fault.predicted), "    ");
+  }
+}
+
+void Renderer::mesh() {
+  if (!report_.mesh || report_.mesh->proxies.empty()) return;
+  heading("What the mesh costs");
+  text_ += mesh_text(*report_.mesh, terminal_);
+  paragraph(
+      "CPU of a request: of client, servers and proxies together above, of one proxy below, "
+      "softirq "
+      "they were billed for included. Proxies: with them, plaintext between them, against without. "
+      "Encryption: mutual TLS between them, against plaintext. Memory is what is the process's "
+      "own, "
+      "with its share of what several of them map. Handshakes: for each connection of the "
+      "client's; "
+      "of http, proxies keep their own.",
+      "  ");
 }
 
 void Renderer::skipped() {
@@ -237,7 +284,8 @@ void Renderer::run_notes() {
   }
   for (const auto& probe : report_.probes) {
     std::string line =
-        fmt::format("eBPF {}, at the rate of the checks: {} an event, {}.", probe.name,
+        fmt::format("{}, at the rate of the checks: {} an event, {}.",
+                    probe.name == "capture" ? "Packet capture" : "eBPF " + probe.name,
                     time(probe.ns_per_event), base::format_count(probe.events, "event"));
     if (probe.lost > 0) line += fmt::format(" {} lost.", probe.lost);
     lines.push_back(line);
@@ -312,7 +360,10 @@ std::string render_terminal(const Report& report, const base::Terminal& terminal
   renderer.header();
   renderer.tables();
   renderer.growth();
+  renderer.bgp_scale();
   renderer.policy();
+  renderer.bgp_faults();
+  renderer.mesh();
   renderer.skipped();
   renderer.run_notes();
   renderer.expectations();
