@@ -52,6 +52,7 @@ bool is_latency(Metric metric) {
     case Metric::rate:
     case Metric::throughput:
     case Metric::cpu_per_request:
+    case Metric::proxy_cpu_per_request:
     case Metric::cpu_per_gb:
       return false;
     default:
@@ -142,6 +143,16 @@ std::optional<double> server_cpu_per_request(const Sample& sample) {
   });
 }
 
+std::optional<double> proxy_cpu_per_request(const Sample& sample) {
+  if (sample.client.requests == 0 || sample.client.stream) return std::nullopt;
+  std::int64_t cpu = 0;
+  for (const auto& proxy : sample.proxies) {
+    if (!proxy.cpu_ns) return std::nullopt;
+    cpu += *proxy.cpu_ns;
+  }
+  return static_cast<double>(cpu) / static_cast<double>(sample.client.requests);
+}
+
 std::optional<double> client_cpu_per_gb(const Sample& sample) {
   if (!sample.client.stream || sample.client.stream->bytes == 0) return std::nullopt;
   return gigabyte * static_cast<double>(sample.client.cpu_user_ns + sample.client.cpu_system_ns) /
@@ -172,11 +183,17 @@ void summarise(Sample& sample, const bench::WorkloadSpec& workload) {
     keep(Metric::rate, client.rate_per_second);
   }
   if (client.datagrams) keep(Metric::jitter, client.datagrams->jitter_mean_ns);
+  const auto proxy_cpu = proxy_cpu_per_request(sample);
+  keep(Metric::proxy_cpu_per_request, proxy_cpu);
   // A spinner burns its core whatever a request costs: its CPU is its latency, said twice.
   if (client.wait == bench::WaitStrategy::spin) return;
   const auto client_cpu = client_cpu_per_request(sample);
   const auto server_cpu = server_cpu_per_request(sample);
-  if (client_cpu && server_cpu) keep(Metric::cpu_per_request, *client_cpu + *server_cpu);
+  if (client_cpu && server_cpu && proxy_cpu) {
+    keep(Metric::cpu_per_request, *client_cpu + *server_cpu + *proxy_cpu);
+  }
+  // Of a stream the proxies' share is not told apart: with them there is no total.
+  if (!sample.proxies.empty()) return;
   const auto client_gb = client_cpu_per_gb(sample);
   const auto server_gb = server_cpu_per_gb(sample);
   if (client_gb && server_gb) keep(Metric::cpu_per_gb, *client_gb + *server_gb);
@@ -257,12 +274,23 @@ base::Result<std::vector<JudgedExpectation>> judge_expectations(
       judged[i].sentence = *why;
       continue;
     }
-    if (plan.cores.oversubscribed() && is_latency(expectation.metric)) {
-      judged[i].sentence = fmt::format(
-          "cannot tell: client and server share CPU {}, so latency is mostly the "
-          "scheduler's; give the run two cores",
-          plan.cores.client);
-      continue;
+    if (is_latency(expectation.metric)) {
+      const auto over = [&](const std::string& name) {
+        return plan.oversubscribed(plan.arms[arm_named(name)]);
+      };
+      if (plan.cores.oversubscribed()) {
+        judged[i].sentence = fmt::format(
+            "cannot tell: client and server share CPU {}, so latency is mostly the "
+            "scheduler's; give the run two cores",
+            plan.cores.client);
+        continue;
+      }
+      if (over(expectation.arm) || (expectation.relative_to && over(*expectation.relative_to))) {
+        judged[i].sentence =
+            "cannot tell: proxies share the cores of client and server, so latency is mostly the "
+            "scheduler's; give the run four cores, or judge CPU per request";
+        continue;
+      }
     }
     const auto arm =
         block_logs(samples, kept_blocks, arm_named(expectation.arm), workload, expectation.metric);

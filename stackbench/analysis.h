@@ -19,6 +19,20 @@
 
 namespace stackbench {
 
+// What the proxy beside one of an arm's pods did in an invocation.
+struct ProxySample {
+  std::string pod;
+  bool of_client = false;                   // else of a server
+  std::optional<std::int64_t> cpu_ns = {};  // in the measuring window; absent: not read in time
+  std::int64_t memory_bytes = 0;            // after it
+  // From before the first connection to after the last: taken from the application or from the
+  // proxy at the other side, and the TLS handshakes made for them.
+  std::uint64_t connections = 0;
+  std::uint64_t handshakes = 0;
+  std::uint64_t resumed = 0;  // of those
+  std::uint64_t failed = 0;
+};
+
 // One arm in one block, once.
 struct Sample {
   std::size_t arm = 0;
@@ -30,7 +44,8 @@ struct Sample {
   base::MonotonicTime ended = {};
   bench::ClientResult client;
   std::vector<bench::ServerResult> servers;
-  checks::Outcomes outcomes;  // of the scenario's events
+  checks::Outcomes outcomes;              // of the scenario's events
+  std::vector<ProxySample> proxies = {};  // of the client's pod and the servers'
   // Its metrics, in nanoseconds or per second. One is absent where the sample cannot tell: no
   // requests, too few for the percentile, a metric its workload does not have.
   std::map<Metric, double> values;
@@ -40,6 +55,9 @@ struct Sample {
 // The servers' share is of all they answered, warm-up included.
 [[nodiscard]] std::optional<double> client_cpu_per_request(const Sample& sample);
 [[nodiscard]] std::optional<double> server_cpu_per_request(const Sample& sample);
+
+// The proxies' together; absent where one's is not known, zero where there is none.
+[[nodiscard]] std::optional<double> proxy_cpu_per_request(const Sample& sample);
 
 // The same of a udp_stream is for a datagram, without what its client spun between two of them; of
 // a tcp_stream there is none.

@@ -294,5 +294,35 @@ TEST(JudgeExpectations, HoldsAThroughputToADataRate) {
   EXPECT_THAT(judged->front().sentence, ::testing::HasSubstr("MB/s"));
 }
 
+TEST(Summarise, CpuOfARequestIsThatOfProxiesToo) {
+  Sample sample;
+  sample.client.requests = 100;
+  sample.client.cpu_user_ns = 100 * 3000;
+  sample.servers.resize(1);
+  sample.servers[0].requests = 100;
+  sample.servers[0].cpu_user_ns = 100 * 2000;
+  sample.proxies = {{.pod = "client-0", .of_client = true, .cpu_ns = 100 * 40'000},
+                    {.pod = "web-0", .cpu_ns = 100 * 50'000}};
+  summarise(sample, {});
+  EXPECT_DOUBLE_EQ(sample.values.at(Metric::proxy_cpu_per_request), 90'000);
+  EXPECT_DOUBLE_EQ(sample.values.at(Metric::cpu_per_request), 95'000);
+  sample.values.clear();
+  sample.proxies[1].cpu_ns.reset();
+  summarise(sample, {});
+  EXPECT_FALSE(sample.values.contains(Metric::cpu_per_request)) << "never without a part of it";
+}
+
+TEST(JudgeExpectations, LatencyIsNotJudgedWhereProxiesShareCores) {
+  auto plan = two_arm_plan();
+  plan.environments.resize(1);
+  plan.environments[0].mesh = cluster::MeshPlan{};
+  plan.cores = {.client = 0, .server = 1, .client_proxy = 0, .server_proxy = 1};
+  plan.scenario.expect = {at_most(0.05)};
+  const auto judged = judge_expectations(plan, run_of(12, 1, 0.001), blocks_to(12));
+  ASSERT_TRUE(judged);
+  EXPECT_EQ(judged->front().verdict, base::Verdict::inconclusive);
+  EXPECT_NE(judged->front().sentence.find("proxies share the cores"), std::string::npos);
+}
+
 }  // namespace
 }  // namespace stackbench

@@ -132,8 +132,8 @@ std::vector<reports::EventRecord> event_records(const Plan& plan, const Measurem
   return records;
 }
 
-std::vector<EventCheck> judge_events(const Plan& plan, const Measurements& measured) {
-  std::vector<EventCheck> judged;
+std::vector<RunCheck> judge_events(const Plan& plan, const Measurements& measured) {
+  std::vector<RunCheck> judged;
   for (const auto check : plan.scenario.checks) {
     if (check != CheckKind::stale_backend && check != CheckKind::flows_stay) continue;
     for (std::size_t arm = 0; arm < plan.arms.size(); ++arm) {

@@ -16,7 +16,8 @@ namespace stackbench {
 [[nodiscard]] std::vector<reports::EventRecord> event_records(const Plan& plan,
                                                               const Measurements& measured);
 
-struct EventCheck {
+// A check that is judged by all invocations together.
+struct RunCheck {
   CheckKind kind = CheckKind::stale_backend;
   std::size_t arm = 0;
   std::size_t workload = 0;
@@ -25,6 +26,6 @@ struct EventCheck {
 
 // The plan's checks on events, judged over the kept blocks: of arms that dial a Service, under
 // workloads that can tell. One a datapath does not promise is skipped, and says what is missing.
-[[nodiscard]] std::vector<EventCheck> judge_events(const Plan& plan, const Measurements& measured);
+[[nodiscard]] std::vector<RunCheck> judge_events(const Plan& plan, const Measurements& measured);
 
 }  // namespace stackbench

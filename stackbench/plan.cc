@@ -10,6 +10,7 @@
 #include <sched.h>
 
 #include "base/file.h"
+#include "bench/canaries.h"
 #include "stackbench/policy/cases.h"
 
 namespace stackbench {
@@ -88,10 +89,16 @@ Observed observed_by(const Scenario& scenario) {
   Observed observed;
   for (const auto check : scenario.checks) {
     if (check == CheckKind::connection_table) continue;  // it looks at what the whole run did
-    if (is_about_policies(check)) continue;
+    if (is_about_policies(check) || is_about_meshes(check)) continue;
     // What is claimed of events is judged by the invocations themselves.
     if (check == CheckKind::stale_backend || check == CheckKind::flows_stay) continue;
-    (check == CheckKind::distribution ? observed.connections : observed.requests) = true;
+    if (check == CheckKind::wire_is_encrypted) {
+      observed.wire = true;
+    } else if (check == CheckKind::impostors_refused) {
+      observed.doors = true;
+    } else {
+      (check == CheckKind::distribution ? observed.connections : observed.requests) = true;
+    }
   }
   return observed;
 }
@@ -113,8 +120,12 @@ base::Result<Plan> make_plan(const Scenario& scenario, const std::vector<int>& c
   Plan plan;
   plan.scenario = scenario;
   plan.cores = {.client = cores.front(), .server = cores.size() > 1 ? cores[1] : cores.front()};
+  const bool enough = cores.size() > 3;
+  plan.cores.client_proxy = enough ? cores[2] : plan.cores.client;
+  plan.cores.server_proxy = enough ? cores[3] : plan.cores.server;
 
   const auto add_environment = [&](const std::string& name, const EnvironmentSpec& spec) {
+    const bool restarts = scenario.policy && restarts_pods(*scenario.policy);
     cluster::EnvironmentPlan environment{
         .name = name,
         .datapath = spec.datapath,
@@ -126,11 +137,18 @@ base::Result<Plan> make_plan(const Scenario& scenario, const std::vector<int>& c
                    .policies = spec.filler_policies,
                    .selectors = spec.filler_selectors},
         .context = spec.context.value_or(""),
-        .replaces_pods = std::ranges::find(scenario.events, cluster::EventKind::replace,
-                                           &EventSpec::kind) != scenario.events.end(),
+        .replaces_pods = restarts || std::ranges::find(scenario.events, cluster::EventKind::replace,
+                                                       &EventSpec::kind) != scenario.events.end(),
         .has_policies = scenario.policy.has_value() || spec.filler_policies.has_value(),
         .watches_flows = scenario.policy &&
                          !(scenario.policy->changes.empty() && scenario.policy->new_pods.empty())};
+    if (spec.mesh) {
+      environment.mesh = cluster::MeshPlan{.spec = *spec.mesh};
+      for (const auto& [group, pods] : scenario.topology.pods) {
+        environment.mesh->cpu_of[group] =
+            serves(scenario.topology, group) ? plan.cores.server_proxy : plan.cores.client_proxy;
+      }
+    }
     for (const auto& fault : scenario.faults) {
       if (fault.environment != name) continue;
       environment.faults.push_back(fault.kind);
@@ -205,6 +223,13 @@ base::Result<Plan> make_plan(const Scenario& scenario, const std::vector<int>& c
   return plan;
 }
 
+bool Plan::oversubscribed(const PlannedArm& arm) const {
+  if (cores.oversubscribed()) return true;
+  const bool proxied =
+      arm.environment < environments.size() && environments[arm.environment].mesh.has_value();
+  return proxied && (cores.client_proxy == cores.client || cores.server_proxy == cores.server);
+}
+
 const std::string* Plan::skipped(const std::string& arm) const {
   const auto found = std::ranges::find(skipped_arms, arm, &SkippedArm::name);
   return found == skipped_arms.end() ? nullptr : &found->reason;
@@ -240,14 +265,55 @@ base::Duration block_duration(const Plan& plan, const Overheads& overheads) {
   return one_pass * passes_per_block * static_cast<std::int64_t>(plan.arms.size());
 }
 
+namespace {
+
+// Of the check plaintext_refused: every port of every arm that STRICT holds for.
+std::int64_t plaintext_exchanges(const Plan& plan) {
+  const auto& checks = plan.scenario.checks;
+  if (std::ranges::find(checks, CheckKind::plaintext_refused) == checks.end()) return 0;
+  const auto arms = std::ranges::count_if(
+      plan.arms, [&](const PlannedArm& arm) { return promises_refusal(plan, arm); });
+  const auto workloads = std::ranges::count_if(plan.workloads, [](const PlannedWorkload& workload) {
+    return bench::replies_by_tcp(workload.spec.kind);
+  });
+  return arms * workloads;
+}
+
+}  // namespace
+
+bool promises_refusal(const Plan& plan, const PlannedArm& arm) {
+  const auto& mesh = plan.environments[arm.environment].mesh;
+  return mesh && mesh->spec.mode == base::kube::MtlsMode::STRICT;
+}
+
+bool is_to_be_encrypted(const Plan& plan, const PlannedArm& arm) {
+  const auto promised = [&](const PlannedArm& one) {
+    const auto& mesh = plan.environments[one.environment].mesh;
+    return mesh && mesh->spec.mode != base::kube::MtlsMode::DISABLE;
+  };
+  return promised(arm) || std::ranges::none_of(plan.arms, promised);
+}
+
+bool is_to_refuse_impostors(const Plan& plan, const PlannedArm& arm) {
+  return promises_refusal(plan, arm) || std::ranges::none_of(plan.arms, [&](const PlannedArm& one) {
+           return promises_refusal(plan, one);
+         });
+}
+
 std::int64_t check_exchanges(const Plan& plan) {
   const auto observed = observed_by(plan.scenario);
   const auto opening = std::ranges::count_if(plan.workloads, [](const PlannedWorkload& workload) {
     return !bench::keeps_connections(workload.spec);
   });
   const auto workloads = static_cast<std::int64_t>(plan.workloads.size());
+  const auto readable = std::ranges::count_if(plan.workloads, [](const PlannedWorkload& workload) {
+    return bench::can_carry_canaries(workload.spec.kind);
+  });
+  const auto encrypted = std::ranges::count_if(
+      plan.arms, [&](const PlannedArm& arm) { return is_to_be_encrypted(plan, arm); });
   return static_cast<std::int64_t>(plan.arms.size()) *
-         ((observed.requests ? workloads : 0) + (observed.connections ? opening : 0));
+             ((observed.requests ? workloads : 0) + (observed.connections ? opening : 0)) +
+         (observed.wire ? encrypted * readable : 0) + plaintext_exchanges(plan);
 }
 
 base::NoiseLimits noise_limits(const Plan& plan) {

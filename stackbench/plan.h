@@ -38,6 +38,9 @@ struct PlannedWorkload {
 struct Cores {
   int client = 0;
   int server = 0;
+  // Of the proxies beside them; where there are no four cores, with those they stand beside.
+  int client_proxy = 0;
+  int server_proxy = 0;
   [[nodiscard]] bool oversubscribed() const { return client == server; }
 };
 
@@ -63,6 +66,8 @@ struct Plan {
   std::vector<SkippedEnvironment> skipped_environments = {};
   std::vector<SkippedArm> skipped_arms = {};
 
+  // Whether an arm has more hot threads than cores: its latency is mostly the scheduler's then.
+  [[nodiscard]] bool oversubscribed(const PlannedArm& arm) const;
   // The reason where an arm of this name was skipped.
   [[nodiscard]] const std::string* skipped(const std::string& arm) const;
 };
@@ -108,8 +113,16 @@ void describe(Visit& visit, Self& self) {
 struct Observed {
   bool requests = false;     // a few requests of every workload, with a probe
   bool connections = false;  // many connections of every workload that opens one for each request
+  bool wire = false;         // requests with canaries of every workload that can carry them
+  bool doors = false;        // connections of impostors
 };
 [[nodiscard]] Observed observed_by(const Scenario& scenario);
+// Whether the pods behind an arm must refuse plaintext.
+[[nodiscard]] bool promises_refusal(const Plan& plan, const PlannedArm& arm);
+// Which arms wire_is_encrypted and impostors_refused judge: where a scenario's meshes are told to
+// encrypt and to refuse in some arms, those; else every arm, for what is there unasked.
+[[nodiscard]] bool is_to_be_encrypted(const Plan& plan, const PlannedArm& arm);
+[[nodiscard]] bool is_to_refuse_impostors(const Plan& plan, const PlannedArm& arm);
 // How many exchanges the checks of a run take.
 [[nodiscard]] std::int64_t check_exchanges(const Plan& plan);
 

@@ -62,10 +62,18 @@ TEST(MakePlan, TellsWhichPodsShareAWorkload) {
   EXPECT_TRUE(make_plan(scenario, {0, 1})->environments[0].generator_groups.empty());
 }
 
-TEST(MakePlan, TellsWhetherEventsReplacePods) {
+TEST(MakePlan, TellsWhetherEventsOrPoliciesReplacePods) {
   auto scenario = small_scenario();
   EXPECT_FALSE(make_plan(scenario, {0, 1})->environments[0].replaces_pods);
   scenario.events = {{.at = {}, .kind = cluster::EventKind::replace, .pod = "web-0"}};
+  EXPECT_TRUE(make_plan(scenario, {0, 1})->environments[0].replaces_pods);
+  scenario.events.clear();
+  scenario.policy.emplace();
+  EXPECT_FALSE(make_plan(scenario, {0, 1})->environments[0].replaces_pods);
+  scenario.policy->new_pods = {"web-0"};
+  EXPECT_TRUE(make_plan(scenario, {0, 1})->environments[0].replaces_pods);
+  scenario.policy->new_pods.clear();
+  scenario.policy->changes = {{.name = "renew", .restart_pod = "web-0"}};
   EXPECT_TRUE(make_plan(scenario, {0, 1})->environments[0].replaces_pods);
 }
 
@@ -108,6 +116,55 @@ TEST(MakePlan, EveryPodAnswersWhetherItIsDialledItselfOrItsService) {
 TEST(MakePlan, OneCoreIsOversubscribed) {
   EXPECT_TRUE(make_plan(small_scenario(), {3})->cores.oversubscribed());
   EXPECT_FALSE(make_plan(small_scenario(), {0, 1})->cores.oversubscribed());
+}
+
+TEST(MakePlan, ProxiesHaveCoresOfTheirOwnWhereThereAreFour) {
+  auto scenario = small_scenario();
+  scenario.environments.at("iptables").mesh = cluster::MeshSpec{};
+  const auto two = make_plan(scenario, {0, 1});
+  ASSERT_TRUE(two->environments[0].mesh);
+  EXPECT_EQ(two->environments[0].mesh->cpu_of,
+            (std::map<std::string, int>{{"client", 0}, {"web", 1}}));
+  EXPECT_TRUE(two->oversubscribed(two->arms[2]));
+  EXPECT_FALSE(two->oversubscribed(two->arms[0])) << "it has no proxies";
+  const auto four = make_plan(scenario, {0, 1, 2, 3});
+  EXPECT_EQ(four->environments[0].mesh->cpu_of,
+            (std::map<std::string, int>{{"client", 2}, {"web", 3}}));
+  EXPECT_FALSE(four->oversubscribed(four->arms[2]));
+}
+
+TEST(MakePlan, OnlyPlaintextToPodsBehindStrictIsAnExchangeOfItsCheck) {
+  auto scenario = small_scenario();
+  scenario.checks = {CheckKind::plaintext_refused, CheckKind::handshake_per_connection};
+  EXPECT_EQ(check_exchanges(*make_plan(scenario, {0, 1})), 0);
+  auto& mesh = scenario.environments.at("iptables").mesh.emplace();
+  EXPECT_EQ(check_exchanges(*make_plan(scenario, {0, 1})), 2) << "two arms, one workload";
+  mesh.mode = base::kube::MtlsMode::PERMISSIVE;
+  EXPECT_EQ(check_exchanges(*make_plan(scenario, {0, 1})), 0);
+}
+
+TEST(MakePlan, TheWireIsJudgedWhereAMeshIsToEncryptElseEverywhere) {
+  auto scenario = small_scenario();
+  const auto judged = [&](bool (*is_to)(const Plan&, const PlannedArm&)) {
+    const auto plan = *make_plan(scenario, {0, 1});
+    std::vector<std::string> arms;
+    for (const auto& arm : plan.arms) {
+      if (is_to(plan, arm)) arms.push_back(arm.name);
+    }
+    return arms;
+  };
+  const std::vector<std::string> all{"direct", "pod", "svc"};
+  const std::vector<std::string> proxied{"pod", "svc"};
+  EXPECT_EQ(judged(is_to_be_encrypted), all) << "nobody promises anything";
+  EXPECT_EQ(judged(is_to_refuse_impostors), all);
+  auto& mesh = scenario.environments.at("iptables").mesh.emplace();
+  EXPECT_EQ(judged(is_to_be_encrypted), proxied);
+  EXPECT_EQ(judged(is_to_refuse_impostors), proxied);
+  mesh.mode = base::kube::MtlsMode::PERMISSIVE;
+  EXPECT_EQ(judged(is_to_be_encrypted), proxied);
+  EXPECT_EQ(judged(is_to_refuse_impostors), all) << "PERMISSIVE takes plaintext";
+  mesh.mode = base::kube::MtlsMode::DISABLE;
+  EXPECT_EQ(judged(is_to_be_encrypted), all);
 }
 
 TEST(MakePlan, RefusesADatapathUnderTheBareEnvironmentsName) {

@@ -10,6 +10,7 @@
 #include "reports/conclude.h"
 #include "stackbench/event_report.h"
 #include "stackbench/growth.h"
+#include "stackbench/mesh_report.h"
 #include "stackbench/seen_translated.h"
 
 namespace stackbench {
@@ -309,7 +310,7 @@ base::Result<> ReportBuilder::add_block(const Block& block, std::span<const Samp
                             .generator_limited = client.generator_limited,
                             .littles_law_violated = client.littles_law_violated,
                             .rate_capped = client.rate_capped,
-                            .oversubscribed = plan_->cores.oversubscribed(),
+                            .oversubscribed = plan_->oversubscribed(plan_->arms[sample.arm]),
                             .involuntary_context_switches = client.involuntary_context_switches,
                             .tcp_retransmits = client.tcp_retransmits,
                             .errors = classes_of(client.errors),
@@ -342,6 +343,7 @@ base::Result<> ReportBuilder::add_block(const Block& block, std::span<const Samp
                            .jitter_mean_ns = seen.jitter_mean_ns,
                            .jitter_max_ns = seen.jitter_max_ns};
     }
+    summary.proxies = proxies_of(sample);
     if (client.loop == "closed" && !client.stream)
       summary.littles_law_residual = client.littles_law_residual;
     if (series_ != nullptr) summary.series_row = first_row + i;
@@ -459,7 +461,10 @@ base::Result<reports::Report> ReportBuilder::finish(const Measurements& measured
   add_estimates(measured);
   RETURN_IF_ERROR(add_growth(measured));
   report_.events = event_records(*plan_, measured);
-  for (auto& check : judge_events(*plan_, measured)) {
+  report_.mesh = mesh_record(*plan_, measured);
+  auto judged_by_all = judge_events(*plan_, measured);
+  std::ranges::move(judge_handshakes(*plan_, measured), std::back_inserter(judged_by_all));
+  for (auto& check : judged_by_all) {
     add_check(std::string(base::enum_name(check.kind)), plan_->arms[check.arm].name,
               plan_->workloads[check.workload].name, std::move(check.finding));
   }

@@ -1,11 +1,17 @@
 #include "stackbench/run_checks.h"
 
 #include <algorithm>
+#include <chrono>
 #include <optional>
 
+#include "bench/canaries.h"
 #include "checks/backend_identity.h"
+#include "checks/certificates_valid.h"
 #include "checks/connection_table.h"
 #include "checks/distribution.h"
+#include "checks/mtls/impostors_refused.h"
+#include "checks/mtls/wire_is_encrypted.h"
+#include "checks/plaintext_refused.h"
 #include "checks/source_ip_preserved.h"
 #include "checks/translated_at.h"
 
@@ -136,6 +142,11 @@ base::Result<> check_requests(const Plan& plan, Session& session, ReportBuilder&
       case CheckKind::leak_window:
       case CheckKind::established_connections:
       case CheckKind::new_pod_protected:
+      case CheckKind::handshake_per_connection:
+      case CheckKind::plaintext_refused:
+      case CheckKind::certificates_valid:
+      case CheckKind::wire_is_encrypted:
+      case CheckKind::impostors_refused:
         break;
     }
   }
@@ -156,21 +167,115 @@ base::Result<> check_connections(const Plan& plan, Session& session, ReportBuild
   return {};
 }
 
+bool wants(const Plan& plan, CheckKind kind) {
+  return std::ranges::find(plan.scenario.checks, kind) != plan.scenario.checks.end();
+}
+
+// The check that rests on a client that speaks in the clear, where that must be refused.
+base::Result<> check_plaintext(const Plan& plan, Session& session, ReportBuilder& report,
+                               std::size_t index, std::size_t workload) {
+  const auto& arm = plan.arms[index];
+  if (!promises_refusal(plan, arm)) return {};
+  if (!bench::replies_by_tcp(plan.workloads[workload].spec.kind)) return {};
+  ASSIGN_OR_RETURN(const auto sample, session.observe_plaintext(index, workload));
+  report.add_check(std::string(base::enum_name(CheckKind::plaintext_refused)), arm.name,
+                   plan.workloads[workload].name,
+                   checks::plaintext_refused(sample.client, sample.servers));
+  return {};
+}
+
+// The check on what an arm's proxies show, where they show anything.
+base::Result<> check_certificates(const Plan& plan, Session& session, ReportBuilder& report,
+                                  const PlannedArm& arm) {
+  const auto& mesh = plan.environments[arm.environment].mesh;
+  if (!mesh || mesh->spec.mode == base::kube::MtlsMode::DISABLE) return {};
+  ASSIGN_OR_RETURN(const auto counters, session.proxy_counters(arm.environment));
+  std::vector<checks::ShownCertificate> shown;
+  for (const auto& proxy : counters) shown.push_back({proxy.pod, proxy.certificate_expires_s});
+  const auto now = std::chrono::floor<std::chrono::seconds>(std::chrono::system_clock::now());
+  report.add_check(std::string(base::enum_name(CheckKind::certificates_valid)), arm.name,
+                   std::nullopt, checks::certificates_valid(shown, now.time_since_epoch().count()));
+  return {};
+}
+
+// What a capture cost, over all of a run's.
+class CaptureCost {
+ public:
+  void add(const checks::WireObservation& seen) {
+    for (const auto& point : seen.points) {
+      if (!point.report) continue;
+      packets_ += point.report->packets;
+      time_ns_ += point.report->cpu_ns;
+      lost_ += point.report->lost;
+    }
+  }
+  void report_to(ReportBuilder& report) const {
+    const double per_packet =
+        packets_ > 0 ? static_cast<double>(time_ns_) / static_cast<double>(packets_) : 0;
+    report.add_probe(
+        {.name = "capture", .events = packets_, .ns_per_event = per_packet, .lost = lost_});
+  }
+
+ private:
+  std::uint64_t packets_ = 0;
+  std::int64_t time_ns_ = 0;
+  std::uint64_t lost_ = 0;
+};
+
+// Whether anything readable crosses the wire, by requests and replies that carry canaries.
+base::Result<> check_wire(const Plan& plan, Session& session, ReportBuilder& report,
+                          CaptureCost& cost, std::size_t index, std::size_t workload) {
+  if (!is_to_be_encrypted(plan, plan.arms[index])) return {};
+  if (!bench::can_carry_canaries(plan.workloads[workload].spec.kind)) return {};
+  ASSIGN_OR_RETURN(const auto seen, session.observe_wire(index, workload));
+  cost.add(seen);
+  report.add_check(std::string(base::enum_name(CheckKind::wire_is_encrypted)),
+                   plan.arms[index].name, plan.workloads[workload].name,
+                   checks::wire_is_encrypted(seen));
+  return {};
+}
+
+// Whether whoever is not of the mesh is refused.
+base::Result<> check_doors(const Plan& plan, Session& session, ReportBuilder& report,
+                           std::size_t index, std::size_t workload) {
+  if (!is_to_refuse_impostors(plan, plan.arms[index])) return {};
+  if (!bench::can_carry_canaries(plan.workloads[workload].spec.kind)) return {};
+  ASSIGN_OR_RETURN(const auto tried, session.try_doors(index, workload));
+  report.add_check(
+      std::string(base::enum_name(CheckKind::impostors_refused)), plan.arms[index].name,
+      plan.workloads[workload].name,
+      tried ? checks::impostors_refused(*tried)
+            : skipped("there is no mesh here whose authority signs certificates for this"));
+  return {};
+}
+
 }  // namespace
 
 base::Result<> run_checks(const Plan& plan, Session& session, ReportBuilder& report,
                           base::Progress& progress, const base::Interrupt& interrupt) {
-  const auto [requests, connections] = observed_by(plan.scenario);
+  const auto [requests, connections, wire, doors] = observed_by(plan.scenario);
   ProbeCost cost;
+  CaptureCost capture_cost;
   for (std::size_t arm = 0; arm < plan.arms.size(); ++arm) {
+    if (wants(plan, CheckKind::certificates_valid)) {
+      RETURN_IF_ERROR(check_certificates(plan, session, report, plan.arms[arm]));
+    }
     for (std::size_t workload = 0; workload < plan.workloads.size(); ++workload) {
       if (interrupt.requested()) return base::fail(base::ErrorKind::interrupted, "interrupted");
       progress.update(0, 1, fmt::format("checking {}", plan.arms[arm].name));
+      // First, while who pools connections and cannot be told to close them has none yet whose
+      // beginning was not seen.
+      if (wire) RETURN_IF_ERROR(check_wire(plan, session, report, capture_cost, arm, workload));
       if (requests) RETURN_IF_ERROR(check_requests(plan, session, report, cost, arm, workload));
+      if (doors) RETURN_IF_ERROR(check_doors(plan, session, report, arm, workload));
       if (connections) RETURN_IF_ERROR(check_connections(plan, session, report, arm, workload));
+      if (wants(plan, CheckKind::plaintext_refused)) {
+        RETURN_IF_ERROR(check_plaintext(plan, session, report, arm, workload));
+      }
     }
   }
   if (requests) cost.report_to(report);
+  if (wire) capture_cost.report_to(report);
   return {};
 }
 

@@ -6,6 +6,7 @@
 #include "base/noise.h"
 #include "bench/shares.h"
 #include "bench/stamps.h"
+#include "stackbench/connect_agent.h"
 #include "stackbench/session_servers.h"
 
 namespace stackbench {
@@ -21,25 +22,6 @@ constexpr base::Duration settles_within = std::chrono::seconds(5);
 constexpr base::Duration settled_for = std::chrono::milliseconds(100);
 // How much later each further one of several clients may have started.
 constexpr base::Duration each_client_starts_within = std::chrono::milliseconds(20);
-
-// A target's streams as the client takes them, with the way to have them again where there is one.
-base::Result<bench::AgentClient> connect(cluster::AgentStreams streams, std::string name,
-                                         const base::Interrupt* interrupt) {
-  bench::ConnectOptions options{.interrupt = interrupt,
-                                .stderr_file = std::move(streams.errors),
-                                .how_it_ended = std::move(streams.how_it_ended)};
-  if (streams.reattach) {
-    options.reattach = [again = std::move(streams.reattach)]() -> base::Result<bench::AgentStream> {
-      ASSIGN_OR_RETURN(auto others, again());
-      return bench::AgentStream{.to_agent = std::move(others.to_agent),
-                                .from_agent = std::move(others.from_agent),
-                                .stderr_file = std::move(others.errors),
-                                .how_it_ended = std::move(others.how_it_ended)};
-    };
-  }
-  return bench::AgentClient::connect(std::move(streams.to_agent), std::move(streams.from_agent),
-                                     std::move(name), std::move(options));
-}
 
 }  // namespace
 
@@ -119,10 +101,23 @@ base::Result<bench::AgentClient*> Session::agent(std::size_t environment, const 
   if (const auto found = agents_.find(place); found != agents_.end()) return &found->second;
   ASSIGN_OR_RETURN(auto streams, target_->agent(name, pod));
   ASSIGN_OR_RETURN(auto client,
-                   connect(std::move(streams), fmt::format("agent {} in environment {}", pod, name),
-                           interrupt_));
+                   connect_agent(std::move(streams),
+                                 fmt::format("agent {} in environment {}", pod, name), interrupt_));
   RETURN_IF_ERROR(clock_of(client));
   return &agents_.emplace(place, std::move(client)).first->second;
+}
+
+base::Result<bench::AgentClient*> Session::agent_of_plan(std::size_t environment,
+                                                         const std::string& pod,
+                                                         const bench::AgentPlan& plan) {
+  const auto& name = environments_[environment].name;
+  let_go(environment, pod);
+  ASSIGN_OR_RETURN(auto streams, target_->agent(name, pod));
+  ASSIGN_OR_RETURN(auto client, connect_agent(std::move(streams),
+                                              fmt::format("agent {} in environment {}", pod, name),
+                                              interrupt_, plan));
+  RETURN_IF_ERROR(clock_of(client));
+  return &agents_.emplace(Place{environment, pod}, std::move(client)).first->second;
 }
 
 base::Result<bench::ClockOffset> Session::clock_of(bench::AgentClient& agent) {
@@ -139,21 +134,24 @@ base::Result<bench::AgentClient*> Session::observer(std::size_t environment,
     return &found->second.client;
   }
   ASSIGN_OR_RETURN(auto observer, target_->observe(name, pod));
-  ASSIGN_OR_RETURN(auto client,
-                   connect(std::move(observer.streams),
-                           fmt::format("observer of {} in environment {}", pod, name), interrupt_));
+  ASSIGN_OR_RETURN(
+      auto client,
+      connect_agent(std::move(observer.streams),
+                    fmt::format("observer of {} in environment {}", pod, name), interrupt_));
   ObserverAgent its{std::move(client), std::move(observer.interface)};
   return &observers_.emplace(place, std::move(its)).first->second.client;
 }
 
 base::Result<Sample> Session::exchange(const PlannedArm& arm, const bench::WorkloadSpec& workload,
-                                       std::uint64_t seed, const std::vector<EventSpec>& events) {
+                                       std::uint64_t seed, const std::vector<EventSpec>& events,
+                                       bool reads_proxies, const Canaries* canaries) {
   ASSIGN_OR_RETURN(const auto dialled, endpoints(arm, workload.kind));
   ASSIGN_OR_RETURN(auto* const client, agent(arm.environment, arm.from));
 
   auto pods = arm.servers;
   if (!events.empty()) pods.insert(pods.end(), arm.standby.begin(), arm.standby.end());
-  Servers servers(*this, arm, workload, !events.empty());
+  Servers servers(*this, arm, workload, !events.empty(),
+                  canaries == nullptr ? std::nullopt : std::optional(canaries->reply));
   const auto control = [&](base::Result<> (Servers::*act)(const std::string&)) {
     return [&servers, act](const std::string& pod) { return (servers.*act)(pod); };
   };
@@ -173,6 +171,7 @@ base::Result<Sample> Session::exchange(const PlannedArm& arm, const bench::Workl
                        .servers = dialled,
                        .cpu = core_of(*client, plan_->cores.client),
                        .seed = seed};
+  if (canaries != nullptr) job.canary = canaries->request;
   step([&] { return limit_connections({arm.environment, arm.from}, !events.empty(), job); });
   for (const auto& name : pods) step([&] { return servers.send(name); });
   step([&] { return servers.await(); });
@@ -198,6 +197,12 @@ base::Result<Sample> Session::exchange(const PlannedArm& arm, const bench::Workl
   Sample sample;
   std::vector<checks::Happened> happened;
   step([&]() -> base::Result<> {
+    if (reads_proxies) {
+      ProxyReadings readings;
+      RETURN_IF_ERROR(run_beside_proxies(arm, job, readings, sample.client));
+      sample.proxies = proxy_samples(arm, readings, sample.client);
+      return {};
+    }
     if (events.empty()) {
       ASSIGN_OR_RETURN(sample.client, run_clients(arm, job));
       return {};
@@ -393,8 +398,10 @@ base::Result<std::vector<std::string>> Session::identities(const PlannedArm& arm
 base::Result<Sample> Session::invoke(std::size_t arm, std::size_t workload, std::uint64_t seed) {
   RETURN_IF_ERROR(await_backends(arm, workload));
   const auto begun = base::monotonic_now();
-  ASSIGN_OR_RETURN(auto sample, exchange(plan_->arms[arm], plan_->workloads[workload].spec, seed,
-                                         plan_->scenario.events));
+  const auto& planned = plan_->arms[arm];
+  const bool proxied = plan_->environments[planned.environment].mesh.has_value();
+  ASSIGN_OR_RETURN(auto sample, exchange(planned, plan_->workloads[workload].spec, seed,
+                                         plan_->scenario.events, proxied));
   sample.begun = begun;
   sample.ended = base::monotonic_now();
   sample.arm = arm;

@@ -12,6 +12,7 @@
 #include "base/interrupt.h"
 #include "base/result.h"
 #include "bench/agent/client.h"
+#include "checks/mtls/wire_is_encrypted.h"
 #include "cluster/target.h"
 #include "probes/drops.h"
 #include "probes/translation.h"
@@ -28,6 +29,20 @@ struct TranslationObservation {
   bench::ClientResult client;
   std::vector<bench::ServerResult> servers;  // in the order of PlannedArm::servers
 };
+
+// What proxies said around an invocation: counters before its first connection and after its last,
+// what they had used where its window began and where it ended.
+struct ProxyReadings {
+  std::vector<cluster::ProxyCounters> before = {};
+  std::vector<cluster::ProxyUsage> first = {};
+  std::vector<cluster::ProxyUsage> last = {};
+  std::vector<cluster::ProxyCounters> after = {};
+};
+
+// The same for each proxy of an arm's pods.
+[[nodiscard]] std::vector<ProxySample> proxy_samples(const PlannedArm& arm,
+                                                     const ProxyReadings& readings,
+                                                     const bench::ClientResult& client);
 
 // Called from the controller's thread. Target, plan and interrupt must outlive it.
 class Session {
@@ -71,6 +86,22 @@ class Session {
   // for every request, outside of every measurement. Errors: as invoke.
   base::Result<Sample> observe_connections(std::size_t arm, std::size_t workload);
 
+  // Dials the pods behind an arm by their own addresses, in the clear, from outside of any mesh,
+  // with a handful of requests of a workload. Errors: as invoke.
+  base::Result<Sample> observe_plaintext(std::size_t arm, std::size_t workload);
+  // What an environment's proxies counted so far. Errors: as Target::proxy_counters.
+  base::Result<std::vector<cluster::ProxyCounters>> proxy_counters(std::size_t environment);
+  // Requests and replies with canaries of their own, over kept and, of http, over new connections,
+  // while packets are captured at the client's host-side interface and, where they leave its node,
+  // at the node's uplink; outside of every measurement. Errors: as invoke; a place where nobody may
+  // capture is an error of its point.
+  base::Result<checks::WireObservation> observe_wire(std::size_t arm, std::size_t workload);
+
+  // Has impostors dial the first pod that may answer an arm. Nothing where nobody has certificates
+  // for that. Errors: as invoke, and as run_tls_probe.
+  base::Result<std::optional<bench::TlsProbeResult>> try_doors(std::size_t arm,
+                                                               std::size_t workload);
+
   // Notes from here on what the kernel drops of any of the environments' traffic. In a lab one
   // kernel carries every pod, so one watcher sees all of it; on a cluster it is that of the first
   // arm's client's node, where a check has an observer there: none is made for this. Errors: as
@@ -85,6 +116,15 @@ class Session {
   // For parts of a run that have no arms. The agent of a pod; it is connected once. Errors: as
   // Target::agent, and as AgentClient::connect.
   base::Result<bench::AgentClient*> agent(std::size_t environment, const std::string& pod);
+  // Whether a pod's agent ends with the pod, and another begins with the next of its name.
+  [[nodiscard]] bool agent_ends_with_pod() const { return on_cluster(); }
+  // Closes the streams to a pod's agent. Pointers to it are none any more.
+  void let_go(std::size_t environment, const std::string& pod) {
+    agents_.erase({environment, pod});
+  }
+  // The agent of a pod that was made anew, whose plan it takes up. Errors: as agent().
+  base::Result<bench::AgentClient*> agent_of_plan(std::size_t environment, const std::string& pod,
+                                                  const bench::AgentPlan& plan);
   // The privileged agent at its host-side interface, likewise.
   base::Result<bench::AgentClient*> observer(std::size_t environment, const std::string& pod);
   // How far an agent's clock is from ours now: measured anew, for clocks of two machines drift.
@@ -105,6 +145,11 @@ class Session {
 
   using Place = std::pair<std::size_t, std::string>;  // environment, pod
 
+  // Tokens of one exchange (base/canary.h).
+  struct Canaries {
+    std::string request;
+    std::string reply;
+  };
   // An address a Service is reached at.
   struct Frontend {
     DialTarget::Kind kind;
@@ -122,7 +167,18 @@ class Session {
   // The client's result and, per server, its own; servers are stopped whatever the client met. With
   // events also those of the pods on standby, and what came of the events.
   base::Result<Sample> exchange(const PlannedArm& arm, const bench::WorkloadSpec& workload,
-                                std::uint64_t seed, const std::vector<EventSpec>& events);
+                                std::uint64_t seed, const std::vector<EventSpec>& events,
+                                bool reads_proxies, const Canaries* canaries = nullptr);
+  // One client's result, with what the proxies said around its window. Errors: as invoke, and as
+  // Target::proxy_counters.
+  base::Result<> run_beside_proxies(const PlannedArm& arm, bench::ClientJob job,
+                                    ProxyReadings& readings, bench::ClientResult& result);
+  // Who answers at the pods of an arm, by a handshake with each. Errors: as AgentClient::tls_probe.
+  base::Result<bench::TlsProbeResult> read_identities(const PlannedArm& arm,
+                                                      bench::WorkloadKind kind);
+  // What the capture of an arm's traffic is told, but for its interface.
+  base::Result<probes::CaptureJob> capture_job(const PlannedArm& arm, bench::WorkloadKind kind,
+                                               const Canaries& canaries);
   // The environment as it was before the scenario's events.
   base::Result<> restore(std::size_t environment, Churn& churn);
   // Waits until this machine is calm again, or for some seconds. Errors: interrupted, system.

@@ -33,7 +33,8 @@ std::optional<std::string> Session::drops_seen_at() const {
 }
 
 base::Result<> Session::watch_drops() {
-  if (on_cluster() && !observed_by(plan_->scenario).requests) {
+  const auto observed = observed_by(plan_->scenario);
+  if (on_cluster() && !observed.requests && !observed.wire && !observed.doors) {
     return base::fail(base::ErrorKind::missing,
                       "on a cluster it takes a privileged pod, which is made only where a check "
                       "looks at packets");
@@ -120,7 +121,7 @@ base::Result<> Session::await_backends(std::size_t arm_index, std::size_t worklo
   BackendsSeen seen(arm.servers.size());
   const auto deadline = base::monotonic_now() + backends_patience;
   for (;;) {
-    const auto sample = exchange(arm, spec, plan_->scenario.seed, {});
+    const auto sample = exchange(arm, spec, plan_->scenario.seed, {}, false);
     if (sample) {
       seen.add(*sample);
     } else if (sample.error().kind != base::ErrorKind::workload) {
@@ -142,7 +143,7 @@ base::Result<Sample> Session::observe_connections(std::size_t arm, std::size_t w
   spec.duration = connections_observed_for;
   spec.warm_up = base::Duration(0);
   spec.wait = bench::WaitStrategy::block;
-  return exchange(plan_->arms[arm], spec, plan_->scenario.seed, {});
+  return exchange(plan_->arms[arm], spec, plan_->scenario.seed, {}, false);
 }
 
 base::Result<std::pair<bench::AgentClient*, bench::JobId>> Session::attach_probe(
@@ -188,7 +189,7 @@ base::Result<TranslationObservation> Session::observe_translation(std::size_t ar
       attached.error().kind != base::ErrorKind::not_permitted) {
     return std::unexpected(attached.error());
   }
-  auto sample = exchange(arm, spec, plan_->scenario.seed, {});
+  auto sample = exchange(arm, spec, plan_->scenario.seed, {}, false);
   auto counts = attached
                     ? attached->first->stop_observer(attached->second)
                     : base::Result<probes::TranslationCounts>(std::unexpected(attached.error()));

@@ -14,7 +14,8 @@ base::Result<> Session::Servers::send(const std::string& pod) {
       .listen = {{{.family = arm_.family, .bytes = {}}, bench::target_port(workload_.kind)}},
       .server_id = identity,
       .cpu = session_.core_of(*agent, session_.plan_->cores.server),
-      .note_arrivals = note_arrivals_};
+      .note_arrivals = note_arrivals_,
+      .canary = canary_};
   ASSIGN_OR_RETURN(const auto id, agent->send_server(job));
   running_.push_back({pod, agent, id});
   return {};

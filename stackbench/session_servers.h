@@ -13,8 +13,12 @@ namespace stackbench {
 class Session::Servers {
  public:
   Servers(Session& session, const PlannedArm& arm, const bench::WorkloadSpec& workload,
-          bool note_arrivals)
-      : session_(session), arm_(arm), workload_(workload), note_arrivals_(note_arrivals) {}
+          bool note_arrivals, std::optional<std::string> canary = {})
+      : session_(session),
+        arm_(arm),
+        workload_(workload),
+        note_arrivals_(note_arrivals),
+        canary_(std::move(canary)) {}
 
   // Tells a pod's agent to start one, and does not wait.
   base::Result<> send(const std::string& pod);
@@ -45,6 +49,7 @@ class Session::Servers {
   const PlannedArm& arm_;
   const bench::WorkloadSpec& workload_;
   bool note_arrivals_;
+  std::optional<std::string> canary_;
   std::vector<Running> running_;
   std::map<std::string, bench::ServerResult> results_;
 };

@@ -151,6 +151,34 @@ std::optional<std::int64_t> when_announced(const Convergence& one, std::int64_t 
 
 }  // namespace
 
+Seen stands_for(const bgp_peer::Event& event, Announcers& announcers) {
+  Seen seen;
+  for (const auto& [prefix, next_hops] : bgp_peer::next_hops_of(event.paths)) {
+    std::set<base::IpAddress> now;
+    for (const auto& path : event.paths) {
+      if (path.prefix == prefix && !path.withdrawn && path.neighbor) now.insert(*path.neighbor);
+    }
+    auto& before = announcers[prefix];
+    const auto said = [&](const base::IpAddress& by, bool announced) {
+      bgp_peer::Update update;
+      (announced ? update.announced : update.withdrawn).push_back(prefix);
+      seen.updates.push_back({.update = std::move(update), .from = by, .passed = event.received});
+    };
+    for (const auto& one : now) {
+      if (!before.contains(one)) said(one, true);
+    }
+    for (const auto& one : before) {
+      if (!now.contains(one)) said(one, false);
+    }
+    before = std::move(now);
+    seen.routes.push_back({.route = {.prefix = prefix, .next_hops = next_hops},
+                           .protocol = bgp_peer::route_protocol,
+                           .removed = next_hops.empty(),
+                           .received = event.received});
+  }
+  return seen;
+}
+
 Seen between_writes(const Seen& seen, MonotonicTime sent, std::optional<MonotonicTime> next_sent) {
   const auto is_its = [&](MonotonicTime time) {
     return time >= sent && (!next_sent || time < *next_sent);
@@ -158,6 +186,8 @@ Seen between_writes(const Seen& seen, MonotonicTime sent, std::optional<Monotoni
   Seen its;
   std::ranges::copy_if(seen.updates, std::back_inserter(its.updates), is_its,
                        &bgp_peer::CapturedUpdate::passed);
+  std::ranges::copy_if(seen.segments, std::back_inserter(its.segments), is_its,
+                       &bgp_peer::CapturedSegment::passed);
   std::ranges::copy_if(seen.routes, std::back_inserter(its.routes), is_its,
                        &bgp_peer::RouteMonitor::Change::received);
   std::ranges::copy_if(seen.events, std::back_inserter(its.events), is_its,
@@ -195,12 +225,15 @@ Convergence analyse(const Transition& transition, const Seen& seen) {
     take_first_answer(transition, seen, route.any, result);
   } else {
     take_last_answer(transition, seen, route.whole, result);
-    if (route.whole) result.stale_ns = between(transition.acked, *route.whole);
+    // Who is told by a watch may be done before the writer knows of it.
+    if (route.whole) {
+      result.stale_ns = std::max<std::int64_t>(between(transition.acked, *route.whole), 0);
+    }
   }
   return result;
 }
 
-std::string described(const std::vector<Convergence>& all, bool announced) {
+std::string described(const std::vector<Convergence>& all, bool announced, SeenAt seen_at) {
   using Time = std::function<std::optional<std::int64_t>(const Convergence&)>;
   const auto is_of_kind = [&](const Convergence& one) { return one.announced == announced; };
   const auto count = std::ranges::count_if(all, is_of_kind);
@@ -224,16 +257,26 @@ std::string described(const std::vector<Convergence>& all, bool announced) {
     }
     return sentence;
   };
-  std::vector<std::string> parts{
-      centre("datapath programmed after", [](const Convergence& one) { return one.programmed_ns; }),
-      centre("UPDATE on the wire after", [](const Convergence& one) { return one.update_ns; }),
-      centre("told by GoBGP's watch another", [](const Convergence& one) { return one.told_ns; }),
-      centre("route in the kernel (our installer) after the UPDATE",
-             [](const Convergence& one) { return one.route_ns; }),
-      centre(announced ? "first answered packet after" : "last answered packet after",
-             [](const Convergence& one) { return one.answer_ns; }),
-      centre("packets lost for",
-             [](const Convergence& one) { return std::optional(one.lost_ns); })};
+  std::vector<std::string> parts;
+  // A cluster tells nobody when its nodes' datapath has a Service.
+  if (std::ranges::any_of(all, [](const auto& one) { return one.programmed_ns.has_value(); })) {
+    parts.push_back(centre("datapath programmed after",
+                           [](const Convergence& one) { return one.programmed_ns; }));
+  }
+  const auto update = [](const Convergence& one) { return one.update_ns; };
+  if (seen_at == SeenAt::router) {
+    parts.push_back(centre("UPDATE on the wire after", update));
+    parts.push_back(centre("told by GoBGP's watch another",
+                           [](const Convergence& one) { return one.told_ns; }));
+    parts.push_back(centre("route in the kernel (our installer) after the UPDATE",
+                           [](const Convergence& one) { return one.route_ns; }));
+  } else {
+    parts.push_back(centre("in the peer's table, as its watch told, after", update));
+  }
+  parts.push_back(centre(announced ? "first answered packet after" : "last answered packet after",
+                         [](const Convergence& one) { return one.answer_ns; }));
+  parts.push_back(centre("packets lost for",
+                         [](const Convergence& one) { return std::optional(one.lost_ns); }));
   if (!announced) {
     parts.push_back(centre("stale route for", [](const Convergence& one) { return one.stale_ns; }));
   }
@@ -255,9 +298,22 @@ Finding withdrawn_in_time(const std::vector<Convergence>& all, const Budget& bud
 }
 
 Finding not_announced_early(const std::vector<Convergence>& all, const Budget& budget) {
-  return judge(all, true, "from the route to the first answered packet, with packets lost",
-               budget.early.count(),
-               [](const Convergence& one) { return when_announced(one, one.lost_ns); });
+  const auto granted = budget.early.count();
+  // Where the client stood still meanwhile, nobody asked whether anybody was ready.
+  const auto unprobed = [&](const Convergence& one) {
+    return one.announced && one.answer_ns && one.first_route_ns && one.lost_ns <= granted &&
+           one.answer_error_ns > granted && *one.answer_ns - *one.first_route_ns > granted;
+  };
+  auto probed = all;
+  const auto count = std::erase_if(probed, unprobed);
+  auto finding =
+      judge(probed, true, "from the route to the first answered packet, with packets lost", granted,
+            [](const Convergence& one) { return when_announced(one, one.lost_ns); });
+  if (count == 0) return finding;
+  finding.evidence["not_probed"] = count;
+  finding.sentence += fmt::format("; {} left out, as the client did not probe while it lasted",
+                                  base::format_count(count, "announcement"));
+  return finding;
 }
 
 }  // namespace stackbench::bgp

@@ -4,7 +4,9 @@
 #pragma once
 
 #include <cstdint>
+#include <map>
 #include <optional>
+#include <set>
 #include <vector>
 
 #include "base/clock.h"
@@ -20,6 +22,7 @@ namespace stackbench::bgp {
 // What observers recorded, each in its order.
 struct Seen {
   std::vector<bgp_peer::CapturedUpdate> updates = {};
+  std::vector<bgp_peer::CapturedSegment> segments = {};
   std::vector<bgp_peer::RouteMonitor::Change> routes = {};  // in the router
   std::vector<bgp_peer::Event> events = {};                 // of the router's daemon
   std::vector<Probe> probes = {};
@@ -57,7 +60,7 @@ struct Convergence {
   // ready. Withdrawn: probes that the route still attracted after the write, and nobody answered.
   std::int64_t lost = 0;
   std::int64_t lost_ns = 0;                   // from the first of them to the end of that
-  std::optional<std::int64_t> stale_ns = {};  // withdrawn: write acked → route out of the kernel
+  std::optional<std::int64_t> stale_ns = {};  // withdrawn: write acked → route out
 };
 
 template <typename Visit, base::SelfOf<Convergence> Self>
@@ -74,8 +77,17 @@ void describe(Visit& visit, Self& self) {
   visit("answer_error_ns", self.answer_error_ns, {.doc = "How much earlier that may have been."});
   visit("lost", self.lost, {.doc = "Probes the route attracted and nobody answered."});
   visit("lost_ns", self.lost_ns, {.doc = "For how long that went on."});
-  visit("stale_ns", self.stale_ns, {.doc = "Write acknowledged to the route's removal."});
+  visit("stale_ns", self.stale_ns,
+        {.doc = "Write acknowledged to the route's removal; 0: it went before."});
 }
+
+// Who announces each prefix, by their sessions' addresses.
+using Announcers = std::map<bgp_peer::Prefix, std::set<base::IpAddress>>;
+
+// Where nothing of the router is in reach but its daemon's word: the UPDATEs and routes that what
+// it told stands for, with the time we were told. Takes it into `announcers`, of all that was told
+// before.
+[[nodiscard]] Seen stands_for(const bgp_peer::Event& event, Announcers& announcers);
 
 // What was seen between a write and the one after it, which alone tells of it; and the last probe
 // before it, for how exact the first answer is.
@@ -84,9 +96,14 @@ void describe(Visit& visit, Self& self) {
 
 [[nodiscard]] Convergence analyse(const Transition& transition, const Seen& seen);
 
+// What UPDATEs and routes were seen by: the router's link and kernel, or, where those are out of
+// reach, what its daemon told of its table.
+enum class SeenAt { router, peer_table };
+
 // What became of all announcements, or of all withdrawals, as people read it: the centre of each
 // time with its 95 % interval. Empty where there are none.
-[[nodiscard]] std::string described(const std::vector<Convergence>& all, bool announced);
+[[nodiscard]] std::string described(const std::vector<Convergence>& all, bool announced,
+                                    SeenAt seen_at = SeenAt::router);
 
 // Checks bgp_announced_in_time, bgp_withdrawn_in_time and bgp_not_announced_early. Inconclusive
 // where there was nothing to judge. An address that is answered though no route was seen to come is

@@ -97,6 +97,17 @@ TEST(Convergence, OfAWithdrawalCountsWhatTheStaleRouteAttracted) {
   EXPECT_EQ(result.lost_ns, 16 * ms);
 }
 
+TEST(Convergence, OfAWithdrawalThatIsOverBeforeItIsAcknowledgedHasNoStaleRoute) {
+  const Seen seen{.updates = {update(101, node1, false), update(102, node2, false)},
+                  .routes = {change(103, {})},
+                  .probes = probes(103, false)};
+  auto slow = transition(false);
+  slow.acked = at(140);
+  const auto result = analyse(slow, seen);
+  EXPECT_EQ(result.stale_ns, 0);
+  EXPECT_EQ(result.acked_ns, 40 * ms);
+}
+
 TEST(Convergence, IsDescribedWithHowOftenItWasSeen) {
   const auto good = analyse(transition(true), announcement());
   auto never = good;
@@ -106,6 +117,37 @@ TEST(Convergence, IsDescribedWithHowOftenItWasSeen) {
                     HasSubstr("first answered packet after 10.0 ms, seen in 2 of 3")));
   EXPECT_THAT(described({never}, true), HasSubstr("first answered packet after: never seen"));
   EXPECT_EQ(described({good}, false), "");
+}
+
+// A daemon tells of a prefix's paths anew whenever one of them changes.
+TEST(Convergence, OfARouterOutOfReachIsMadeOfItsDaemonsWord) {
+  Announcers announcers;
+  bgp_peer::Event event{.kind = bgp_peer::Event::Kind::paths, .received = at(104)};
+  event.paths = {{.prefix = reached, .next_hop = node1, .neighbor = node1}};
+  EXPECT_EQ(stands_for(event, announcers).updates.size(), 1U);
+  event.received = at(106);
+  event.paths.push_back({.prefix = reached, .next_hop = node2, .neighbor = node2});
+  const auto both = stands_for(event, announcers);
+  ASSERT_EQ(both.updates.size(), 1U) << "node 1 said nothing new";
+  EXPECT_EQ(both.updates[0].from, node2);
+  EXPECT_EQ(both.updates[0].passed, at(106));
+  ASSERT_EQ(both.routes.size(), 1U);
+  EXPECT_EQ(both.routes[0].route.next_hops, (std::vector{node1, node2}));
+  event.paths = {{.prefix = reached, .neighbor = node1, .withdrawn = true}};
+  const auto gone = stands_for(event, announcers);
+  EXPECT_EQ(gone.updates.size(), 2U);
+  ASSERT_EQ(gone.routes.size(), 1U);
+  EXPECT_TRUE(gone.routes[0].removed);
+}
+
+TEST(Convergence, IsDescribedByWhatCouldBeSeen) {
+  auto unseen = analyse(transition(true), announcement());
+  unseen.programmed_ns.reset();
+  const auto by_its_word = described({unseen}, true, SeenAt::peer_table);
+  EXPECT_THAT(by_its_word,
+              StartsWith("1 announcement: in the peer's table, as its watch told, after 6.00 ms, "
+                         "first answered packet after 10.0 ms"));
+  EXPECT_THAT(described({unseen}, true), StartsWith("1 announcement: UPDATE on the wire after"));
 }
 
 TEST(Budgets, AreJudgedByTheWorst) {
@@ -152,6 +194,24 @@ TEST(Budgets, SeeAnAnnouncementThatComesTooEarly) {
   EXPECT_EQ(not_announced_early({early}, {}).verdict, Verdict::pass);
   early.lost_ns = 40 * ms;
   EXPECT_EQ(not_announced_early({early}, {}).verdict, Verdict::fail);
+}
+
+TEST(Budgets, CannotTellWhatNobodyProbed) {
+  // The route came at 105 and was answered from 145 on; but between 104 and 145 nobody asked.
+  auto seen = announcement();
+  seen.probes = probes(145, true);
+  std::erase_if(seen.probes,
+                [](const Probe& probe) { return probe.sent > at(104) && probe.sent < at(145); });
+  const auto unprobed = analyse(transition(true), seen);
+  EXPECT_EQ(unprobed.lost, 0);
+  EXPECT_EQ(not_announced_early({unprobed}, {}).verdict, Verdict::inconclusive);
+  const auto good = analyse(transition(true), announcement());
+  const auto both = not_announced_early({good, unprobed}, {});
+  EXPECT_EQ(both.verdict, Verdict::pass);
+  EXPECT_THAT(both.sentence, HasSubstr("1 announcement left out"));
+  auto early = good;
+  early.lost_ns = 40 * ms;
+  EXPECT_EQ(not_announced_early({early, unprobed}, {}).verdict, Verdict::fail);
 }
 
 }  // namespace

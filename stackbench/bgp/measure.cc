@@ -1,14 +1,14 @@
 #include "stackbench/bgp/measure.h"
 
-#include <limits>
+#include <atomic>
 #include <mutex>
 #include <thread>
 
 #include <poll.h>
 #include <sys/eventfd.h>
 
-#include "cluster/lab/layout.h"
-#include "cluster/lab/wiring.h"
+#include "stackbench/bgp/lab_ground.h"
+#include "stackbench/scenario/scenario.h"
 
 namespace stackbench::bgp {
 namespace {
@@ -17,33 +17,25 @@ using base::ErrorKind;
 using base::MonotonicTime;
 using base::Result;
 using bgp_peer::Prefix;
-using cluster::EnvironmentHandle;
 
-// What was not seen by then is judged as never.
-constexpr auto patience = std::chrono::seconds(2);
 constexpr auto look_again = std::chrono::milliseconds(1);
 // After the edge, so that some probes lie behind it.
 constexpr auto afterwards = std::chrono::milliseconds(30);
 
-std::string capture_file(const std::string& directory, int node) {
-  return fmt::format("{}/capture-node{}.pcap", directory, node);
-}
-
 }  // namespace
 
 struct Site::State {
-  cluster::LabTarget& target;
-  cluster::EnvironmentPlan plan;
+  std::unique_ptr<Ground> ground;
   const base::Interrupt& interrupt;
-  EnvironmentHandle environment = {};
-  std::unique_ptr<Speakers> speakers = {};
-  std::vector<Responder> responders = {};
-  std::map<std::string, bgp_peer::Prefix> prefixes = {};
+  LabGround* lab = nullptr;  // the ground, where that is a lab
 
   std::mutex mutex = {};
   Seen seen = {};
   std::map<Prefix, std::vector<base::IpAddress>> kernel = {};  // now, as the monitor told
   Result<> trouble = {};                                       // what a thread of ours met
+  bool ends_on_purpose = false;                                // the router's daemon does
+  std::atomic<bool> keeps_routes = false;                      // planted: route_kept
+  Announcers announcers = {};                                  // of a router out of reach
 
   // The watch's thread and the one that keeps its routes.
   std::mutex fib_mutex = {};
@@ -56,10 +48,6 @@ struct Site::State {
   std::optional<bgp_peer::Watch> watch = {};
   std::optional<ProbeStream> probes = {};
 
-  [[nodiscard]] int netns(std::string_view place) const {
-    return target.environment(environment.name)->netns(place);
-  }
-
   void note(base::Error error) {
     const std::lock_guard lock(mutex);
     if (trouble) trouble = std::unexpected(std::move(error));
@@ -67,15 +55,58 @@ struct Site::State {
 
   void take(const bgp_peer::Event& event) {
     if (event.kind == bgp_peer::Event::Kind::ended) {
-      note(event.error);
+      take_end(event);
       return;
     }
-    if (event.kind == bgp_peer::Event::Kind::paths) {
+    const bool paths = event.kind == bgp_peer::Event::Kind::paths;
+    if (paths && fib && !(keeps_routes && takes_away(event))) {
       const std::lock_guard lock(fib_mutex);
       if (auto applied = fib->apply(event.paths); !applied) note(std::move(applied).error());
     }
     const std::lock_guard lock(mutex);
+    if (paths && !fib) stand_in(event);
     seen.events.push_back(event);
+  }
+
+  // Nobody knows any more which routes are right.
+  void take_end(const bgp_peer::Event& event) {
+    {
+      const std::lock_guard lock(mutex);
+      if (!ends_on_purpose) {
+        if (trouble) trouble = std::unexpected(event.error);
+        return;
+      }
+      seen.events.push_back(event);
+    }
+    if (keeps_routes || !fib) return;
+    const std::lock_guard lock(fib_mutex);
+    if (auto cleared = fib->clear(); !cleared) note(std::move(cleared).error());
+  }
+
+  // Whether some next hop would go.
+  bool takes_away(const bgp_peer::Event& event) {
+    const std::lock_guard lock(mutex);
+    return std::ranges::any_of(bgp_peer::next_hops_of(event.paths), [&](const auto& one) {
+      const auto has = kernel.find(one.first);
+      return has != kernel.end() && !std::ranges::includes(one.second, has->second);
+    });
+  }
+
+  // Under the lock.
+  void stand_in(const bgp_peer::Event& event) {
+    auto its = stands_for(event, announcers);
+    std::ranges::move(its.updates, std::back_inserter(seen.updates));
+    for (auto& change : its.routes) take_route(std::move(change));
+  }
+
+  // Under the lock.
+  void take_route(bgp_peer::RouteMonitor::Change change) {
+    if (change.removed) {
+      kernel.erase(change.route.prefix);
+    } else {
+      kernel[change.route.prefix] = change.route.next_hops;
+    }
+    seen.routes.push_back(std::move(change));
   }
 
   // The kernel drops routes with their link, and nobody else puts them back. Not on the monitor's
@@ -106,106 +137,84 @@ struct Site::State {
       const std::lock_guard lock(mutex);
       for (auto& change : *changes) {
         // Others' routes to the same prefix stand beside ours, by other metrics.
-        if (change.protocol != bgp_peer::route_protocol) continue;
-        if (change.removed) {
-          kernel.erase(change.route.prefix);
-        } else {
-          kernel[change.route.prefix] = change.route.next_hops;
-        }
-        seen.routes.push_back(std::move(change));
+        if (change.protocol == bgp_peer::route_protocol) take_route(std::move(change));
       }
     }
   }
 
-  Result<> begin(const SpeakersSpec& spec, const std::string& directory) {
-    ASSIGN_OR_RETURN(environment, target.provision(plan));
-    RETURN_IF_ERROR(start_responders());
-    ASSIGN_OR_RETURN(auto opened, bgp_peer::RouteMonitor::open(netns("router")));
-    monitor.emplace(std::move(opened));
-    end.reset(::eventfd(0, EFD_CLOEXEC));
-    if (!end) return base::system_error(errno, "eventfd");
-    monitoring = std::thread([this] { follow_kernel(); });
-    for (const auto& node : environment.nodes) {
-      ASSIGN_OR_RETURN(auto capture,
-                       bgp_peer::Capture::start({.netns = netns("router"),
-                                                 .interface = fmt::format("node{}", node.number),
-                                                 .file = capture_file(directory, node.number)},
-                                                [this](const auto& update) {
-                                                  const std::lock_guard lock(mutex);
-                                                  seen.updates.push_back(update);
-                                                }));
-      captures.push_back(std::move(capture));
+  Result<> begin(const std::string& directory) {
+    if (ground->router_netns() >= 0) RETURN_IF_ERROR(observe_router(directory));
+    RETURN_IF_ERROR(ground->begin(directory, interrupt));
+    if (ground->router_netns() >= 0) {
+      ASSIGN_OR_RETURN(auto installer,
+                       bgp_peer::Fib::open(ground->router_netns(), ground->next_hops()));
+      fib.emplace(std::move(installer));
+      keeping = std::thread([this] { keep_routes(); });
     }
-    ASSIGN_OR_RETURN(speakers, Speakers::start(target, environment, spec, directory, interrupt));
-    ASSIGN_OR_RETURN(auto installer, bgp_peer::Fib::open(netns("router")));
-    fib.emplace(std::move(installer));
-    keeping = std::thread([this] { keep_routes(); });
+    return follow_router();
+  }
+
+  Result<> follow_router() {
     ASSIGN_OR_RETURN(auto watching,
-                     speakers->router().watch({}, [this](const auto& event) { take(event); }));
+                     ground->router().watch({}, [this](const auto& event) { take(event); }));
     watch.emplace(std::move(watching));
     return {};
   }
 
-  Result<> start_responders() {
-    for (const auto& port : plan.ports) {
-      if (port.protocol != cluster::Protocol::UDP) continue;
-      for (const auto& pod : environment.pods) {
-        for (const auto family : {base::AddressFamily::ipv4, base::AddressFamily::ipv6}) {
-          ASSIGN_OR_RETURN(
-              auto responder,
-              Responder::start(netns(pod.name), {pod.address(family), port.target_port}, pod.id));
-          responders.push_back(std::move(responder));
-        }
-      }
+  Result<> observe_router(const std::string& directory) {
+    ASSIGN_OR_RETURN(auto opened, bgp_peer::RouteMonitor::open(ground->router_netns()));
+    monitor.emplace(std::move(opened));
+    end.reset(::eventfd(0, EFD_CLOEXEC));
+    if (!end) return base::system_error(errno, "eventfd");
+    monitoring = std::thread([this] { follow_kernel(); });
+    for (const auto& [name, interface] : ground->session_interfaces()) {
+      ASSIGN_OR_RETURN(
+          auto capture,
+          bgp_peer::Capture::start({.netns = ground->router_netns(),
+                                    .interface = interface,
+                                    .file = fmt::format("{}/capture-{}.pcap", directory, name),
+                                    .on_segment =
+                                        [this](const auto& segment) {
+                                          const std::lock_guard lock(mutex);
+                                          seen.segments.push_back(segment);
+                                        }},
+                                   [this](const auto& update) {
+                                     const std::lock_guard lock(mutex);
+                                     seen.updates.push_back(update);
+                                   }));
+      captures.push_back(std::move(capture));
     }
     return {};
   }
 
   // The endpoint outside clients dial.
-  Result<base::Endpoint> endpoint_of(const Rounds& rounds) const {
-    const auto service = environment.services.find(rounds.service);
+  Result<base::Endpoint> endpoint_of(const std::string& name, base::AddressFamily family) const {
+    const auto& services = ground->environment().services;
+    const auto& ports = ground->plan().ports;
+    const auto service = services.find(name);
     const auto port =
-        std::ranges::find(plan.ports, cluster::Protocol::UDP, &cluster::ServicePort::protocol);
-    if (service == environment.services.end() || port == plan.ports.end()) {
+        std::ranges::find(ports, cluster::Protocol::UDP, &cluster::ServicePort::protocol);
+    if (service == services.end() || port == ports.end()) {
       return base::fail(ErrorKind::input, "bgp.service: there is no Service {} with a UDP port",
-                        rounds.service);
+                        name);
     }
     for (const auto& address : service->second.load_balancer_addresses) {
-      if (address.family == rounds.family) return base::Endpoint{address, port->port};
+      if (address.family == family) return base::Endpoint{address, port->port};
     }
-    return base::fail(ErrorKind::input, "bgp.service: {} is no LoadBalancer", rounds.service);
+    return base::fail(ErrorKind::input, "bgp.service: {} has no address of {} to be reached by",
+                      name, base::enum_name(family));
   }
 
-  Result<cluster::WriteStamps> write(const Rounds& rounds, bool present) const {
-    if (rounds.write == Write::readiness) {
-      std::map<std::string, cluster::Readiness> pods;
-      const auto& group = environment.services.at(rounds.service).target;
-      for (const auto& pod : environment.pods) {
-        if (pod.group != group) continue;
-        pods[pod.name] = present ? cluster::Readiness::ready : cluster::Readiness::unready;
-      }
-      return target.set_readiness(environment.name, rounds.family, pods);
-    }
-    if (!present) return target.remove(environment.name, "Service", rounds.service);
-    ASSIGN_OR_RETURN(const auto layout, cluster::lay_out(plan));
-    for (const auto& service : cluster::services_of(plan, layout)) {
-      if (service.metadata.name == rounds.service) {
-        return target.apply(environment.name, base::to_json(service));
-      }
-    }
-    return base::fail(ErrorKind::input, "bgp.service: there is no Service {}", rounds.service);
+  [[nodiscard]] std::vector<base::IpAddress> kernel_next_hops(const Prefix& prefix) {
+    const std::lock_guard lock(mutex);
+    const auto found = kernel.find(prefix);
+    return found == kernel.end() ? std::vector<base::IpAddress>() : found->second;
   }
 
   // Whether what a transition leads to is there: the kernel's route, and an answer where one is
   // due.
   [[nodiscard]] bool reached(const Transition& transition) {
-    std::vector<base::IpAddress> now;
-    {
-      const std::lock_guard lock(mutex);
-      const auto found = kernel.find(transition.prefix);
-      if (found != kernel.end()) now = found->second;
-    }
-    if (now != transition.next_hops) return false;
+    if (kernel_next_hops(transition.prefix) != transition.next_hops) return false;
     if (transition.next_hops.empty() || !probes) return true;
     const auto all = probes->probes();
     const auto answered = [&](const Probe& probe) {
@@ -215,24 +224,17 @@ struct Site::State {
   }
 
   Result<Transition> change(const Rounds& rounds, const Prefix& prefix, bool present) {
-    const bool early = present && speakers->fault() == Fault::announced_early;
-    if (early) {
-      for (const auto& responder : responders) {
-        responder.open_at({std::numeric_limits<std::int64_t>::max()});
-      }
-    }
+    if (present) ground->before_announcement();
     Transition transition{.announced = present, .prefix = prefix};
     if (!present) transition.speakers = announcing(rounds.family, prefix);
-    ASSIGN_OR_RETURN(const auto stamps, write(rounds, present));
+    ASSIGN_OR_RETURN(const auto stamps, ground->write(rounds, present));
     transition.sent = {stamps.sent_ns};
     transition.acked = {stamps.acked_ns};
     if (stamps.programmed_ns) {
       transition.programmed = base::MonotonicTime{*stamps.programmed_ns};
     }
-    if (early) {
-      for (const auto& responder : responders) responder.open_at(speakers->announced() + early_by);
-    }
-    for (const auto& expected : speakers->expected(rounds.family)) {
+    if (present) ground->after_announcement();
+    for (const auto& expected : ground->expected(rounds.family)) {
       if (expected.prefix == prefix) transition.next_hops = expected.next_hops;
     }
     std::ranges::sort(transition.next_hops);
@@ -244,7 +246,7 @@ struct Site::State {
                                 : "is to be announced still after the write that withdraws it");
     }
     if (present) transition.speakers = announcing(rounds.family, prefix);
-    const auto give_up = transition.sent + patience;
+    const auto give_up = transition.sent + ground->patience();
     while (!reached(transition) && base::monotonic_now() < give_up) {
       RETURN_IF_ERROR(interrupt.wait_until(base::monotonic_now() + look_again));
     }
@@ -258,11 +260,12 @@ struct Site::State {
   [[nodiscard]] std::vector<base::IpAddress> announcing(base::AddressFamily family,
                                                         const Prefix& prefix) const {
     std::vector<base::IpAddress> sessions;
-    for (const auto& expected : speakers->expected(family)) {
+    for (const auto& expected : ground->expected(family)) {
       if (expected.prefix != prefix) continue;
       for (const auto& hop : expected.next_hops) {
-        const auto node = std::ranges::find_if(
-            environment.nodes, [&](const auto& one) { return one.address(family) == hop; });
+        const auto node = std::ranges::find_if(ground->environment().nodes, [&](const auto& one) {
+          return one.address(family) == hop;
+        });
         sessions.push_back(node->ipv4);
       }
     }
@@ -272,18 +275,28 @@ struct Site::State {
   // Whether the sessions held to the end, and the captures are whole: an UPDATE they lack would be
   // one that never came.
   Result<> judge_afterwards(Outcome& outcome) const {
-    ASSIGN_OR_RETURN(const auto peers, speakers->router().peers());
-    auto finding = checks::bgp_session_established(speakers->expected_sessions(), peers);
+    ASSIGN_OR_RETURN(const auto peers, ground->router().peers());
+    auto finding = checks::bgp_session_established(ground->expected_sessions(), peers);
     auto& kept = outcome.findings["bgp_session_established"];
     if (kept.verdict != base::Verdict::fail) kept = std::move(finding);
+    return captures_are_whole();
+  }
+
+  [[nodiscard]] Result<> captures_are_whole() const {
+    ASSIGN_OR_RETURN(const auto lost, lost_by_captures());
+    if (lost == 0) return {};
+    return base::fail(ErrorKind::system,
+                      "the captures of BGP sessions lost {}: their times would not be whole",
+                      base::format_count(lost, "packet"));
+  }
+
+  [[nodiscard]] Result<std::uint64_t> lost_by_captures() const {
+    std::uint64_t all = 0;
     for (const auto& capture : captures) {
       ASSIGN_OR_RETURN(const auto lost, capture.dropped());
-      if (lost == 0) continue;
-      return base::fail(ErrorKind::system,
-                        "the capture of a BGP session lost {}: its times would not be whole",
-                        base::format_count(lost, "packet"));
+      all += lost;
     }
-    return {};
+    return all;
   }
 
   // What the router has learnt, against what it must have; what failed first is kept, else what was
@@ -291,11 +304,9 @@ struct Site::State {
   Result<> judge_table(base::AddressFamily family, bool present, Outcome& outcome) const {
     const auto its = family == base::AddressFamily::ipv4 ? bgp_peer::Family::ipv4_unicast
                                                          : bgp_peer::Family::ipv6_unicast;
-    ASSIGN_OR_RETURN(
-        const auto pool,
-        Prefix::parse(family == base::AddressFamily::ipv4 ? "172.20.0.0/16" : "fd00:172:20::/64"));
-    ASSIGN_OR_RETURN(const auto paths, speakers->router().paths(its));
-    auto finding = checks::bgp_announces_lb_ip(speakers->expected(family), pool, paths);
+    ASSIGN_OR_RETURN(const auto paths, ground->router().paths(its));
+    auto finding =
+        checks::bgp_announces_lb_ip(ground->expected(family), ground->pool(family), paths);
     auto& kept = outcome.findings["bgp_announces_lb_ip"];
     const bool failed = finding.verdict == base::Verdict::fail;
     if (kept.verdict != base::Verdict::fail && (present || failed)) kept = std::move(finding);
@@ -320,36 +331,114 @@ Result<std::unique_ptr<Site>> Site::start(cluster::LabTarget& target,
                                           const cluster::EnvironmentPlan& plan,
                                           const SpeakersSpec& spec, const std::string& directory,
                                           const base::Interrupt& interrupt) {
-  std::unique_ptr<Site> site(new Site(
-      std::unique_ptr<State>(new State{.target = target, .plan = plan, .interrupt = interrupt})));
-  RETURN_IF_ERROR(site->state_->begin(spec, directory));
+  ASSIGN_OR_RETURN(auto ground, LabGround::make(target, plan, spec));
+  auto* const lab = ground.get();
+  std::unique_ptr<Site> site(new Site(std::unique_ptr<State>(
+      new State{.ground = std::move(ground), .interrupt = interrupt, .lab = lab})));
+  RETURN_IF_ERROR(site->state_->begin(directory));
   return site;
 }
 
-void Site::plant(Fault fault) {
-  for (const auto& responder : state_->responders) responder.open_at({0});
-  state_->speakers->plant(fault);
+Result<std::unique_ptr<Site>> Site::start(std::unique_ptr<Ground> ground,
+                                          const std::string& directory,
+                                          const base::Interrupt& interrupt) {
+  std::unique_ptr<Site> site(new Site(
+      std::unique_ptr<State>(new State{.ground = std::move(ground), .interrupt = interrupt})));
+  RETURN_IF_ERROR(site->state_->begin(directory));
+  return site;
 }
+
+const Ground& Site::ground() const { return *state_->ground; }
+
+void Site::plant(Fault fault) {
+  state_->ground->plant(fault);
+  state_->keeps_routes = fault == Fault::route_kept;
+}
+
+cluster::LabTarget& Site::target() { return state_->lab->target(); }
+
+const cluster::EnvironmentPlan& Site::plan() const { return state_->ground->plan(); }
+
+const cluster::EnvironmentHandle& Site::environment() const {
+  return state_->ground->environment();
+}
+
+Speakers& Site::speakers() { return state_->lab->speakers(); }
+
+Result<Seen> Site::take_seen() {
+  const std::lock_guard lock(state_->mutex);
+  RETURN_IF_ERROR(state_->trouble);
+  return std::exchange(state_->seen, {});
+}
+
+bool Site::routes_are(std::size_t count, const std::vector<base::IpAddress>& next_hops) const {
+  const std::lock_guard lock(state_->mutex);
+  if (next_hops.empty()) return state_->kernel.empty();
+  return state_->kernel.size() == count &&
+         std::ranges::all_of(state_->kernel,
+                             [&](const auto& route) { return route.second == next_hops; });
+}
+
+std::vector<base::IpAddress> Site::next_hops_of(const Prefix& prefix) const {
+  return state_->kernel_next_hops(prefix);
+}
+
+Result<std::uint64_t> Site::lost_by_captures() const { return state_->lost_by_captures(); }
+
+Result<base::Endpoint> Site::endpoint_of(const std::string& service,
+                                         base::AddressFamily family) const {
+  return state_->endpoint_of(service, family);
+}
+
+Result<Seen> Site::seen_since(MonotonicTime since) const {
+  const std::lock_guard lock(state_->mutex);
+  RETURN_IF_ERROR(state_->trouble);
+  return between_writes(state_->seen, since, std::nullopt);
+}
+
+Result<> Site::kill_router() {
+  {
+    const std::lock_guard lock(state_->mutex);
+    state_->ends_on_purpose = true;
+  }
+  return state_->lab->speakers().router_daemon().kill();
+}
+
+Result<> Site::restart_router() {
+  state_->watch.reset();
+  if (!state_->keeps_routes) {
+    const std::lock_guard lock(state_->fib_mutex);
+    RETURN_IF_ERROR(state_->fib->clear());
+  }
+  RETURN_IF_ERROR(state_->lab->speakers().restart_router());
+  {
+    const std::lock_guard lock(state_->mutex);
+    state_->ends_on_purpose = false;
+  }
+  return state_->follow_router();
+}
+
+Result<> Site::captures_are_whole() const { return state_->captures_are_whole(); }
 
 Result<Outcome> Site::measure(const Rounds& rounds) {
   auto& state = *state_;
-  ASSIGN_OR_RETURN(const auto endpoint, state.endpoint_of(rounds));
+  ASSIGN_OR_RETURN(const auto endpoint, state.endpoint_of(rounds.service, rounds.family));
   const auto prefix = Prefix::host(endpoint.address);
   Outcome outcome;
-  ASSIGN_OR_RETURN(const auto peers, state.speakers->router().peers());
+  if (state.ground->router_netns() < 0) outcome.seen_at = SeenAt::peer_table;
+  ASSIGN_OR_RETURN(const auto peers, state.ground->router().peers());
   outcome.findings["bgp_session_established"] =
-      checks::bgp_session_established(state.speakers->expected_sessions(), peers);
+      checks::bgp_session_established(state.ground->expected_sessions(), peers);
   // So that every round begins with nothing announced, whatever is planted.
-  const auto fault = state.speakers->fault();
-  state.speakers->plant(Fault::none);
+  const auto fault = state.ground->fault();
+  state.ground->plant(Fault::none);
   auto existing = rounds;
   existing.write = Write::service;
-  if (rounds.write == Write::readiness) RETURN_IF_ERROR(state.write(existing, true));
+  if (rounds.write == Write::readiness) RETURN_IF_ERROR(state.ground->write(existing, true));
   RETURN_IF_ERROR(state.change(rounds, prefix, false));
-  state.speakers->plant(fault);
+  state.ground->plant(fault);
   std::vector<Transition> transitions;
-  ASSIGN_OR_RETURN(auto probes,
-                   ProbeStream::start(state.netns(cluster::external_client), endpoint));
+  ASSIGN_OR_RETURN(auto probes, ProbeStream::start(state.ground->client_netns(), endpoint));
   state.probes.emplace(std::move(probes));
   const auto all_rounds = [&]() -> Result<> {
     for (int round = 0; round < rounds.rounds; ++round) {
@@ -382,9 +471,9 @@ Result<Outcome> Site::measure(const Rounds& rounds) {
   state.probes.reset();
   if (!outcome.interrupted) {
     // As it was, and sound.
-    state.speakers->plant(Fault::none);
-    RETURN_IF_ERROR(state.write(rounds, true));
-    state.speakers->plant(fault);
+    state.ground->plant(Fault::none);
+    RETURN_IF_ERROR(state.ground->write(rounds, true));
+    state.ground->plant(fault);
   }
   for (std::size_t i = 0; i < transitions.size(); ++i) {
     const auto next =

@@ -16,6 +16,7 @@
 #include <sys/socket.h>
 
 #include "base/fd.h"
+#include "bench/reach/reach_frame.h"
 
 namespace stackbench::bgp {
 namespace {
@@ -23,7 +24,8 @@ namespace {
 using base::Result;
 using base::UniqueFd;
 
-constexpr auto answer_patience = std::chrono::milliseconds(200);
+// A responder that waits for a CPU answers late, and has lost nothing.
+constexpr auto answer_patience = std::chrono::milliseconds(400);
 
 Result<> enter(int netns) {
   if (::setns(netns, CLONE_NEWNET) < 0) return base::system_error(errno, "setns for probes");
@@ -63,7 +65,8 @@ struct ProbeStream::State {
     epoll_event wanted{.events = EPOLLIN, .data = {.u64 = index}};
     ::epoll_ctl(epoll.get(), EPOLL_CTL_ADD, fd->get(), &wanted);
     // No route is an answer of its own: none.
-    if (::send(fd->get(), &index, sizeof(index), 0) < 0) return;
+    const bench::ReachQuestion question{.nonce = index};
+    if (::send(fd->get(), &question, sizeof(question), 0) < 0) return;
     open.emplace_back(index, std::move(*fd));
   }
 
@@ -71,21 +74,26 @@ struct ProbeStream::State {
     const auto found =
         std::ranges::lower_bound(open, index, {}, [](const auto& one) { return one.first; });
     if (found == open.end() || found->first != index || !found->second) return;
-    std::uint32_t by = 0;
+    bench::ReachAnswer answer;
     // What the network says of it (unreachable) is no answer.
-    const bool answered = ::recv(found->second.get(), &by, sizeof(by), 0) == sizeof(by);
+    const bool answered =
+        ::recv(found->second.get(), &answer, sizeof(answer), 0) == sizeof(answer) &&
+        answer.magic == bench::ReachAnswer::expected_magic && answer.nonce == index;
     const auto now = base::monotonic_now();
     found->second.reset();
     if (!answered) return;
     const std::lock_guard lock(mutex);
     probes[index].answered = now;
-    probes[index].by = by;
+    probes[index].by = answer.server_id;
   }
 
   void forget_old() {
     const auto now = base::monotonic_now();
-    while (!open.empty() && now - probes[open.front().first].sent > answer_patience)
+    while (!open.empty() && now - probes[open.front().first].sent > answer_patience) {
+      // Where we waited for a CPU ourselves the answer may lie there.
+      receive(open.front().first);
       open.pop_front();
+    }
   }
 
   void run() {
@@ -162,11 +170,13 @@ struct Responder::State {
       if (watched[1].revents != 0) return;
       sockaddr_storage from{};
       socklen_t size = sizeof(from);
-      std::uint64_t asked = 0;
+      bench::ReachQuestion asked;
       while (::recvfrom(socket.get(), &asked, sizeof(asked), 0, reinterpret_cast<sockaddr*>(&from),
                         &size) >= 0) {
         if (base::monotonic_now().ns >= opens_ns) {
-          ::sendto(socket.get(), &id, sizeof(id), 0, reinterpret_cast<sockaddr*>(&from), size);
+          const bench::ReachAnswer answer{.server_id = id, .nonce = asked.nonce};
+          ::sendto(socket.get(), &answer, sizeof(answer), 0, reinterpret_cast<sockaddr*>(&from),
+                   size);
         }
         size = sizeof(from);
       }

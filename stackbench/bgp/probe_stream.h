@@ -19,8 +19,8 @@ struct Probe {
   std::uint32_t by = 0;  // who answered
 };
 
-// Probes a UDP endpoint from a thread that is in a network namespace. A probe that is not answered
-// within 200 ms is lost.
+// Probes a UDP endpoint from a thread that is in a network namespace. Who answers is a Responder or
+// an agent's listener (bench/reach/reach.h). A probe that is not answered within 400 ms is lost.
 class ProbeStream {
  public:
   // 1.25 kHz.

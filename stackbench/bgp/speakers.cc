@@ -12,6 +12,7 @@ namespace addresses = cluster::addresses;
 using base::ErrorKind;
 using base::Result;
 using bgp_peer::Family;
+using bgp_peer::Path;
 using bgp_peer::Prefix;
 
 constexpr auto session_patience = std::chrono::seconds(30);
@@ -27,8 +28,8 @@ Result<std::unique_ptr<Speakers>> Speakers::start(cluster::LabTarget& target,
                                                   const SpeakersSpec& spec,
                                                   const std::string& directory,
                                                   const base::Interrupt& interrupt) {
-  std::unique_ptr<Speakers> made(new Speakers(target, environment, spec));
-  RETURN_IF_ERROR(made->begin(directory, interrupt));
+  std::unique_ptr<Speakers> made(new Speakers(target, environment, spec, directory));
+  RETURN_IF_ERROR(made->begin(interrupt));
   return made;
 }
 
@@ -37,32 +38,12 @@ Speakers::~Speakers() {
   (void)target_.follow_services(environment_.name, {});
 }
 
-Result<> Speakers::begin(const std::string& directory, const base::Interrupt& interrupt) {
-  const bgp_peer::SessionSpec nodes{.peer_asn = spec_.node_asn,
-                                    .hold_time_s = spec_.hold_time_s,
-                                    .restart_time_s = spec_.restart_time_s,
-                                    .families = families};
-  ASSIGN_OR_RETURN(const auto subnet, Prefix::parse("172.18.0.0/16"));
-  ASSIGN_OR_RETURN(
-      auto router,
-      start_at("router",
-               {.global = {.asn = spec_.router_asn,
-                           .router_id = addresses::router_ipv4(),
-                           .multipath = true},
-                .dynamic_neighbors = {{.name = "nodes", .networks = {subnet}, .session = nodes}}},
-               directory));
-  router_.emplace(std::move(router));
-  auto session = nodes;
-  session.peer_asn = spec_.router_asn;
+Result<> Speakers::begin(const base::Interrupt& interrupt) {
+  RETURN_IF_ERROR(restart_router());
   for (const auto& node : environment_.nodes) {
-    session.local_address = node.ipv4;
-    ASSIGN_OR_RETURN(
-        auto daemon,
-        start_at(node_place(node.number),
-                 {.global = {.asn = spec_.node_asn, .router_id = node.ipv4, .port = -1},
-                  .neighbors = {{.address = addresses::router_ipv4(), .session = session}}},
-                 directory));
-    nodes_.emplace(node.number, std::move(daemon));
+    NodeStart how;
+    if (spec_.graceful_nodes) how.restart_time_s = spec_.restart_time_s;
+    RETURN_IF_ERROR(restart_node(node.number, how));
   }
   RETURN_IF_ERROR(remove_static_routes());
   RETURN_IF_ERROR(await_sessions(interrupt));
@@ -71,19 +52,96 @@ Result<> Speakers::begin(const std::string& directory, const base::Interrupt& in
   });
 }
 
+bgp_peer::SessionSpec Speakers::session_spec() const {
+  return {.password = spec_.password,
+          .hold_time_s = spec_.hold_time_s,
+          .restart_time_s = spec_.restart_time_s,
+          .families = families};
+}
+
+Result<bgp_peer::DaemonSpec> Speakers::router_spec() const {
+  auto session = session_spec();
+  session.peer_asn = spec_.node_asn;
+  session.max_prefixes = spec_.max_prefixes;
+  bgp_peer::DaemonSpec router{.global = {.asn = spec_.router_asn,
+                                         .router_id = addresses::router_ipv4(),
+                                         .multipath = true}};
+  if (spec_.password.empty()) {
+    ASSIGN_OR_RETURN(const auto subnet, Prefix::parse("172.18.0.0/16"));
+    router.dynamic_neighbors = {{.name = "nodes", .networks = {subnet}, .session = session}};
+    return router;
+  }
+  session.passive = true;
+  for (const auto& node : environment_.nodes) {
+    router.neighbors.push_back({.address = node.ipv4, .session = session});
+  }
+  return router;
+}
+
+bgp_peer::DaemonSpec Speakers::node_spec(const cluster::NodeHandle& node,
+                                         const NodeStart& how) const {
+  auto session = session_spec();
+  session.peer_asn = spec_.router_asn;
+  session.local_address = node.ipv4;
+  session.restart_time_s = how.restart_time_s;
+  session.password = how.password.value_or(spec_.password);
+  return {.global = {.asn = how.asn.value_or(spec_.node_asn), .router_id = node.ipv4, .port = -1},
+          .neighbors = {{.address = addresses::router_ipv4(), .session = session}}};
+}
+
+Result<> Speakers::restart_router() {
+  // One at a time: they would share a port, and files.
+  router_.reset();
+  ASSIGN_OR_RETURN(const auto spec, router_spec());
+  ASSIGN_OR_RETURN(auto daemon, start_at("router", spec));
+  router_.emplace(std::move(daemon));
+  return {};
+}
+
+Result<> Speakers::restart_node(int node, const NodeStart& how) {
+  nodes_.erase(node);
+  const auto its = std::ranges::find(environment_.nodes, node, &cluster::NodeHandle::number);
+  ASSIGN_OR_RETURN(auto daemon, start_at(node_place(node), node_spec(*its, how), how.restarting));
+  nodes_.emplace(node, std::move(daemon));
+  return how.announces ? announce_again(node) : Result<>();
+}
+
+Result<> Speakers::announce_more(int node, const std::vector<Prefix>& prefixes) const {
+  std::vector<bgp_peer::Path> paths;
+  paths.reserve(prefixes.size());
+  for (const auto& prefix : prefixes) paths.push_back(path_of(node, prefix));
+  return nodes_.at(node).client().add_paths(paths);
+}
+
+Result<> Speakers::withdraw_more(int node, const std::vector<Prefix>& prefixes) const {
+  for (const auto& prefix : prefixes) {
+    RETURN_IF_ERROR(nodes_.at(node).client().remove_path(path_of(node, prefix)));
+  }
+  return {};
+}
+
+Result<> Speakers::announce_again(int node) const {
+  const auto has = announced_.find(node);
+  if (has == announced_.end()) return {};
+  return announce_more(node, {has->second.begin(), has->second.end()});
+}
+
 Result<bgp_peer::Daemon> Speakers::start_at(const std::string& place,
                                             const bgp_peer::DaemonSpec& daemon,
-                                            const std::string& directory) const {
-  const auto its = directory + "/" + place;
+                                            bool restarting) const {
+  const auto its = directory_ + "/" + place;
   std::error_code code;
   std::filesystem::create_directories(its, code);
   if (code) return base::system_error(code.value(), "{}", its);
   const int netns = target_.environment(environment_.name)->netns(place);
   const auto& sandbox = *target_.sandbox();
   auto started = bgp_peer::Daemon::start(
-      daemon, {.directory = its, .spawn = [netns, &sandbox](base::SpawnOptions options) {
-                 return sandbox.spawn(std::move(options), {.netns = netns});
-               }});
+      daemon, {.directory = its,
+               .spawn =
+                   [netns, &sandbox](base::SpawnOptions options) {
+                     return sandbox.spawn(std::move(options), {.netns = netns});
+                   },
+               .restarting = restarting});
   if (!started) return base::in_context(std::move(started).error(), "gobgpd of {}", place);
   return started;
 }
@@ -127,6 +185,7 @@ Speakers::Announced Speakers::wanted(const cluster::ServiceTable& table, bool ev
         const bool has_endpoint =
             std::ranges::find(entry.backends, node_place(node.number), &cluster::Backend::node) !=
             entry.backends.end();
+        if (out_.contains(node.number)) continue;
         if (!entry.external_local || has_endpoint || everywhere) {
           all[node.number].insert(Prefix::host(address));
         }
@@ -162,31 +221,80 @@ Result<> Speakers::follow(const cluster::ServiceTable& table, bool programmed) {
   return withdraw(now);
 }
 
-Result<> Speakers::announce(const Announced& now) {
-  for (const auto& [node, prefixes] : now) {
-    auto& has = announced_[node];
-    for (const auto& prefix : prefixes) {
-      if (has.contains(prefix)) continue;
-      announced_at_ = base::monotonic_now();
-      RETURN_IF_ERROR(nodes_.at(node).client().add_path(path_of(node, prefix)));
-      has.insert(prefix);
+// One path is one call, and nodes come after each other; of many, each node is told at once with
+// the others, as speakers of their own would be.
+Result<> Speakers::tell(const std::map<int, std::vector<Path>>& paths) const {
+  if (std::ranges::all_of(paths, [](const auto& its) { return its.second.size() <= 1; })) {
+    for (const auto& [node, its] : paths) {
+      if (its.empty()) continue;
+      const auto& client = nodes_.at(node).client();
+      RETURN_IF_ERROR(its[0].withdrawn ? client.remove_path(its[0]) : client.add_path(its[0]));
     }
+    return {};
+  }
+  // Each call has the client's deadline.
+  constexpr std::size_t paths_a_call = 500;
+  std::map<int, Result<>> outcomes;
+  for (const auto& [node, its] : paths) outcomes[node];
+  {
+    std::vector<std::jthread> threads;
+    for (const auto& [node, its] : paths) {
+      threads.emplace_back([&client = nodes_.at(node).client(), &its = its,
+                            &outcome = outcomes.at(node)] {
+        for (std::size_t first = 0; first < its.size() && outcome; first += paths_a_call) {
+          const auto end =
+              its.begin() + static_cast<std::ptrdiff_t>(std::min(its.size(), first + paths_a_call));
+          outcome = client.add_paths({its.begin() + static_cast<std::ptrdiff_t>(first), end});
+        }
+      });
+    }
+  }
+  for (auto& [node, outcome] : outcomes) {
+    if (!outcome) return base::in_context(std::move(outcome).error(), "{}", node_place(node));
   }
   return {};
 }
 
-Result<> Speakers::withdraw(const Announced& now) {
-  for (auto& [node, has] : announced_) {
-    for (auto prefix = has.begin(); prefix != has.end();) {
-      if (now.at(node).contains(*prefix)) {
-        ++prefix;
-        continue;
-      }
-      RETURN_IF_ERROR(nodes_.at(node).client().remove_path(path_of(node, *prefix)));
-      prefix = has.erase(prefix);
+Result<> Speakers::announce(const Announced& now) {
+  std::map<int, std::vector<Path>> paths;
+  for (const auto& [node, prefixes] : now) {
+    for (const auto& prefix : prefixes) {
+      if (!announced_[node].contains(prefix)) paths[node].push_back(path_of(node, prefix));
     }
   }
+  if (paths.empty()) return {};
+  announced_at_ = base::monotonic_now();
+  RETURN_IF_ERROR(tell(paths));
+  for (const auto& [node, prefixes] : now)
+    announced_[node].insert(prefixes.begin(), prefixes.end());
   return {};
+}
+
+Result<> Speakers::withdraw(const Announced& now) {
+  std::map<int, std::vector<Path>> paths;
+  for (const auto& [node, has] : announced_) {
+    for (const auto& prefix : has) {
+      if (now.at(node).contains(prefix)) continue;
+      auto path = path_of(node, prefix);
+      path.withdrawn = true;
+      paths[node].push_back(std::move(path));
+    }
+  }
+  RETURN_IF_ERROR(tell(paths));
+  for (auto& [node, has] : announced_) {
+    std::erase_if(has, [&](const auto& prefix) { return !now.at(node).contains(prefix); });
+  }
+  return {};
+}
+
+Result<> Speakers::take_out(int node) {
+  out_.insert(node);
+  return withdraw(wanted(table_, false));
+}
+
+Result<> Speakers::put_back(int node) {
+  out_.erase(node);
+  return announce(wanted(table_, false));
 }
 
 std::vector<checks::ExpectedAnnouncement> Speakers::expected(base::AddressFamily family) const {

@@ -41,6 +41,7 @@ Action declare_list(CLI::App&) {
     text += words_of<cluster::EventKind>("events");
     text += words_of<bgp::Write>("bgp.write");
     text += words_of<bgp::Fault>("bgp.fault");
+    text += words_of<bgp::FaultKind>("bgp.faults");
     text += words_of<base::AddressFamily>("family");
     text += words_of<GeneratedCases>("cases");
     text += words_of<FlowFate>("established");

@@ -9,11 +9,14 @@
 #include <unistd.h>
 
 #include "base/address.h"
+#include "base/process.h"
 #include "base/terminal.h"
+#include "cluster/processes/state.h"
 #include "reports/serve.h"
 #include "reports/store.h"
 #include "reports/terminal.h"
 #include "stackbench/bgp/run.h"
+#include "stackbench/commands/cluster_arguments.h"
 #include "stackbench/commands/command.h"
 #include "stackbench/commands/publish.h"
 #include "stackbench/commands/target.h"
@@ -57,15 +60,62 @@ struct RunArguments {
   std::string serve;
 };
 
+// The cluster of this machine's own that the kubeconfig's context names, if it is one's and up.
+std::optional<bgp::OwnCluster> own_cluster(const cluster::KubernetesOptions& options) {
+  auto context = options.context;
+  if (context.empty()) {
+    std::vector<std::string> words{options.kubectl.empty() ? "kubectl" : options.kubectl, "config",
+                                   "current-context"};
+    if (!options.kubeconfig.empty()) words.push_back("--kubeconfig=" + options.kubeconfig);
+    const auto current = base::run_for_output(words);
+    if (current) context = current->substr(0, current->find('\n'));
+  }
+  constexpr std::string_view prefix = "stackbench-";
+  if (!context.starts_with(prefix)) return std::nullopt;
+  const auto name = context.substr(prefix.size());
+  const auto provider = cluster_provider();
+  if (!provider) return std::nullopt;
+  const auto state = provider->find(name);
+  if (!state || !*state || !cluster::processes::supervisor_lives(**state)) return std::nullopt;
+  return bgp::OwnCluster{.name = name, .root = static_cast<pid_t>((*state)->root)};
+}
+
+base::Result<reports::Report> measure_bgp(const Scenario& scenario, const bgp::Request& request,
+                                          const TargetArguments& target,
+                                          const base::Interrupt& interrupt) {
+  if (target.target == "lab") {
+    RETURN_IF_ERROR(refuse_cluster_arguments(target));
+    return bgp::run(scenario, request, interrupt);
+  }
+  if (!target.ab.empty()) {
+    return base::fail(base::ErrorKind::usage, "--ab compares arms in two clusters, and {} has none",
+                      request.scenario_file);
+  }
+  ASSIGN_OR_RETURN(const auto options, kubernetes_options(target, interrupt));
+  // First, as it says what is missing of kubectl and of the cluster.
+  ASSIGN_OR_RETURN(const auto cluster, cluster::KubernetesTarget::create(options));
+  ASSIGN_OR_RETURN(auto place, bgp::open_router_place(*scenario.bgp, own_cluster(options)));
+  const auto say = [](std::string_view text) {
+    fmt::print(stderr, "  {}\n", text);
+    std::fflush(stderr);
+  };
+  auto report = bgp::run_on_cluster(*cluster, scenario, std::move(place), request, interrupt, say);
+  if (report) return report;
+  // What was made goes, whatever came of it; where it does not, whoever asked has to know.
+  auto error = std::move(report).error();
+  if (const auto down = cluster->teardown(); !down) {
+    error.message += fmt::format(
+        "\nWhat was made for it is still there: {}. stackbench clean --target kubernetes tries "
+        "again.",
+        down.error().message);
+  }
+  return std::unexpected(std::move(error));
+}
+
 // A scenario with `bgp:`, which has neither blocks nor arms.
 base::Result<int> run_bgp_command(const Context& context, const Scenario& scenario,
                                   const RunArguments& arguments) {
   const auto& file = arguments.scenario.file;
-  if (arguments.target.target != "lab") {
-    return base::fail(base::ErrorKind::missing,
-                      "{}: bgp is measured in the lab only, not on a cluster", file);
-  }
-  RETURN_IF_ERROR(refuse_cluster_arguments(arguments.target));
   if (arguments.strict) {
     return base::fail(base::ErrorKind::usage,
                       "--strict asks for blocks, and {} has none: --set bgp.rounds=20", file);
@@ -75,12 +125,22 @@ base::Result<int> run_bgp_command(const Context& context, const Scenario& scenar
                       "--serve-metrics serves figures of arms, and {} has none", file);
   }
   const auto report_file = arguments.out.empty() ? default_report_file(file) : arguments.out;
-  ASSIGN_OR_RETURN(const auto report, bgp::run(scenario,
-                                               {.scenario_file = file,
-                                                .overrides = arguments.scenario.overrides,
-                                                .command_line = context.command_line,
-                                                .report_file = report_file},
-                                               context.interrupt));
+  base::Progress progress(base::detect_terminal(STDERR_FILENO), [](std::string_view text) {
+    std::fwrite(text.data(), 1, text.size(), stderr);
+    std::fflush(stderr);
+  });
+  const auto tell = [&](std::size_t done, std::size_t total, const std::string& doing) {
+    progress.update(done, total, doing);
+    progress.step_done(fmt::format("{} of {}: {}", done + 1, total, doing));
+  };
+  ASSIGN_OR_RETURN(const auto report, measure_bgp(scenario,
+                                                  {.scenario_file = file,
+                                                   .overrides = arguments.scenario.overrides,
+                                                   .command_line = context.command_line,
+                                                   .report_file = report_file,
+                                                   .progress = tell},
+                                                  arguments.target, context.interrupt));
+  progress.finish();
   const auto saved = reports::save_report(report, report_file);
   RETURN_IF_ERROR(print(reports::render_terminal(report, base::detect_terminal(STDOUT_FILENO),
                                                  saved ? report_file : "")));

@@ -18,12 +18,7 @@ constexpr std::string_view cluster_options = "Options of --target kubernetes";
 
 base::Result<std::unique_ptr<cluster::Target>> make_lab(const TargetArguments& arguments) {
   RETURN_IF_ERROR(refuse_cluster_arguments(arguments));
-  if (::geteuid() != 0) {
-    return base::fail_with_mend(
-        base::ErrorKind::not_permitted,
-        "the lab needs root: it makes network namespaces, cgroups and eBPF programs",
-        "Run the same command as root, for example with sudo.");
-  }
+  RETURN_IF_ERROR(check_lab_rights());
   return std::make_unique<cluster::LabTarget>();
 }
 
@@ -52,6 +47,14 @@ std::string own_kubectl() {
 }
 
 }  // namespace
+
+base::Result<> check_lab_rights() {
+  if (::geteuid() == 0) return {};
+  return base::fail_with_mend(
+      base::ErrorKind::not_permitted,
+      "the lab needs root: it makes network namespaces, cgroups and eBPF programs",
+      "Run the same command as root, for example with sudo.");
+}
 
 base::Result<> refuse_cluster_arguments(const TargetArguments& arguments) {
   const std::array cluster_only{std::pair{"--kubeconfig", &arguments.kubeconfig},

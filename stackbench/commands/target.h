@@ -27,6 +27,9 @@ void declare_target_arguments(CLI::App& app, TargetArguments& arguments);
 // --ab, for commands that measure.
 void declare_ab(CLI::App& app, TargetArguments& arguments);
 
+// Whether a lab can be had at all. Errors: not_permitted (without root).
+[[nodiscard]] base::Result<> check_lab_rights();
+
 // With the target lab: refuses what is about a cluster. Errors: usage.
 [[nodiscard]] base::Result<> refuse_cluster_arguments(const TargetArguments& arguments);
 

@@ -4,8 +4,11 @@
 #include <array>
 #include <cerrno>
 #include <cstdio>
+#include <filesystem>
 #include <iostream>
+#include <set>
 #include <string>
+#include <system_error>
 
 #include <poll.h>
 #include <unistd.h>
@@ -15,6 +18,7 @@
 #include "base/terminal.h"
 #include "stackbench/commands/command.h"
 #include "stackbench/commands/target.h"
+#include "stackbench/verify/lab.h"
 
 namespace stackbench {
 namespace {
@@ -23,6 +27,7 @@ constexpr std::string_view default_deny = "default-deny";
 
 struct VerifyArguments {
   std::string claim;
+  std::vector<std::string> manifests;
   TargetArguments target;
   std::vector<std::string> namespaces;
   std::string direction = "both";
@@ -41,7 +46,8 @@ base::Result<VerifyOptions> options_of(const VerifyArguments& arguments,
                                        const base::Interrupt& interrupt) {
   VerifyOptions options;
   ASSIGN_OR_RETURN(options.cluster, kubernetes_options(arguments.target, interrupt));
-  options.namespaces = arguments.namespaces;
+  const std::set<std::string> namespaces(arguments.namespaces.begin(), arguments.namespaces.end());
+  options.namespaces.assign(namespaces.begin(), namespaces.end());
   options.probes = !arguments.no_probes;
   options.rate = arguments.rate;
   options.ephemeral = arguments.ephemeral;
@@ -67,9 +73,32 @@ base::Result<VerifyOptions> options_of(const VerifyArguments& arguments,
   return options;
 }
 
-// Nobody is asked who cannot answer.
+bool in_lab(const VerifyArguments& arguments) { return arguments.target.target == "lab"; }
+
+// What goes with which target.
+base::Result<> check_target(const VerifyArguments& arguments) {
+  if (!in_lab(arguments)) {
+    if (arguments.manifests.empty()) return {};
+    return base::fail_with_mend(base::ErrorKind::usage,
+                                "-f names manifests, and the target is kubernetes",
+                                "Say --target lab, or leave the option out.");
+  }
+  RETURN_IF_ERROR(refuse_cluster_arguments(arguments.target));
+  if (arguments.ephemeral) {
+    return base::fail(base::ErrorKind::usage,
+                      "--ephemeral is about a cluster, and the target is "
+                      "lab");
+  }
+  if (arguments.manifests.empty()) {
+    return base::fail_with_mend(base::ErrorKind::usage, "what is to be brought up in the lab?",
+                                "-f names manifests: files, directories, or - for standard input.");
+  }
+  return {};
+}
+
+// Nobody is asked who cannot answer, nor where nothing of anybody's is touched.
 base::Result<> check_consent(const VerifyArguments& arguments) {
-  if (arguments.no_probes || arguments.plan || arguments.yes) return {};
+  if (in_lab(arguments) || arguments.no_probes || arguments.plan || arguments.yes) return {};
   if (::isatty(STDIN_FILENO) != 0 && ::isatty(STDERR_FILENO) != 0) return {};
   return base::fail_with_mend(
       base::ErrorKind::usage,
@@ -96,12 +125,45 @@ base::Result<bool> agreed(const VerifyArguments& arguments, const std::string& p
     RETURN_IF_ERROR(print(plan));
     return false;
   }
+  if (in_lab(arguments)) return true;
   fmt::print(stderr, "{}", plan);
   if (arguments.yes) return true;
   fmt::print(stderr, "Make them? [y/N] ");
   std::fflush(stderr);
   ASSIGN_OR_RETURN(const auto answer, answer_of_terminal(interrupt));
   return answer == "y" || answer == "Y" || answer == "yes";
+}
+
+base::Result<std::optional<VerifyResult>> verify(const VerifyArguments& arguments,
+                                                 const VerifyOptions& options,
+                                                 const base::Interrupt& interrupt) {
+  const Consent consent = [&](const std::string& plan) {
+    return agreed(arguments, plan, interrupt);
+  };
+  if (!in_lab(arguments)) return verify_default_deny(options, consent);
+  // Reading needs no rights.
+  if (options.probes && !arguments.plan) RETURN_IF_ERROR(check_lab_rights());
+  ASSIGN_OR_RETURN(auto manifests, read_manifests(arguments.manifests));
+  return verify_manifests(options, {.manifests = std::move(manifests)}, consent);
+}
+
+// What is saved over the state it was compared with, and differs, would be forgotten.
+bool would_forget(const VerifyArguments& arguments, const VerifyResult& result) {
+  std::error_code code;
+  return result.drift && !result.drift->empty() &&
+         (arguments.save == arguments.against ||
+          std::filesystem::equivalent(arguments.save, arguments.against, code));
+}
+
+base::Result<> save(const VerifyArguments& arguments, const VerifyResult& result) {
+  if (arguments.save.empty()) return {};
+  if (would_forget(arguments, result)) {
+    fmt::print(stderr, "{} is left as it is: what differs from it would be forgotten.\n",
+               arguments.save);
+    return {};
+  }
+  return base::write_file(arguments.save,
+                          base::dump_json_pretty(base::to_json(result.to_save())) + "\n");
 }
 
 }  // namespace
@@ -115,6 +177,9 @@ Action declare_verify(CLI::App& app) {
   app.add_option("-n,--namespace", arguments->namespaces, "The namespaces it is claimed of")
       ->required()
       ->type_name("NAME...");
+  app.add_option("-f,--filename", arguments->manifests,
+                 "With --target lab: the manifests, as files, directories, or - for standard input")
+      ->type_name("FILE...");
   const auto add = [&](const char* names, std::string& value, const char* what, const char* type) {
     return app.add_option(names, value, what)->type_name(type);
   };
@@ -141,6 +206,12 @@ Action declare_verify(CLI::App& app) {
       "What was saved on another day: whatever is other than that is a fail", "FILE");
   app.add_flag("--json", arguments->json, "Print all of it as JSON");
   auto& target = arguments->target;
+  target.target = "kubernetes";
+  add("--target", target.target,
+      "Whose namespaces: those of a cluster (kubernetes, the default), or those that manifests "
+      "would make, brought up on this machine (lab)",
+      "TARGET")
+      ->check(CLI::IsMember({"lab", "kubernetes"}));
   add("--kubeconfig", target.kubeconfig, "The kubeconfig (default: as kubectl's)", "FILE");
   add("--context", target.context, "The context of the kubeconfig (default: the current one)",
       "NAME");
@@ -149,18 +220,17 @@ Action declare_verify(CLI::App& app) {
   add("--agent-image", target.agent_image,
       "The image of the probe pods (default: stackbench-agent:" STACKBENCH_VERSION ")", "IMAGE");
   return [arguments](const Context& context) -> base::Result<int> {
+    RETURN_IF_ERROR(check_target(*arguments));
     RETURN_IF_ERROR(check_consent(*arguments));
     ASSIGN_OR_RETURN(const auto options, options_of(*arguments, context.interrupt));
-    ASSIGN_OR_RETURN(const auto result, verify_default_deny(options, [&](const std::string& plan) {
-                       return agreed(*arguments, plan, context.interrupt);
-                     }));
-    if (!result) return exit_code_of(ClaimVerdict::pass);
+    ASSIGN_OR_RETURN(const auto result, verify(*arguments, options, context.interrupt));
+    // Who only asked for the plan has it; who did not agree has no answer.
+    if (!result) {
+      return exit_code_of(arguments->plan ? ClaimVerdict::pass : ClaimVerdict::inconclusive);
+    }
     RETURN_IF_ERROR(print(arguments->json ? base::dump_json_pretty(result->to_json()) + "\n"
                                           : render(*result, base::detect_terminal(STDOUT_FILENO))));
-    if (!arguments->save.empty()) {
-      RETURN_IF_ERROR(base::write_file(
-          arguments->save, base::dump_json_pretty(base::to_json(result->to_save())) + "\n"));
-    }
+    RETURN_IF_ERROR(save(*arguments, *result));
     return exit_code_of(verdict_of(*result));
   };
 }

@@ -86,6 +86,7 @@ std::string words_for(const ChangeSpec& change) {
   if (change.label_pod) {
     return labelled("pod", change.label_pod->name, change.label_pod->labels);
   }
+  if (change.restart_pod) return "restart pod " + *change.restart_pod;
   return labelled("namespace", change.label_namespace->name, change.label_namespace->labels);
 }
 

@@ -1,4 +1,5 @@
-// A scenario's changes: done, undone, and put into words.
+// A scenario's changes: done, undone, and put into words. Those that restart a pod, which nothing
+// undoes, are put into words alone (stackbench/policy/restarts.h).
 #pragma once
 
 #include <string>

@@ -185,6 +185,14 @@ checks::Finding when_settled(checks::Finding finding, const Settled& settled) {
   finding.evidence["settled"] = settled.agreed;
   finding.evidence["settled_ns"] = settled.settled_ns;
   finding.evidence["watched_ns"] = settled.watched_ns;
+  const auto earlier = std::ranges::count_if(settled.judged, checks::rests_on_earlier);
+  if (earlier > 0 && finding.verdict == base::Verdict::pass) {
+    finding.sentence += fmt::format(
+        "; silence proves less in {}: one of the pods was seen to have a network before this sweep "
+        "only, and its node cannot be asked now: {}",
+        base::format_count(static_cast<std::uint64_t>(earlier), "closed cell"),
+        settled.last.node_unasked);
+  }
   if (settled.agreed) return finding;
   if (finding.verdict == base::Verdict::pass) {
     finding.verdict = base::Verdict::inconclusive;

@@ -1,6 +1,6 @@
 // Pods made anew under watch: are they protected from their first instant? Packets that policies
-// forbid are sent from the pod, from when it has an address, and to the address it is going to have
-// before it has it; none of them may arrive.
+// forbid are sent from the pod and to it as soon as can be (stackbench/policy/pod_remake.h); none
+// of them may arrive.
 #pragma once
 
 #include <string>
@@ -8,6 +8,7 @@
 #include "base/interrupt.h"
 #include "checks/finding.h"
 #include "reports/policy.h"
+#include "stackbench/policy/pod_remake.h"
 #include "stackbench/policy/policy_world.h"
 #include "stackbench/policy/watch.h"
 #include "stackbench/policy/watch_plan.h"
@@ -25,6 +26,11 @@ namespace stackbench {
     const PolicyGrid& grid, const std::vector<checks::Allowance>& truth, std::size_t pod,
     std::size_t most);
 
+// For how long at most nobody may knock at a new pod, or a receiver see nothing, while it is
+// watched: a leak that is shorter is missed. A node that starts a pod has less time for its others.
+inline constexpr base::Duration widest_pause_in_lab = checks::widest_control_gap;
+inline constexpr base::Duration widest_pause_on_cluster = std::chrono::milliseconds(100);
+
 // Whether a packet of a forbidden flow would have been seen from when the pod was there: since then
 // one that is allowed got from the pod's new address to a receiver, or to that address from another
 // sender; the flow's own receiver saw what its control flow sent it, and lost nothing; and the
@@ -36,13 +42,15 @@ namespace stackbench {
                                  const std::vector<SeenFlow>& seen, std::size_t flow,
                                  std::size_t pod, std::int64_t there_ns);
 
-// The address a pod is going to have: targets count upwards, so that it is one above the highest
-// of `used`, of its node. `used` is not empty.
-[[nodiscard]] base::IpAddress next_address(const std::vector<base::IpAddress>& used);
+// The longest that a forbidden flow's sender did not send, from when the pod was there or, where it
+// began later, from then, or that its receiver did not see its control flow, once it had seen some;
+// Duration::max() where it never sent or saw.
+[[nodiscard]] base::Duration longest_pause(const SeenFlow& flow, const SeenFlow& control,
+                                           std::int64_t there_ns);
 
-// Makes a pod anew as often as the scenario's repetitions; the record says how far it came. Writes
-// and session know the pod's new address afterwards. Errors: as Target::restart_pod, FlowWatch;
-// interrupted.
+// Makes a pod anew as often as the scenario's repetitions, and up to as many times more where it
+// cannot be told of one and none has leaked; the record says how far it came. Writes and session
+// know the pod's new address afterwards. Errors: as remake_pod().
 [[nodiscard]] base::Result<> watch_new_pod(cluster::Target& target, Session& session,
                                            std::size_t environment, const Scenario& scenario,
                                            const std::string& pod, PolicyWrites& writes,

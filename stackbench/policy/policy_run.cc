@@ -7,7 +7,9 @@
 #include "checks/policy/default_deny.h"
 #include "stackbench/policy/cases.h"
 #include "stackbench/policy/changes.h"
+#include "stackbench/policy/drop_watches.h"
 #include "stackbench/policy/new_pods.h"
+#include "stackbench/policy/restarts.h"
 #include "stackbench/policy/windows.h"
 
 namespace stackbench {
@@ -98,7 +100,8 @@ class PolicyRun {
     if (record.differences.empty()) return {};
     const auto explained = explain_drops(sweeper, settled, record);
     if (explained || explained.error().kind == base::ErrorKind::interrupted) return explained;
-    report_.no_drop_watch(explained.error());
+    record.unexplained.push_back(
+        fmt::format("What differs was not probed again: {}", explained.error().message));
     return {};
   }
 
@@ -110,34 +113,48 @@ class PolicyRun {
     return all;
   }
 
-  // Probes what differs once more, with the kernel asked what it drops meanwhile. Errors: as
-  // Session::observer(), AgentClient and Target::denied_lately().
+  // Probes what differs once more, with the kernels of its ends' nodes asked what they drop
+  // meanwhile, and who enforces policies what it denied. Errors: as Sweeper::sweep().
   base::Result<> explain_drops(Sweeper& sweeper, const Settled& settled,
                                reports::MatrixRecord& record) {
     const auto& grid = writes_.grid();
     std::vector<std::size_t> places;
     std::set<base::Endpoint> endpoints;
+    std::set<std::size_t> ends;
     for (const auto& one :
          checks::differing_cells(writes_.world(), settled.last.cells, settled.judged, cells_told)) {
       const auto& cell = grid.cells[one.cell];
       places.push_back(one.cell);
+      ends.insert({cell.from, cell.to});
       endpoints.insert(
           {grid.pods[cell.to].address(writes_.family()), grid.ports[cell.port].spec.port});
     }
-    ASSIGN_OR_RETURN(auto* const watcher, session_.observer(environment_, grid.pods.front().name));
-    ASSIGN_OR_RETURN(const auto watch, watcher->start_drops_watch(
-                                           {.endpoints = {endpoints.begin(), endpoints.end()}}));
+    // The error of one that was asked; nothing where it is ours to end by.
+    const auto noted = [&](const base::Error& error, std::string_view who) -> base::Result<> {
+      if (error.kind == base::ErrorKind::interrupted) return std::unexpected(error);
+      record.unexplained.push_back(fmt::format("{}: {}", who, error.message));
+      return {};
+    };
+    auto watch = DropWatches::start(session_, environment_, grid, target_.name() == "lab", ends,
+                                    {.endpoints = {endpoints.begin(), endpoints.end()}});
+    if (!watch) {
+      report_.no_drop_watch(watch.error());
+      RETURN_IF_ERROR(noted(watch.error(), "The kernel was not asked what it drops of this"));
+    }
     const auto again = sweeper.sweep(spec().matrix.timeout, places);
-    ASSIGN_OR_RETURN(auto drops, watcher->stop_drops_watch(watch.id));
+    if (watch) {
+      auto drops = watch->stop();
+      if (drops) {
+        join_drops(record.differences, grid, writes_.family(), drops->drops);
+        report_.add_drops(*std::move(drops), watch->seen_at());
+      } else {
+        RETURN_IF_ERROR(noted(drops.error(), "The kernel did not tell what it dropped of this"));
+      }
+    }
     if (!again) return std::unexpected(again.error());
-    join_drops(record.differences, grid, writes_.family(), drops.drops);
-    const bool only_kernel = target_.name() == "lab";
-    report_.add_drops(
-        std::move(drops),
-        only_kernel ? std::nullopt : std::optional("the node of " + grid.pods.front().name));
-    ASSIGN_OR_RETURN(auto denied, target_.denied_lately(name_));
-    std::erase_if(denied, [&](const auto& packet) { return packet.at_ns < again->began_ns; });
-    join_verdicts(record.differences, grid, writes_.family(), denied);
+    const auto denied = target_.denied_lately(name_, again->began_ns);
+    if (!denied) return noted(denied.error(), "Who enforces policies was not asked of this");
+    join_verdicts(record.differences, grid, writes_.family(), *denied);
     return {};
   }
 
@@ -164,7 +181,10 @@ class PolicyRun {
     bool any_missing = false;
     for (const auto& change : spec().changes) {
       step_("watching " + change.name);
-      auto series = watch_change(session_, environment_, scenario_, change, writes_, interrupt_);
+      auto series = change.restart_pod ? watch_restart(target_, session_, environment_, scenario_,
+                                                       change, writes_, interrupt_)
+                                       : watch_change(session_, environment_, scenario_, change,
+                                                      writes_, interrupt_);
       if (!series && series.error().kind == base::ErrorKind::missing) {
         add(CheckKind::leak_window, change.name,
             {.verdict = base::Verdict::skip,
@@ -208,12 +228,6 @@ class PolicyRun {
   }
 
   base::Result<> watch_new_pods() {
-    if (target_.name() == "kubernetes" && !spec().new_pods.empty()) {
-      skip(CheckKind::new_pod_protected,
-           "on a cluster a pod's agent ends with the pod, and nobody in the new one would see its "
-           "first packets");
-      return {};
-    }
     std::vector<reports::NewPodRecord> records;
     for (const auto& pod : spec().new_pods) {
       step_("making anew " + pod);

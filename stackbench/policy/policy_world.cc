@@ -146,6 +146,14 @@ checks::PolicyFlow PolicyWrites::flow_of(const GridCell& cell) const {
           .port = port.port};
 }
 
+checks::PolicyFlow PolicyWrites::flow_from_node(std::size_t pod, std::size_t port) const {
+  auto flow = flow_of({pod, pod, port});
+  const auto node =
+      std::ranges::find(world_.nodes, world_.pods[pod].node, &checks::PolicyNode::name);
+  flow.source = checks::NodeEnd{.node = static_cast<std::size_t>(node - world_.nodes.begin())};
+  return flow;
+}
+
 base::Result<cluster::WriteStamps> PolicyWrites::put(const base::kube::NetworkPolicy& policy) {
   ASSIGN_OR_RETURN(last_, target_->apply(environment_, base::kube::manifest(policy)));
   const auto same = [&](const base::kube::NetworkPolicy& other) {
@@ -205,12 +213,12 @@ base::Result<cluster::WriteStamps> PolicyWrites::become(const checks::PolicyStep
   // Labels that a step does not name are as the scenario has them.
   auto labels = of_the_scenario_;
   for (const auto& one : step.relabelled) {
-    if (one.pod.empty()) {
-      labels[{cluster::LabelledKind::name_space, one.name_space}] = one.labels;
-    } else {
-      const auto name = one.pod.substr(one.pod.find('/') + 1);
-      labels[{cluster::LabelledKind::pod, name}] = one.labels;
-    }
+    const bool is_pod = !one.pod.empty();
+    const std::pair whose{is_pod ? cluster::LabelledKind::pod : cluster::LabelledKind::name_space,
+                          is_pod ? one.pod.substr(one.pod.find('/') + 1) : one.name_space};
+    labels[whose] = one.labels;
+    // A step has all that the world shows; those of the target's own stay by themselves.
+    for (const auto& [key, value] : of_the_target_[whose]) labels[whose].erase(key);
   }
   for (const auto& [whose, own] : labels) {
     const auto now = written_.contains(whose) ? written_.at(whose) : of_the_scenario_.at(whose);

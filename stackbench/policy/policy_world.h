@@ -69,6 +69,8 @@ class PolicyWrites {
   [[nodiscard]] const std::string& environment() const { return environment_; }
   // A cell as the oracle knows it.
   [[nodiscard]] checks::PolicyFlow flow_of(const GridCell& cell) const;
+  // The same from the node that a pod is on, which no policy holds for.
+  [[nodiscard]] checks::PolicyFlow flow_from_node(std::size_t pod, std::size_t port) const;
 
   // Each writes one thing. Errors: as Target::apply(), remove() and set_labels().
   base::Result<cluster::WriteStamps> put(const base::kube::NetworkPolicy& policy);

@@ -2,6 +2,7 @@
 #include <gtest/gtest.h>
 
 #include "base/process.h"
+#include "stackbench/policy/drop_watches.h"
 #include "stackbench/policy/matrix_record.h"
 #include "stackbench/policy/windows.h"
 
@@ -100,6 +101,42 @@ TEST(JoinDrops, TakesWhatTheCellsOwnPacketsMet) {
                   .protocol = base::Protocol::UDP,
                   .verdict = "of another cell"}});
   EXPECT_EQ(cells[0].verdict_event, "denied by ingress of pod-1: no_rule_allows");
+}
+
+TEST(MergedDrops, OfOneKernelThatSeveralWatchedAreToldOnce) {
+  probes::Drop first;
+  first.time_ns = 5;
+  first.reason = "NETFILTER_DROP";
+  first.from.port = 40'000;
+  auto second = first;
+  second.time_ns = 9;
+  auto third = first;
+  third.from.port = 40'001;
+  const auto all = merged({{.drops = {first, second}, .lost = 1},
+                           {.drops = {third, second}, .lost = 2, .unparsed = 3},
+                           {.drops = {first}}});
+  EXPECT_EQ(all.drops, (std::vector{first, third, second}));
+  EXPECT_EQ(all.lost, 3U);
+  EXPECT_EQ(all.unparsed, 3U);
+}
+
+TEST(WhenSettled, SaysOfHowManyCellsSilenceProvesLess) {
+  Settled settled;
+  settled.agreed = true;
+  settled.judged = {{.judgement = checks::CellJudgement::as_specified,
+                     .expected = checks::Allowance::denied,
+                     .network_seen = true,
+                     .seen_earlier = true}};
+  settled.last.node_unasked = "pods is forbidden";
+  const checks::Finding pass{.verdict = base::Verdict::pass,
+                             .sentence = "1 of 1 cell",
+                             .observed = "as specified",
+                             .evidence = {}};
+  EXPECT_EQ(when_settled(pass, settled).sentence,
+            "1 of 1 cell; silence proves less in 1 closed cell: one of the pods was seen to have a "
+            "network before this sweep only, and its node cannot be asked now: pods is forbidden");
+  settled.judged[0].seen_earlier = false;
+  EXPECT_EQ(when_settled(pass, settled).sentence, "1 of 1 cell");
 }
 
 // A series of one flow that is closed, with these windows, in ms; a negative one is not known.

@@ -53,6 +53,13 @@ class SlowEngine : public cluster::Target {
       const std::map<std::string, cluster::Readiness>&) override {
     return cluster::WriteStamps{};
   }
+  base::Result<cluster::WriteStamps> set_labels(
+      std::string_view, cluster::LabelledKind, std::string_view name,
+      const std::map<std::string, std::string>& labels) override {
+    labelled[std::string(name)] = labels;
+    return wrote();
+  }
+  std::map<std::string, std::map<std::string, std::string>> labelled;  // what was asked for
   base::Result<cluster::AgentStreams> agent(std::string_view, std::string_view) override {
     return cluster::AgentStreams{};
   }
@@ -163,6 +170,29 @@ class SettleTest : public ::testing::Test {
   bool flaps_ = false;
   std::map<std::size_t, checks::ObservedCell> carried_;
 };
+
+TEST_F(SettleTest, LabelsThatATargetGivesOfItsOwnAreNoneOfAStepsToWrite) {
+  auto environment = environment_for(scenario_);
+  for (auto& pod : environment.pods) pod.labels["run"] = "0123abcd";
+  environment.namespaces["shop"].labels["kubernetes.io/metadata.name"] = "it-shop";
+  PolicyWrites writes(engine_, environment, scenario_);
+  // As generated cases have it: all that the world shows, and one that is new.
+  checks::PolicyStep step;
+  step.relabelled = {
+      {.pod = "shop/web-0", .labels = {{"app", "web"}, {"run", "0123abcd"}, {"tier", "new"}}},
+      {.name_space = "shop",
+       .labels = {{"team", "none"}, {"kubernetes.io/metadata.name", "it-shop"}}}};
+  ASSERT_TRUE(writes.become(step));
+  using Labels = std::map<std::string, std::string>;
+  EXPECT_EQ(engine_.labelled.at("web-0"), (Labels{{"app", "web"}, {"tier", "new"}}));
+  EXPECT_EQ(engine_.labelled.at("shop"), (Labels{{"team", "none"}}));
+  const auto& pods = writes.world().pods;
+  EXPECT_EQ(std::ranges::find(pods, "web-0", &checks::PolicyPod::name)->labels,
+            (Labels{{"app", "web"}, {"run", "0123abcd"}, {"tier", "new"}}));
+  // And back.
+  ASSERT_TRUE(writes.become({}));
+  EXPECT_EQ(engine_.labelled.at("web-0"), (Labels{{"app", "web"}}));
+}
 
 TEST_F(SettleTest, AnEngineThatEnforcesAfterItsAcknowledgementIsWaitedFor) {
   engine_.delay = milliseconds(300);

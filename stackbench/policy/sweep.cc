@@ -69,6 +69,61 @@ bench::ReachTarget Sweeper::target(std::size_t pod, std::size_t port) const {
           .server_id = handle.id};
 }
 
+base::Result<bench::AgentClient*> Sweeper::node_agent(int node) {
+  if (unasked_.contains(node)) return nullptr;
+  // One for all pods of the node: on a cluster each is a pod of its own.
+  const auto pod = std::ranges::find(writes_->grid().pods, node, &cluster::PodHandle::node);
+  auto agent = session_->observer(environment_, pod->name);
+  if (agent || agent.error().kind == base::ErrorKind::interrupted) return agent;
+  unasked_[node] = agent.error().message;
+  return nullptr;
+}
+
+base::Result<> Sweeper::ask_nodes(const std::set<std::size_t>& pods, base::Duration timeout,
+                                  Sweep& sweep) {
+  struct Share {
+    bench::AgentClient* agent = nullptr;
+    std::vector<std::size_t> pods = {};
+    bench::JobId id = {};
+  };
+  std::map<int, Share> shares;
+  for (const auto pod : pods) shares[writes_->grid().pods[pod].node].pods.push_back(pod);
+  for (auto& [node, share] : shares) {
+    ASSIGN_OR_RETURN(share.agent, node_agent(node));
+    if (share.agent == nullptr) {
+      sweep.node_unasked = unasked_.at(node);
+      for (const auto pod : share.pods) {
+        const auto last = carried_.find(pod);
+        if (last == carried_.end()) continue;
+        sweep.controls.push_back(last->second);
+        sweep.controls.back().earlier = true;
+      }
+      continue;
+    }
+    // Any port shows it, and all have all.
+    bench::ReachJob job{.targets = {}, .timeout = timeout};
+    for (const auto pod : share.pods) job.targets.push_back(target(pod, 0));
+    ASSIGN_OR_RETURN(share.id, share.agent->send_reach(job));
+  }
+  base::Result<> trouble;
+  for (auto& [node, share] : shares) {
+    if (share.agent == nullptr) continue;
+    const auto result = share.agent->await_reach(share.id);
+    if (!result) {
+      if (trouble) trouble = std::unexpected(result.error());
+      continue;
+    }
+    for (std::size_t i = 0; i < share.pods.size() && i < result->cells.size(); ++i) {
+      sweep.controls.push_back({.flow = writes_->flow_from_node(share.pods[i], 0),
+                                .outcome = result->cells[i].outcome,
+                                .answered_by = result->cells[i].answered_by,
+                                .error_code = result->cells[i].error_code});
+    }
+    sweep.results += share.pods.size();
+  }
+  return trouble;
+}
+
 base::Result<Sweep> Sweeper::sweep(base::Duration timeout) {
   std::vector<std::size_t> places(writes_->grid().cells.size());
   std::iota(places.begin(), places.end(), std::size_t{0});
@@ -118,6 +173,9 @@ base::Result<Sweep> Sweeper::sweep(base::Duration timeout, const std::vector<std
   }
   // Every one that runs is awaited, whatever the others met.
   base::Result<> trouble;
+  std::set<std::size_t> ends;
+  for (const auto& cell : all) ends.insert({cell.from, cell.to});
+  auto unseen = ends;  // those that nobody reached, and that reached nobody
   for (auto& [pod, share] : shares) {
     auto result = share.agent->await_reach(share.id);
     const auto probes = share.cells.size() + share.controls.size();
@@ -141,15 +199,20 @@ base::Result<Sweep> Sweeper::sweep(base::Duration timeout, const std::vector<std
       if (cell.from == cell.to) {
         sweep.controls.push_back(observed);
       } else if (observed.outcome == bench::ReachOutcome::answered) {
-        carried_[cell.from] = observed;
-        carried_[cell.to] = observed;
+        for (const auto end : {cell.from, cell.to}) {
+          carried_[end] = observed;
+          unseen.erase(end);
+        }
       }
       if (is_cell) sweep.cells[share.cells[i]] = std::move(observed);
     }
     sweep.results += probes;
   }
   RETURN_IF_ERROR(trouble);
-  for (const auto& [pod, cell] : carried_) sweep.controls.push_back(cell);
+  for (const auto pod : ends) {
+    if (!unseen.contains(pod)) sweep.controls.push_back(carried_.at(pod));
+  }
+  RETURN_IF_ERROR(ask_nodes(unseen, timeout, sweep));
   sweep.ended_ns = base::monotonic_now().ns;
   return sweep;
 }

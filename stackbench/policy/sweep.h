@@ -1,12 +1,16 @@
 // Sweeps over a matrix: every pod's agent probes all of its cells at once, and every pod's
 // listeners are probed from the pod itself, so that a server that is not there never reads as a
-// policy. That a pod has a network at all is shown by what it reached, or who reached it, in this
-// sweep or an earlier one: no probe is made from a node, where a run need not have an agent.
+// policy. That a pod has a network at all is shown by what it reached, or who reached it, in the
+// same sweep. Of one that is wholly shut nothing does, so its node dials it in that sweep: what is
+// between a pod and its node is no policy's business (Kubernetes' API reference, NetworkPolicy).
+// Where the node cannot be asked, an earlier sweep has to do, and that is said.
 #pragma once
 
 #include <cstdint>
 #include <functional>
 #include <map>
+#include <set>
+#include <string>
 #include <vector>
 
 #include "base/interrupt.h"
@@ -19,9 +23,12 @@ namespace stackbench {
 // What one sweep saw. Stamps are on our clock.
 struct Sweep {
   std::vector<checks::ObservedCell> cells;  // in the order of PolicyGrid::cells
-  // What each pod that any cell dials saw of itself, port by port; and of each pod of which any
-  // sweep saw it, a flow to or from another pod that was answered.
+  // What each pod that any cell dials saw of itself, port by port; and of each pod what showed that
+  // it has a network: a flow to or from another pod that was answered, or one from its node.
   std::vector<checks::ControlCell> controls;
+  // Why the nodes of some pods that nothing else was seen of were not asked; empty where they were,
+  // or did not have to be. What shows of those pods is of an earlier sweep.
+  std::string node_unasked = {};
   std::int64_t began_ns = 0;
   std::int64_t ended_ns = 0;
   std::uint64_t results = 0;  // probes with an outcome, controls among them
@@ -56,6 +63,12 @@ class Sweeper {
 
   [[nodiscard]] bench::ReachTarget target(std::size_t pod, std::size_t port) const;
   [[nodiscard]] bench::ListenJob listeners_of(std::size_t pod) const;
+  // Adds to a sweep what shows that these pods, of which nothing was seen in it, have a network:
+  // their nodes dial them. Errors: as AgentClient::reach; interrupted.
+  base::Result<> ask_nodes(const std::set<std::size_t>& pods, base::Duration timeout, Sweep& sweep);
+  // The agent on a node; nothing, with the reason noted, where there can be none. Errors:
+  // interrupted.
+  base::Result<bench::AgentClient*> node_agent(int node);
 
   Session* session_;
   std::size_t environment_;
@@ -63,6 +76,7 @@ class Sweeper {
   std::map<std::size_t, bench::JobId> listeners_;  // by pod
   // By pod: a flow to or from another that was answered last.
   std::map<std::size_t, checks::ObservedCell> carried_;
+  std::map<int, std::string> unasked_;  // by node: why it cannot be asked
 };
 
 // Sweeps that were repeated until two in a row agreed and were to be believed, or a deadline

@@ -2,7 +2,10 @@
 // arrives; and connections that are held open meanwhile.
 #pragma once
 
+#include <compare>
+#include <functional>
 #include <map>
+#include <optional>
 #include <span>
 #include <utility>
 #include <vector>
@@ -25,6 +28,7 @@ struct SeenFlow {
   std::vector<bench::ReceivedProbe> received;
   std::uint32_t packet_bytes = 0;
   bool all_received = true;
+  std::int64_t received_from_ns = 0;  // since when its receiver misses nothing
   // While both ends watched.
   std::int64_t from_ns = 0;
   std::int64_t until_ns = 0;
@@ -62,18 +66,44 @@ class JobStop {
   bench::JobId id_ = {};
 };
 
-// Called from the controller's thread; the session and the grid must outlive it. Without stop() its
-// jobs end with it.
+// Of a watch over which a pod is made anew.
+struct WatchedRestart {
+  // Where flows to its old address go.
+  base::IpAddress old_address = {};
+  // The pod, where its agent begins with it: what that is to do is in plan(), and nobody sends to
+  // the pod before pod_has().
+  std::optional<std::size_t> away = {};
+};
+
+// Called from the controller's thread; the session must outlive it. Without stop() its jobs end
+// with it.
 class FlowWatch {
  public:
   // Receivers watch before senders send. Errors: as AgentClient's.
-  static base::Result<FlowWatch> start(Session& session, std::size_t environment,
-                                       const PolicyGrid& grid, base::AddressFamily family,
-                                       std::span<const ChosenFlow> flows);
+  static base::Result<FlowWatch> start(Session& session, std::size_t environment, PolicyGrid grid,
+                                       base::AddressFamily family,
+                                       std::span<const ChosenFlow> flows,
+                                       const WatchedRestart& restart = {});
+
+  // Of a pod that is away. What its agent does from its first instant: it listens at every port,
+  // receives what comes to it, and sends its flows.
+  [[nodiscard]] const bench::AgentPlan& plan() const { return plan_; }
+  // It has this address now: others send to it from here on. Errors: as start().
+  base::Result<> pod_has(const base::IpAddress& address);
+  // Its agent, which has taken up plan(). Errors: as AgentClient's.
+  base::Result<> pod_is_there(bench::AgentClient& agent);
+
   // In the order of the flows. Errors: as AgentClient's.
   base::Result<std::vector<SeenFlow>> stop();
 
  private:
+  // A sender: a pod, or the node of one.
+  struct Sender {
+    bool node = false;
+    std::size_t pod = 0;
+
+    auto operator<=>(const Sender&) const = default;
+  };
   struct Running {
     bench::AgentClient* agent = nullptr;
     bench::JobId id = {};
@@ -82,9 +112,32 @@ class FlowWatch {
     JobStop stop = {};
   };
 
+  FlowWatch(Session& session, std::size_t environment, PolicyGrid grid, base::AddressFamily family,
+            std::span<const ChosenFlow> flows, const WatchedRestart& restart);
+  [[nodiscard]] bench::FlowReceiveJob receive_job(const std::vector<std::size_t>& flows) const;
+  [[nodiscard]] bench::FlowSendJob send_job(const std::vector<std::size_t>& flows) const;
+  // The flows that come to the pod that is away, or that it sends.
+  [[nodiscard]] std::vector<std::size_t> flows_of_away(bool to) const;
+  void make_plan();
+  base::Result<bench::AgentClient*> agent_of(const Sender& sender);
+  base::Result<> receive();
+  // Flows for which `wanted` holds.
+  base::Result<> send(const std::function<bool(const ChosenFlow&)>& wanted);
+  base::Result<> add_planned(bench::AgentClient& agent, const std::vector<std::size_t>& flows,
+                             bench::JobId id, std::vector<Running>& to);
+
+  Session* session_;
+  std::size_t environment_;
+  PolicyGrid grid_;
+  base::AddressFamily family_;
+  std::vector<ChosenFlow> flows_;
+  WatchedRestart restart_;
+  bench::AgentPlan plan_;
+  bench::JobId planned_listener_ = {};
+  bench::JobId planned_receiver_ = {};
+  bench::JobId planned_sender_ = {};  // 0: none
   std::vector<Running> senders_;
   std::vector<Running> receivers_;
-  std::size_t flows_ = 0;
 };
 
 // Flows that are open when they are forbidden.

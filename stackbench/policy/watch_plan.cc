@@ -98,6 +98,32 @@ std::vector<checks::Allowance> truth_of(const PolicyWrites& writes,
   return truth;
 }
 
+std::optional<GridCell> allowed_to(const PolicyGrid& grid, const std::vector<Allowance>& truth,
+                                   std::size_t to, std::size_t but_from) {
+  for (std::size_t i = 0; i < grid.cells.size(); ++i) {
+    const auto& cell = grid.cells[i];
+    if (cell.to == to && cell.from != to && cell.from != but_from &&
+        truth[i] == Allowance::allowed) {
+      return cell;
+    }
+  }
+  return std::nullopt;
+}
+
+std::string sender_of(const ChosenFlow& flow, const PolicyGrid& grid) {
+  return flow.from_node ? fmt::format("node{}", grid.pods[flow.cell.to].node)
+                        : grid.pods[flow.cell.from].name;
+}
+
+std::string receiver_of(const ChosenFlow& flow, const PolicyGrid& grid) {
+  return grid.pods[flow.cell.to].name + (flow.to_old_address ? " (its old address)" : "");
+}
+
+std::string name_of(const ChosenFlow& flow, const PolicyGrid& grid) {
+  return fmt::format("{} to {}, {}", sender_of(flow, grid), receiver_of(flow, grid),
+                     grid.ports[flow.cell.port].name);
+}
+
 std::vector<ChosenFlow> choose_flows(const PolicyGrid& grid, const std::vector<Allowance>& before,
                                      const std::vector<Allowance>& after, std::size_t most) {
   return Chooser(grid, before, after, most).choose();

@@ -4,6 +4,7 @@
 #pragma once
 
 #include <optional>
+#include <string>
 #include <vector>
 
 #include "checks/policy/leak_window.h"
@@ -20,6 +21,8 @@ struct ChosenFlow {
   // What doing the change does to it; undoing does the opposite. Absent: it is a control flow.
   std::optional<checks::PolicyChange> change = {};
   std::size_t control = 0;  // its control flow's place; of a control flow its own
+  // To the address that the pod which is made anew had before.
+  bool to_old_address = false;
 };
 
 // What is specified of each cell of a grid, in its order: as things are written, or in a world of
@@ -34,6 +37,19 @@ struct ChosenFlow {
                                                    const std::vector<checks::Allowance>& before,
                                                    const std::vector<checks::Allowance>& after,
                                                    std::size_t most);
+
+// A cell to a pod that is allowed, of a pod other than that and `but_from`; nothing where there is
+// none.
+[[nodiscard]] std::optional<GridCell> allowed_to(const PolicyGrid& grid,
+                                                 const std::vector<checks::Allowance>& truth,
+                                                 std::size_t to, std::size_t but_from);
+
+// The ends of a flow in words: "web-0" or "node1", and "db-0" or "db-0 (its old address)".
+[[nodiscard]] std::string sender_of(const ChosenFlow& flow, const PolicyGrid& grid);
+[[nodiscard]] std::string receiver_of(const ChosenFlow& flow, const PolicyGrid& grid);
+
+// Both and the port: "web-0 to db-0, http".
+[[nodiscard]] std::string name_of(const ChosenFlow& flow, const PolicyGrid& grid);
 
 // The opposite: what undoing does.
 [[nodiscard]] constexpr checks::PolicyChange undone(checks::PolicyChange change) {

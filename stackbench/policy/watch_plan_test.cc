@@ -200,6 +200,38 @@ TEST(WouldBeSeen, OfAPodThatMaySendToNobodyItIsReachedAtItsNewAddress) {
   EXPECT_FALSE(would_be_seen(flows, seen_of(4, {1}, 2), 3, 1, 100));
 }
 
+// A packet a millisecond until 300 ms, those of a span left out.
+SeenFlow steady(bool arrives, std::int64_t pause_from = 0, std::int64_t pause_to = 0) {
+  constexpr std::int64_t ms = 1'000'000;
+  SeenFlow seen;
+  seen.until_ns = 300 * ms;
+  for (std::uint32_t i = 50; i < 300; ++i) {
+    if (i >= pause_from && i < pause_to) continue;
+    seen.sent.push_back({.number = i, .before_ns = i * ms, .after_ns = i * ms + 1000});
+    if (arrives) seen.received.push_back({.number = i, .received_ns = i * ms + 50'000});
+  }
+  return seen;
+}
+
+TEST(LongestPause, IsOfTheSenderOrOfWhatTheReceiverSaw) {
+  using std::chrono::milliseconds;
+  constexpr std::int64_t there = 100'000'000;
+  const auto pause = [](const SeenFlow& forbidden, const SeenFlow& control) {
+    return longest_pause(forbidden, control, there) / milliseconds(1);
+  };
+  EXPECT_EQ(pause(steady(false), steady(true)), 1);
+  EXPECT_EQ(pause(steady(false, 60, 95), steady(true)), 1) << "before it was there";
+  EXPECT_EQ(pause(steady(false, 110, 120), steady(true)), 11);
+  // In its first instants, later, and to the end.
+  EXPECT_EQ(pause(steady(false, 95, 125), steady(true)), 25);
+  EXPECT_EQ(pause(steady(false, 200, 225), steady(true)), 26);
+  EXPECT_EQ(pause(steady(false, 270, 300), steady(true)), 31);
+  EXPECT_EQ(pause(steady(false), steady(true, 200, 225)), 26);
+  // Nobody is told of the pod before 250 ms.
+  EXPECT_EQ(pause(steady(false, 50, 250), steady(true, 50, 250)), 1);
+  EXPECT_EQ(longest_pause(steady(false), steady(false), there), base::Duration::max());
+}
+
 reports::NewPodRecord new_pod(int unseen, int elsewhere, std::uint64_t packets) {
   return {.pod = "pod-1",
           .repetitions = 3,
@@ -216,6 +248,10 @@ TEST(JudgeNewPods, PassesOnlyWhereEachWouldHaveBeenSeen) {
   EXPECT_EQ(judge_new_pods({new_pod(1, 0, 0)}).verdict, Verdict::inconclusive);
   EXPECT_EQ(judge_new_pods({new_pod(3, 0, 0)}).observed, "no telling");
   EXPECT_EQ(judge_new_pods({new_pod(3, 3, 5)}).verdict, Verdict::fail);
+  auto stalled = new_pod(0, 0, 0);
+  stalled.replaced = 1;
+  EXPECT_EQ(judge_new_pods({stalled}).verdict, Verdict::pass);
+  EXPECT_EQ(judge_new_pods({stalled}).evidence["replaced"], 1);
   const auto elsewhere = judge_new_pods({new_pod(1, 1, 0)});
   EXPECT_EQ(elsewhere.verdict, Verdict::inconclusive);
   EXPECT_EQ(elsewhere.evidence["elsewhere"], 1);

@@ -90,10 +90,8 @@ class RecordBuilder {
  private:
   void add_flow(std::size_t place) {
     const auto& flow = series_.flows[place];
-    reports::WindowFlow record{.from = flow.from_node
-                                           ? fmt::format("node{}", grid_.pods[flow.cell.to].node)
-                                           : grid_.pods[flow.cell.from].name,
-                               .to = grid_.pods[flow.cell.to].name,
+    reports::WindowFlow record{.from = sender_of(flow, grid_),
+                               .to = receiver_of(flow, grid_),
                                .port = grid_.ports[flow.cell.port].name};
     for (const auto& repetition : series_.repetitions) {
       const auto& window = repetition.windows[place];
@@ -191,6 +189,7 @@ std::vector<reports::WindowRecord> window_records(const std::string& environment
   for (const auto& change :
        {std::optional(PolicyChange::to_denied), std::optional(PolicyChange::to_allowed),
         std::optional<PolicyChange>()}) {
+    if (series.restarts && !change) continue;
     RecordBuilder builder(environment, series, grid, change);
     if (!builder.empty()) records.push_back(builder.take());
   }

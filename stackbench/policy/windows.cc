@@ -64,13 +64,6 @@ std::vector<HeldFlow> held_flows(const std::vector<ChosenFlow>& flows, const Pol
   return held;
 }
 
-std::string name_of_flow(const ChosenFlow& flow, const PolicyGrid& grid) {
-  const auto& port = grid.ports[flow.cell.port];
-  const auto from = flow.from_node ? fmt::format("node{}", grid.pods[flow.cell.to].node)
-                                   : grid.pods[flow.cell.from].name;
-  return fmt::format("{} to {}, {}", from, grid.pods[flow.cell.to].name, port.name);
-}
-
 // One repetition of a change: done, watched, undone and watched.
 class Repetition {
  public:
@@ -138,7 +131,7 @@ class Repetition {
                                     .programmed_ns = stamps.programmed_ns};
     for (std::size_t i = 0; i < flows_.size(); ++i) {
       const auto& flow = flows_[i];
-      checks::WatchedFlow watched{.name = name_of_flow(flow, writes_.grid()),
+      checks::WatchedFlow watched{.name = name_of(flow, writes_.grid()),
                                   .flow = seen[i].stamps(until_ns),
                                   .from_ns = seen[i].from_ns,
                                   .until_ns = std::min(until_ns, seen[i].until_ns),

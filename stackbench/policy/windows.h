@@ -39,6 +39,8 @@ struct WriteSeries {
     std::int64_t sent_ns = 0;
   };
   std::vector<Held> held = {};
+  // It made a pod anew: its control flows have no before, and are asked nothing of their own.
+  bool restarts = false;
 };
 
 // Does and undoes a change as often as the scenario says; afterwards all is as it was: after an

@@ -79,5 +79,68 @@ TEST(BgpScenario, IsNoWayRoundArmsForOthers) {
               HasSubstr("arms: missing"));
 }
 
+std::string asking_nodes(std::string_view bgp, std::string_view more = "", int nodes = 4) {
+  auto text = asking(bgp, "Cluster", more);
+  const std::string_view begin = "topology:\n";
+  return text.insert(text.find(begin) + begin.size(), fmt::format("  nodes: {}\n", nodes));
+}
+
+TEST(BgpScenario, MayAskOfManyServices) {
+  const auto scenario = parse_scenario(
+      asking("{service: web, scale: {services: [10, 10000]}, rounds: 3}"), "x.yaml", {});
+  ASSERT_TRUE(scenario) << base::describe_error(scenario.error());
+  EXPECT_THAT(scenario->bgp->scale->services, ::testing::ElementsAre(10, 10'000));
+  const auto refused = [](std::string_view scale) {
+    return refusals_of(asking(fmt::format("{{service: web, scale: {}}}", scale)));
+  };
+  EXPECT_EQ(refused("{services: [62], pool: 172.20.8.0/26}"), "");
+  EXPECT_THAT(refused("{services: [10, 63], pool: 172.20.8.0/26}"),
+              HasSubstr("bgp.scale.pool: the pool 172.20.8.0/26 has 62 addresses to give, and 63 "
+                        "Services need one each: it must be larger"));
+  EXPECT_THAT(refused("{services: [1], pool: 10.0.0.0/16}"),
+              HasSubstr("expected a part of 172.20.0.0/16"));
+  // One Service of the topology has the first of them.
+  EXPECT_THAT(refused("{services: [6], pool: 172.20.0.0/29}"), HasSubstr("has 5 addresses"));
+  EXPECT_THAT(refused("{services: [10, 0]}"),
+              HasSubstr("bgp.scale.services[1]: expected 1 to 20000, got 0"));
+  EXPECT_THAT(refused("{services: []}"), HasSubstr("expected how many, such as [10, 1000]"));
+}
+
+TEST(BgpScenario, MayAskOfFlows) {
+  EXPECT_EQ(
+      refusals_of(asking_nodes("{service: web, flows: 3000, next_hops: resilient}", "seed: 7\n")),
+      "");
+  EXPECT_THAT(refusals_of(asking("{service: web, flows: 3000}")),
+              HasSubstr("under externalTrafficPolicy Local only nodes with a pod announce"));
+  EXPECT_THAT(refusals_of(asking_nodes("{service: web, flows: 3000}", "", 2)),
+              HasSubstr("expected topology.nodes to be 3 or more"));
+}
+
+TEST(BgpScenario, AsksOneQuestion) {
+  EXPECT_THAT(refusals_of(asking_nodes("{service: web, flows: 300, scale: {services: [1]}}")),
+              HasSubstr("bgp.scale asks another question"));
+  EXPECT_THAT(refusals_of(asking_nodes("{service: web, flows: 300, budget: {announce: 1s}}")),
+              HasSubstr("bgp.budget: bgp.flows has no use for it"));
+  EXPECT_THAT(refusals_of(asking("{service: web, scale: {services: [1]}, write: readiness}")),
+              HasSubstr("bgp.write: bgp.scale has no use for it"));
+  EXPECT_THAT(refusals_of(asking("{service: web, fault: peer_slowed}")),
+              HasSubstr("bgp.fault: peer_slowed is a fault of bgp.scale"));
+  EXPECT_THAT(
+      refusals_of(asking("{service: web, scale: {services: [1]}, fault: next_hop_missing}")),
+      HasSubstr("next_hop_missing is a fault of bgp.flows"));
+  EXPECT_THAT(refusals_of(asking("{service: web, scale: {services: [1]}, fault: wrong_community}")),
+              HasSubstr("without bgp.scale and bgp.flows"));
+}
+
+TEST(BgpScenario, RefusesWhatItWouldNotUse) {
+  const auto beside = [](std::string_view more) {
+    return refusals_of(asking("{service: web}", "Local", more));
+  };
+  EXPECT_THAT(beside("blocks: 20\n"), HasSubstr("x.yaml:8:1: blocks: a scenario with bgp has no "
+                                                "blocks: how often it measures is bgp.rounds"));
+  EXPECT_THAT(beside("seed: 7\n"), HasSubstr("seed: nothing in this scenario is random"));
+  EXPECT_THAT(beside("stale_budget: 1s\n"), HasSubstr("stale_budget: a scenario with bgp"));
+}
+
 }  // namespace
 }  // namespace stackbench

@@ -45,7 +45,7 @@ TEST(Override, IsHeldToWhatTheFileIsHeldTo) {
             "--set environments.x.y: environments.x.datapath: missing: How its Services are "
             "implemented.\n"
             "--set environments.x.y: unknown field; known here: datapath, filler, "
-            "filler_policies, filler_selectors, context\n"
+            "filler_policies, filler_selectors, context, mesh\n"
             "2 errors in --set");
 }
 

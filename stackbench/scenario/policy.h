@@ -2,6 +2,7 @@
 // probed, what changes while packets are watched, and what must hold then.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <map>
 #include <optional>
@@ -55,6 +56,7 @@ struct ChangeSpec {
   std::optional<std::string> remove = {};  // the name of one of policy.objects
   std::optional<LabelChange> label_pod = {};
   std::optional<LabelChange> label_namespace = {};
+  std::optional<std::string> restart_pod = {};  // by name; nothing undoes it
 };
 
 template <typename Visit, base::SelfOf<ChangeSpec> Self>
@@ -70,6 +72,10 @@ void describe(Visit& visit, Self& self) {
   visit("label_pod", self.label_pod, {.doc = "A pod's labels, as they were to undo it."});
   visit("label_namespace", self.label_namespace,
         {.doc = "A namespace's labels, as they were to undo it."});
+  visit("restart_pod", self.restart_pod,
+        {.doc = "A pod, such as web-0, that is made anew with another address. Watched is what "
+                "policies allow and deny it at the new one from its first instant, and that "
+                "nothing comes to the old one any more. Nothing undoes it."});
 }
 
 // How the matrix of all pairs is probed.
@@ -147,6 +153,12 @@ struct PolicySpec {
   std::optional<OnlySpec> only = {};
   std::vector<std::string> closed = {};
 };
+
+// Whether it makes pods anew.
+[[nodiscard]] inline bool restarts_pods(const PolicySpec& policy) {
+  const auto restarts = [](const ChangeSpec& change) { return change.restart_pod.has_value(); };
+  return !policy.new_pods.empty() || std::ranges::any_of(policy.changes, restarts);
+}
 
 template <typename Visit, base::SelfOf<PolicySpec> Self>
 void describe(Visit& visit, Self& self) {

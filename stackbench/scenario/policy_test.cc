@@ -113,11 +113,14 @@ TEST(PolicySection, ChangesAreOnesThatCanBeUndone) {
                         "shop/deny"));
   EXPECT_THAT(message_of(with(", delete: shop/deny", "")),
               HasSubstr("policy.changes[0]: expected exactly one of create, update, delete, "
-                        "label_pod and label_namespace, got none"));
+                        "label_pod, label_namespace and restart_pod, got none"));
   EXPECT_THAT(
       message_of(with("delete: shop/deny", "label_pod: {name: web-3, labels: {app: api}}")),
       HasSubstr(
           "policy.changes[0].label_pod.name: unknown pod \"web-3\"; did you mean \"web-0\"?"));
+  EXPECT_THAT(
+      message_of(with("delete: shop/deny", "restart_pod: web-3")),
+      HasSubstr("policy.changes[0].restart_pod: unknown pod \"web-3\"; did you mean \"web-0\"?"));
   EXPECT_THAT(message_of(with("delete: shop/deny",
                               "create: {apiVersion: networking.k8s.io/v1, kind: NetworkPolicy, "
                               "metadata: {name: deny, namespace: shop}}")),

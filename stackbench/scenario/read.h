@@ -36,6 +36,10 @@ struct ReadFault {
 // what is found wrong later can name its place too.
 class ReadLog {
  public:
+  // Fields that are not known are passed over: of what somebody else defines, and we read a part
+  // of.
+  void pass_over_unknown() { passes_over_unknown_ = true; }
+  [[nodiscard]] bool passes_over_unknown() const { return passes_over_unknown_; }
   void fault(const Place& place, const std::string& path, std::string message);
   // Something near `path` was written wrongly and may have been meant for it: makes it faulty.
   void doubt(const std::string& path) { faulty_paths_.insert(path); }
@@ -60,6 +64,7 @@ class ReadLog {
   std::map<std::string, Places> places_;
   std::vector<ReadFault> faults_;
   std::set<std::string> faulty_paths_;
+  bool passes_over_unknown_ = false;
 };
 
 // Reads `node` into `value`; what cannot be read leaves its default. `path` names it in faults.

@@ -367,7 +367,7 @@ TEST(Reader, HoldsStreamsToMetricsOfTheirs) {
   EXPECT_EQ(
       faults("tcp_stream", "  - {metric: jitter, workload: tcp_rr, arm: direct, at_most: 1ms}"),
       "s.yaml:18:14: expect[0].metric: tcp_rr has no jitter: it has latency.p50, "
-      "latency.p90, latency.p99, rate, cpu_per_request");
+      "latency.p90, latency.p99, rate, cpu_per_request, proxy_cpu_per_request");
   EXPECT_EQ(faults("tcp_stream",
                    "  - {metric: throughput, workload: tcp_stream, arm: direct, at_least: 100/s}"),
             "s.yaml:18:71: expect[0].at_least: throughput is held to a data rate such as 500MB/s "

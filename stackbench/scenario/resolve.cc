@@ -315,6 +315,7 @@ void resolve(Scenario& scenario, ReadLog& log) {
     resolve_arms(scenario, log);
     resolve_events(scenario, log);
   }
+  resolve_meshes(scenario, log);
   resolve_faults(scenario, log);
   resolve_checks(scenario, log);
   if (!scenario.policy) resolve_expectations(scenario, log);

@@ -16,9 +16,13 @@ void resolve(Scenario& scenario, ReadLog& log);
 void resolve_topology(Scenario& scenario, ReadLog& log);
 void resolve_workloads(Scenario& scenario, ReadLog& log);
 void resolve_arms(Scenario& scenario, ReadLog& log);
+// Environments with a mesh, and the arms that enter them.
+void resolve_meshes(const Scenario& scenario, ReadLog& log);
 void resolve_faults(const Scenario& scenario, ReadLog& log);
 void resolve_events(Scenario& scenario, ReadLog& log);
 void resolve_bgp(Scenario& scenario, ReadLog& log);
+// Of it, `faults`.
+void resolve_bgp_faults(const Scenario& scenario, ReadLog& log);
 void resolve_expectations(Scenario& scenario, ReadLog& log);
 // Of a scenario that has a `policy`, in place of those of arms and workloads.
 void resolve_policy(Scenario& scenario, ReadLog& log);
@@ -31,6 +35,9 @@ void check_labels(const std::map<std::string, std::string>& labels, const std::s
 // Refuses a span of time outside its bounds.
 void check_span(base::Duration span, base::Duration least, base::Duration most,
                 const std::string& path, ReadLog& log);
+
+// The mesh of the environment an arm enters; nullptr where there is none.
+[[nodiscard]] const cluster::MeshSpec* mesh_of(const Scenario& scenario, const ArmSpec& arm);
 
 // The group of pods that answer an arm; empty where it dials what is not there.
 [[nodiscard]] std::string servers_of(const Scenario& scenario, const ArmSpec& arm);

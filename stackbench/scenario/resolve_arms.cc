@@ -167,6 +167,31 @@ std::string cannot_break(const FaultSpec& fault, cluster::DatapathKind datapath)
   }
 }
 
+// The same of a fault in a mesh.
+std::optional<std::string> no_mesh_to_break(const Scenario& scenario, const FaultSpec& fault) {
+  using base::kube::MtlsMode;
+  const auto& mesh = scenario.environments.at(fault.environment).mesh;
+  if (!mesh) {
+    return fmt::format("{} breaks a mesh, and \"{}\" has none", base::enum_name(fault.kind),
+                       fault.environment);
+  }
+  if (fault.kind == cluster::FaultKind::port_left_out_of_strict && mesh->mode != MtlsMode::STRICT) {
+    return fmt::format("the mesh of \"{}\" is {}, so there is no STRICT to leave a port out of",
+                       fault.environment, base::enum_name(mesh->mode));
+  }
+  if (fault.kind == cluster::FaultKind::interception_hole && mesh->mode == MtlsMode::STRICT) {
+    return fmt::format("the mesh of \"{}\" is STRICT, which refuses what leaves by the hole",
+                       fault.environment);
+  }
+  const bool of_certificates = fault.kind == cluster::FaultKind::certificate_not_renewed ||
+                               fault.kind == cluster::FaultKind::any_ca_trusted;
+  if (of_certificates && mesh->mode == MtlsMode::DISABLE) {
+    return fmt::format("the mesh of \"{}\" is DISABLE, so nobody looks at certificates",
+                       fault.environment);
+  }
+  return std::nullopt;
+}
+
 // Why a fault would change nothing in this scenario, if so.
 std::optional<std::string> nothing_to_break(const Scenario& scenario, const FaultSpec& fault,
                                             bool arms_known) {
@@ -184,6 +209,7 @@ std::optional<std::string> nothing_to_break(const Scenario& scenario, const Faul
                                  "scenario has no policy",
                                  base::enum_name(kind));
   }
+  if (cluster::breaks_mesh(kind)) return no_mesh_to_break(scenario, fault);
   if (kind == cluster::FaultKind::affinity_ignored &&
       std::ranges::none_of(services, [](const auto& service) {
         return service.second.session_affinity == SessionAffinity::ClientIP;

@@ -2,10 +2,43 @@
 #include <algorithm>
 #include <set>
 
+#include "bench/canaries.h"
 #include "stackbench/scenario/resolve.h"
 
 namespace stackbench {
 namespace {
+
+// The same of a check about the proxies of arms.
+std::optional<std::string> cannot_look_at_meshes(const Scenario& scenario, CheckKind kind,
+                                                 const ReadLog& log) {
+  using base::kube::MtlsMode;
+  const auto any_arm = [&](auto&& holds) {
+    return std::ranges::any_of(scenario.arms, [&](const ArmSpec& arm) {
+      const auto* mesh = mesh_of(scenario, arm);
+      return mesh != nullptr && holds(*mesh);
+    });
+  };
+  if (!any_arm([](const auto&) { return true; })) {
+    return fmt::format("{} is about proxies, and no arm is in an environment with a mesh",
+                       base::enum_name(kind));
+  }
+  if (kind == CheckKind::plaintext_refused &&
+      !any_arm([](const auto& mesh) { return mesh.mode == MtlsMode::STRICT; })) {
+    return "plaintext_refused is what STRICT promises, and no arm is in an environment that has it";
+  }
+  if (kind == CheckKind::certificates_valid &&
+      !any_arm([](const auto& mesh) { return mesh.mode != MtlsMode::DISABLE; })) {
+    return "certificates_valid needs proxies that show some, and every mesh here is DISABLE";
+  }
+  if (kind == CheckKind::handshake_per_connection && !log.faulty("workloads") &&
+      std::ranges::none_of(scenario.workloads, [](const auto& workload) {
+        return bench::connects_by_itself(workload.kind);
+      })) {
+    return "proxies keep connections for http, so a connection of a client is none between them; "
+           "add tcp_crr or tcp_rr";
+  }
+  return std::nullopt;
+}
 
 // Why a check of a scenario with arms has nothing to look at.
 std::optional<std::string> cannot_look_at_arms(const Scenario& scenario, CheckKind kind,
@@ -23,6 +56,16 @@ std::optional<std::string> cannot_look_at_arms(const Scenario& scenario, CheckKi
                                                arm.from);
       })) {
     return "connection_table watches the table of ebpf_tc, and no arm dials a Service through it";
+  }
+  if (is_about_meshes(kind) && !log.faulty("arms") && !log.faulty("environments")) {
+    return cannot_look_at_meshes(scenario, kind, log);
+  }
+  if (kind == CheckKind::wire_is_encrypted && !log.faulty("workloads") &&
+      std::ranges::none_of(scenario.workloads, [](const auto& workload) {
+        return bench::can_carry_canaries(workload.kind);
+      })) {
+    return "wire_is_encrypted looks for what requests and replies carry, and no workload here has "
+           "any over TCP; add http, tcp_rr or tcp_crr";
   }
   return std::nullopt;
 }

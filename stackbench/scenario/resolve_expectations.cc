@@ -58,8 +58,9 @@ class ExpectationResolver {
         std::ranges::find(scenario_.workloads, *expect.workload, &bench::WorkloadSpec::kind);
     if (workload == scenario_.workloads.end()) return;
     const auto metrics = metrics_of(*workload);
-    const bool cpu =
-        expect.metric == Metric::cpu_per_request || expect.metric == Metric::cpu_per_gb;
+    const bool cpu = expect.metric == Metric::cpu_per_request ||
+                     expect.metric == Metric::cpu_per_gb ||
+                     expect.metric == Metric::proxy_cpu_per_request;
     if (expect.metric == Metric::connect_p50 && bench::keeps_connections(*workload)) {
       refuse(log_, path + ".metric",
              fmt::format("{} has no connects to time here: tcp_crr has, and http with keep_alive: "

@@ -203,11 +203,11 @@ class PolicyResolver {
     }
     const int kinds = change.create.has_value() + change.update.has_value() +
                       change.remove.has_value() + change.label_pod.has_value() +
-                      change.label_namespace.has_value();
+                      change.label_namespace.has_value() + change.restart_pod.has_value();
     if (kinds != 1 && !log_.faulty(path)) {
       refuse(log_, path,
-             fmt::format("expected exactly one of create, update, delete, label_pod and "
-                         "label_namespace, got {}",
+             fmt::format("expected exactly one of create, update, delete, label_pod, "
+                         "label_namespace and restart_pod, got {}",
                          kinds == 0 ? std::string("none") : std::to_string(kinds)));
       return;
     }
@@ -235,6 +235,7 @@ class PolicyResolver {
     if (change.label_namespace) {
       check_labelled(*change.label_namespace, path + ".label_namespace", false);
     }
+    check_pod(change.restart_pod, path + ".restart_pod");
     check_not_the_same(change, path);
   }
 

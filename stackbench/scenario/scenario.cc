@@ -30,7 +30,8 @@ std::vector<Metric> metrics_of(const bench::WorkloadSpec& workload) {
   using enum Metric;
   if (workload.kind == bench::WorkloadKind::tcp_stream) return {throughput, cpu_per_gb};
   if (workload.kind == bench::WorkloadKind::udp_stream) return {rate, cpu_per_request, jitter};
-  std::vector<Metric> metrics{latency_p50, latency_p90, latency_p99, rate, cpu_per_request};
+  std::vector<Metric> metrics{latency_p50, latency_p90,     latency_p99,
+                              rate,        cpu_per_request, proxy_cpu_per_request};
   if (!bench::keeps_connections(workload)) metrics.push_back(connect_p50);
   return metrics;
 }

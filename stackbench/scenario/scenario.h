@@ -30,8 +30,13 @@ enum class CheckKind {
   policy_matrix,        // every pair of pods may do what its NetworkPolicies say, and nothing else
   default_deny_holds,   // every pod is isolated by some policy, and nothing else gets through
   leak_window,          // soon after a policy or a label is written, packets obey
-  established_connections,  // what was open when it was forbidden ends as the scenario says
-  new_pod_protected,        // nothing that is forbidden passes from or to a pod that is new
+  established_connections,   // what was open when it was forbidden ends as the scenario says
+  new_pod_protected,         // nothing that is forbidden passes from or to a pod that is new
+  wire_is_encrypted,         // nothing readable crosses the wire, and the mesh is why
+  impostors_refused,         // who is not of the mesh is refused by its servers
+  handshake_per_connection,  // every connection between proxies is a TLS handshake of its own
+  plaintext_refused,         // a port that takes mutual TLS alone resets who speaks in the clear
+  certificates_valid,        // every proxy shows a certificate that is valid now
 };
 
 // Whether a check is about the `policy` of a scenario, and not about arms.
@@ -39,6 +44,12 @@ enum class CheckKind {
   return kind == CheckKind::policy_matrix || kind == CheckKind::default_deny_holds ||
          kind == CheckKind::leak_window || kind == CheckKind::established_connections ||
          kind == CheckKind::new_pod_protected;
+}
+
+// Whether a check is about the proxies of arms in a mesh.
+[[nodiscard]] constexpr bool is_about_meshes(CheckKind kind) {
+  return kind == CheckKind::handshake_per_connection || kind == CheckKind::plaintext_refused ||
+         kind == CheckKind::certificates_valid;
 }
 
 // What an arm dials: `pod/web`, each connection one of its pods at random; or a Service, which
@@ -63,15 +74,16 @@ using Bound = std::variant<base::Percent, base::Duration, base::RequestRate, bas
 
 // A metric of one invocation.
 enum class Metric {
-  latency_p50,      // "latency.p50"
-  latency_p90,      // "latency.p90"
-  latency_p99,      // "latency.p99"
-  connect_p50,      // "connect.p50": tcp_crr only
-  rate,             // completed requests per second; of a udp_stream, datagrams received
-  cpu_per_request,  // of client and server together; of a udp_stream, for a datagram
-  throughput,       // tcp_stream only: bytes per second
-  cpu_per_gb,       // tcp_stream only: of client and server together, for 10^9 bytes
-  jitter,           // udp_stream only: mean over its flows
+  latency_p50,            // "latency.p50"
+  latency_p90,            // "latency.p90"
+  latency_p99,            // "latency.p99"
+  connect_p50,            // "connect.p50": tcp_crr only
+  rate,                   // completed requests per second; of a udp_stream, datagrams received
+  cpu_per_request,        // of client, server and proxies together; of a udp_stream, for a datagram
+  proxy_cpu_per_request,  // of that, the proxies'
+  throughput,             // tcp_stream only: bytes per second
+  cpu_per_gb,             // tcp_stream only: of client and server together, for 10^9 bytes
+  jitter,                 // udp_stream only: mean over its flows
 };
 
 // The environment of arms that name none: one without any datapath.
@@ -83,6 +95,7 @@ struct EnvironmentSpec {
   std::optional<int> filler_policies = {};
   int filler_selectors = cluster::Filler{}.selectors;
   std::optional<std::string> context = {};
+  std::optional<cluster::MeshSpec> mesh = {};
 };
 
 template <typename Visit, base::SelfOf<EnvironmentSpec> Self>
@@ -106,6 +119,9 @@ void describe(Visit& visit, Self& self) {
          .at_most = cluster::most_filler_selectors});
   visit("context", self.context,
         {.doc = "On a cluster: the kubeconfig's context it is in. Absent: the one in use."});
+  visit("mesh", self.mesh,
+        {.doc = "Proxies beside its pods, as Istio's sidecars. Absent: none. Pods labelled "
+                "sidecar.istio.io/inject: \"false\" have none either."});
 }
 
 struct ArmSpec {
@@ -286,7 +302,13 @@ struct base::EnumNames<stackbench::CheckKind> {
       std::pair{stackbench::CheckKind::leak_window, std::string_view("leak_window")},
       std::pair{stackbench::CheckKind::established_connections,
                 std::string_view("established_connections")},
-      std::pair{stackbench::CheckKind::new_pod_protected, std::string_view("new_pod_protected")}};
+      std::pair{stackbench::CheckKind::new_pod_protected, std::string_view("new_pod_protected")},
+      std::pair{stackbench::CheckKind::handshake_per_connection,
+                std::string_view("handshake_per_connection")},
+      std::pair{stackbench::CheckKind::plaintext_refused, std::string_view("plaintext_refused")},
+      std::pair{stackbench::CheckKind::certificates_valid, std::string_view("certificates_valid")},
+      std::pair{stackbench::CheckKind::wire_is_encrypted, std::string_view("wire_is_encrypted")},
+      std::pair{stackbench::CheckKind::impostors_refused, std::string_view("impostors_refused")}};
 };
 
 template <>
@@ -298,6 +320,8 @@ struct base::EnumNames<stackbench::Metric> {
       std::pair{stackbench::Metric::connect_p50, std::string_view("connect.p50")},
       std::pair{stackbench::Metric::rate, std::string_view("rate")},
       std::pair{stackbench::Metric::cpu_per_request, std::string_view("cpu_per_request")},
+      std::pair{stackbench::Metric::proxy_cpu_per_request,
+                std::string_view("proxy_cpu_per_request")},
       std::pair{stackbench::Metric::throughput, std::string_view("throughput")},
       std::pair{stackbench::Metric::cpu_per_gb, std::string_view("cpu_per_gb")},
       std::pair{stackbench::Metric::jitter, std::string_view("jitter")}};

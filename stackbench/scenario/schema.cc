@@ -53,7 +53,8 @@ base::Json scenario_schema() {
   policy["ports"]["propertyNames"] = {{"pattern", "^[a-z0-9]([a-z0-9-]{0,13}[a-z0-9])?$"}};
   policy["changes"]["items"]["properties"]["name"].update(word);
   policy["changes"]["items"]["oneOf"] = base::Json::array();
-  for (const auto* kind : {"create", "update", "delete", "label_pod", "label_namespace"}) {
+  for (const auto* kind :
+       {"create", "update", "delete", "label_pod", "label_namespace", "restart_pod"}) {
     policy["changes"]["items"]["oneOf"].push_back({{"required", base::Json::array({kind})}});
   }
   return schema;

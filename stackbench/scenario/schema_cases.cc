@@ -91,6 +91,8 @@ constexpr std::array broken_bgp{
     "bgp.communities=[x]",
     "bgp.restart_time_s=4096",
     "bgp.budget={announce: 500}",
+    "bgp.pool=all",
+    "bgp.peer={address: router}",
 };
 
 base::Result<base::Json> cases(const std::string& folder) {

@@ -12,10 +12,23 @@
 namespace stackbench {
 namespace {
 
-constexpr int max_depth = 32;
-constexpr std::size_t max_nodes = 20'000;
 constexpr std::size_t max_alias_bytes = std::size_t{8} << 20;
-constexpr std::size_t max_key_bytes = 128;
+
+// How much a text may ask of us.
+struct Limits {
+  std::size_t bytes = 0;
+  int depth = 0;
+  std::size_t nodes = 0;
+  std::size_t key_bytes = 0;
+  bool several = false;  // documents
+};
+constexpr Limits of_one{
+    .bytes = yaml_size_limit, .depth = 32, .nodes = 20'000, .key_bytes = 128, .several = false};
+constexpr Limits of_stream{.bytes = yaml_stream_size_limit,
+                           .depth = 64,
+                           .nodes = 200'000,
+                           .key_bytes = 512,
+                           .several = true};
 
 struct DiagDestroy {
   void operator()(fy_diag* diag) const { ::fy_diag_destroy(diag); }
@@ -60,8 +73,12 @@ std::optional<YamlFault> unreadable_byte(std::string_view text, int origin) {
 
 class Builder {
  public:
-  Builder(fy_parser* parser, int origin, YamlDocument& document)
-      : parser_(parser), origin_(origin), document_(document), event_(nullptr, {parser}) {}
+  Builder(fy_parser* parser, int origin, const Limits& limits, YamlStream& stream)
+      : parser_(parser),
+        origin_(origin),
+        limits_(limits),
+        stream_(stream),
+        event_(nullptr, {parser}) {}
 
   // Reads the whole stream. False: stopped at a fault.
   bool build() {
@@ -74,7 +91,7 @@ class Builder {
         case FYET_DOCUMENT_END:
           break;
         case FYET_DOCUMENT_START:
-          if (seen) {
+          if (seen && !limits_.several) {
             fault(place(), "a second document begins here; expected one only");
             return true;
           }
@@ -84,7 +101,7 @@ class Builder {
         default: {
           YamlNode root;
           if (!node(root, 0)) return false;
-          document_.root = std::move(root);
+          if (!limits_.several || !root.is_nothing()) stream_.documents.push_back(std::move(root));
         }
       }
     }
@@ -115,19 +132,19 @@ class Builder {
   }
 
   void fault(const Place& at, std::string message) {
-    document_.faults.push_back({at, std::move(message)});
+    stream_.faults.push_back({at, std::move(message)});
   }
 
   // Reads the node that begins with the current event. False: stop, a fault was recorded or the
   // parser failed.
   bool node(YamlNode& into, int depth) {
     into.place = place();
-    if (++nodes_ > max_nodes) {
-      fault(into.place, fmt::format("too many values: more than {}", max_nodes));
+    if (++nodes_ > limits_.nodes) {
+      fault(into.place, fmt::format("too many values: more than {}", limits_.nodes));
       return false;
     }
-    if (depth > max_depth) {
-      fault(into.place, fmt::format("nested too deeply: more than {} levels", max_depth));
+    if (depth > limits_.depth) {
+      fault(into.place, fmt::format("nested too deeply: more than {} levels", limits_.depth));
       return false;
     }
     if (::fy_event_get_tag_token(event_.get()) != nullptr) {
@@ -178,9 +195,9 @@ class Builder {
         fault(key.place, "a key must be a plain name, not a map or a list");
         key.text.clear();
       }
-      if (key.text.size() > max_key_bytes) {
-        fault(key.place, fmt::format("a name of more than {} bytes", max_key_bytes));
-        key.text.resize(max_key_bytes);
+      if (key.text.size() > limits_.key_bytes) {
+        fault(key.place, fmt::format("a name of more than {} bytes", limits_.key_bytes));
+        key.text.resize(limits_.key_bytes);
       }
       auto& entry =
           into.entries.emplace_back(YamlEntry{std::move(key.text), key.plain, key.place, {}});
@@ -209,7 +226,7 @@ class Builder {
 
   bool affordable(const YamlNode& copied) {
     alias_bytes_ += sizeof(YamlEntry) + copied.text.size();
-    if (++nodes_ > max_nodes || alias_bytes_ > max_alias_bytes) return false;
+    if (++nodes_ > limits_.nodes || alias_bytes_ > max_alias_bytes) return false;
     for (const auto& item : copied.items) {
       if (!affordable(item)) return false;
     }
@@ -222,13 +239,64 @@ class Builder {
 
   fy_parser* parser_;
   int origin_;
-  YamlDocument& document_;
+  const Limits& limits_;
+  YamlStream& stream_;
   EventPtr event_;
   Place last_;
   std::size_t nodes_ = 0;
   std::size_t alias_bytes_ = 0;
   std::map<std::string, YamlNode> anchors_;
 };
+
+YamlStream read_stream(std::string_view text, int origin, const Limits& limits) {
+  YamlStream stream;
+  const auto fault_at = [&](Place place, std::string message) {
+    place.origin = origin;
+    stream.faults.push_back({place, std::move(message)});
+  };
+  if (text.size() > limits.bytes) {
+    fault_at({},
+             fmt::format("too large: {} bytes, expected at most {}", text.size(), limits.bytes));
+    return stream;
+  }
+  if (auto fault = unreadable_byte(text, origin)) {
+    stream.faults.push_back(std::move(*fault));
+    return stream;
+  }
+  fy_diag_cfg diag_config{};
+  ::fy_diag_cfg_default(&diag_config);
+  diag_config.fp = nullptr;
+  diag_config.output_fn = [](fy_diag*, void*, const char*, std::size_t) {};
+  const std::unique_ptr<fy_diag, DiagDestroy> diag(::fy_diag_create(&diag_config));
+  if (diag == nullptr) {
+    fault_at({}, "no memory for the YAML parser");
+    return stream;
+  }
+  ::fy_diag_set_collect_errors(diag.get(), true);
+  fy_parse_cfg config{};
+  // A C enumeration whose values are bits to be combined.
+  // NOLINTNEXTLINE(clang-analyzer-optin.core.EnumCastOutOfRange)
+  config.flags = static_cast<fy_parse_cfg_flags>(FYPCF_COLLECT_DIAG | FYPCF_DEFAULT_VERSION_1_2 |
+                                                 FYPCF_JSON_NONE);
+  config.diag = diag.get();
+  const std::unique_ptr<fy_parser, ParserDestroy> parser(::fy_parser_create(&config));
+  if (parser == nullptr || ::fy_parser_set_string(parser.get(), text.data(), text.size()) != 0) {
+    fault_at({}, "no memory for the YAML parser");
+    return stream;
+  }
+  const bool whole = Builder(parser.get(), origin, limits, stream).build();
+  if (!whole && !limits.several) stream.documents.clear();
+  // One broken place makes the parser complain again and again: its first complaint is the one. It
+  // may complain and still go on, of a directive it does not know.
+  void* position = nullptr;
+  if (const auto* error = ::fy_diag_errors_iterate(diag.get(), &position)) {
+    fault_at({.line = error->line, .column = error->column},
+             fmt::format("not YAML: {}", error->msg));
+  } else if (!whole && stream.faults.empty()) {
+    fault_at({}, "not YAML");
+  }
+  return stream;
+}
 
 }  // namespace
 
@@ -248,53 +316,14 @@ const YamlEntry* YamlNode::find(std::string_view key) const {
 }
 
 YamlDocument parse_yaml(std::string_view text, int origin) {
-  YamlDocument document;
-  const auto fault_at = [&](Place place, std::string message) {
-    place.origin = origin;
-    document.faults.push_back({place, std::move(message)});
-  };
-  if (text.size() > yaml_size_limit) {
-    fault_at({},
-             fmt::format("too large: {} bytes, expected at most {}", text.size(), yaml_size_limit));
-    return document;
-  }
-  if (auto fault = unreadable_byte(text, origin)) {
-    document.faults.push_back(std::move(*fault));
-    return document;
-  }
-  fy_diag_cfg diag_config{};
-  ::fy_diag_cfg_default(&diag_config);
-  diag_config.fp = nullptr;
-  diag_config.output_fn = [](fy_diag*, void*, const char*, std::size_t) {};
-  const std::unique_ptr<fy_diag, DiagDestroy> diag(::fy_diag_create(&diag_config));
-  if (diag == nullptr) {
-    fault_at({}, "no memory for the YAML parser");
-    return document;
-  }
-  ::fy_diag_set_collect_errors(diag.get(), true);
-  fy_parse_cfg config{};
-  // A C enumeration whose values are bits to be combined.
-  // NOLINTNEXTLINE(clang-analyzer-optin.core.EnumCastOutOfRange)
-  config.flags = static_cast<fy_parse_cfg_flags>(FYPCF_COLLECT_DIAG | FYPCF_DEFAULT_VERSION_1_2 |
-                                                 FYPCF_JSON_NONE);
-  config.diag = diag.get();
-  const std::unique_ptr<fy_parser, ParserDestroy> parser(::fy_parser_create(&config));
-  if (parser == nullptr || ::fy_parser_set_string(parser.get(), text.data(), text.size()) != 0) {
-    fault_at({}, "no memory for the YAML parser");
-    return document;
-  }
-  const bool whole = Builder(parser.get(), origin, document).build();
-  if (!whole) document.root.reset();
-  // One broken place makes the parser complain again and again: its first complaint is the one. It
-  // may complain and still go on, of a directive it does not know.
-  void* position = nullptr;
-  if (const auto* error = ::fy_diag_errors_iterate(diag.get(), &position)) {
-    fault_at({.line = error->line, .column = error->column},
-             fmt::format("not YAML: {}", error->msg));
-  } else if (!whole && document.faults.empty()) {
-    fault_at({}, "not YAML");
-  }
+  auto stream = read_stream(text, origin, of_one);
+  YamlDocument document{.root = {}, .faults = std::move(stream.faults)};
+  if (!stream.documents.empty()) document.root = std::move(stream.documents.front());
   return document;
+}
+
+YamlStream parse_yaml_stream(std::string_view text, int origin) {
+  return read_stream(text, origin, of_stream);
 }
 
 }  // namespace stackbench

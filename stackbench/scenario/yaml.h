@@ -62,4 +62,18 @@ struct YamlDocument {
 
 inline constexpr std::size_t yaml_size_limit = std::size_t{256} << 10;
 
+// A file of several documents, those with nothing in them left out; up to the first that could not
+// be read.
+struct YamlStream {
+  std::vector<YamlNode> documents;
+  std::vector<YamlFault> faults;
+};
+
+// The same for files that hold many documents, as Kubernetes manifests do: of at most 4 MiB,
+// 200,000 values and 64 levels, whose keys may be as long as labels and annotations have them. JSON
+// is YAML, too.
+[[nodiscard]] YamlStream parse_yaml_stream(std::string_view text, int origin = 0);
+
+inline constexpr std::size_t yaml_stream_size_limit = std::size_t{4} << 20;
+
 }  // namespace stackbench

@@ -10,7 +10,12 @@ using checks::PolicyDirection;
 void note_change(std::vector<std::string>& lines, const std::string& what,
                  const std::optional<SavedDirection>& before,
                  const std::optional<SavedDirection>& now) {
-  if (!before || !now) return;
+  if (!now) return;
+  if (!before) {
+    lines.push_back(
+        fmt::format("{}: was not saved, and is {}", what, base::enum_name(now->coverage)));
+    return;
+  }
   if (before->coverage != now->coverage) {
     lines.push_back(fmt::format("{}: was {}, is {}", what, base::enum_name(before->coverage),
                                 base::enum_name(now->coverage)));
@@ -23,6 +28,10 @@ void note_change(std::vector<std::string>& lines, const std::string& what,
   for (const auto& path : was) {
     if (!is.contains(path)) lines.push_back(fmt::format("{}: no longer allowed: {}", what, path));
   }
+}
+
+std::string told(const std::vector<std::string>& names) {
+  return names.empty() ? "none" : fmt::format("{}", fmt::join(names, ", "));
 }
 
 // Which directions a saved state is of.
@@ -108,6 +117,15 @@ base::Result<std::vector<std::string>> drift(const SavedCoverage& before,
     }
     note_change(lines, name + " egress", found->second.egress, workload.egress);
     note_change(lines, name + " ingress", found->second.ingress, workload.ingress);
+  }
+  if (before.selected_namespaces && now.selected_namespaces) {
+    for (const auto& [selector, names] : *now.selected_namespaces) {
+      // A selector that is new is a path that is new.
+      const auto found = before.selected_namespaces->find(selector);
+      if (found == before.selected_namespaces->end() || found->second == names) continue;
+      lines.push_back(fmt::format("namespaceSelector {}: selected {}, and selects {}", selector,
+                                  told(found->second), told(names)));
+    }
   }
   for (const auto& [name, workload] : before.workloads) {
     if (!now.workloads.contains(name)) lines.push_back(fmt::format("{}: is gone", name));

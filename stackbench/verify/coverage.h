@@ -40,6 +40,8 @@ struct SavedWorkload {
 struct SavedCoverage {
   std::vector<std::string> namespaces;
   std::map<std::string, SavedWorkload> workloads;
+  // As LiveWorld's: who is let through by its namespace's labels.
+  std::optional<std::map<std::string, std::vector<std::string>>> selected_namespaces = {};
 };
 
 [[nodiscard]] SavedCoverage saved(const std::vector<std::string>& namespaces,
@@ -66,6 +68,8 @@ template <typename Visit, base::SelfOf<SavedCoverage> Self>
 void describe(Visit& visit, Self& self) {
   visit("namespaces", self.namespaces, {.doc = "The namespaces it is of.", .required = true});
   visit("workloads", self.workloads, {.doc = "By name.", .required = true});
+  visit("selected_namespaces", self.selected_namespaces,
+        {.doc = "Which namespaces selectors select, by selector."});
 }
 
 }  // namespace stackbench

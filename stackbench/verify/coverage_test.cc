@@ -27,7 +27,8 @@ VerifyResult result_of(const cluster::LiveObjects& live) {
           .probing = {},
           .unprobed = {},
           .notes = {},
-          .drift = {}};
+          .drift = {},
+          .selected_namespaces = world_of(live).selected_namespaces};
 }
 
 const DirectionCoverage& of(const VerifyResult& result, std::string_view workload,
@@ -156,6 +157,31 @@ TEST(Drift, IsAWorkloadThatIsNewOrGone) {
   const auto back = drift(result_of(live).to_save(), result_of(shop()).to_save());
   EXPECT_THAT(*back, ElementsAre("shop/Deployment db egress: is new, and denied_by_default",
                                  "shop/Deployment db ingress: is new, and denied_by_default"));
+}
+
+TEST(Drift, IsANamespaceThatASelectorSelectsNow) {
+  auto live = shop();
+  live.policies.push_back(policy("red", R"({"podSelector":{"matchLabels":{"app":"web"}},
+    "ingress":[{"from":[{"namespaceSelector":{"matchLabels":{"team":"red"}}}]},
+               {"from":[{"namespaceSelector":{}}]}]})"));
+  live.all_namespaces = {testing::json(R"({"metadata":{"name":"shop","labels":{"team":"red"}}})"),
+                         testing::json(R"({"metadata":{"name":"dev","labels":{"team":"blue"}}})")};
+  const auto before = base::from_json<SavedCoverage>(base::to_json(result_of(live).to_save()));
+  ASSERT_TRUE(before) << before.error().message;
+  EXPECT_THAT(*drift(*before, result_of(live).to_save()), IsEmpty());
+  live.all_namespaces->back()["metadata"]["labels"]["team"] = "red";
+  EXPECT_THAT(*drift(*before, result_of(live).to_save()),
+              ElementsAre("namespaceSelector team=red: selected shop, and selects dev, shop"));
+  // Where they may not be listed nothing is claimed of them.
+  live.all_namespaces.reset();
+  EXPECT_THAT(*drift(*before, result_of(live).to_save()), IsEmpty());
+}
+
+TEST(Drift, IsADirectionThatWasNotSaved) {
+  auto before = result_of(shop()).to_save();
+  before.workloads.at("shop/Deployment db").egress.reset();
+  EXPECT_THAT(*drift(before, result_of(shop()).to_save()),
+              ElementsAre("shop/Deployment db egress: was not saved, and is denied_by_default"));
 }
 
 TEST(Drift, IsOfTheSameNamespacesAndDirections) {

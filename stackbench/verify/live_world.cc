@@ -1,5 +1,6 @@
 #include "stackbench/verify/live_world.h"
 
+#include <algorithm>
 #include <map>
 #include <utility>
 
@@ -22,7 +23,11 @@ bool has_ended(const Json& pod) {
 }
 
 bool is_of_ours(const Json& object) {
-  return !text_at(object, {"metadata", "labels", cluster::run_label}).empty();
+  const auto label = [&](std::string_view name) {
+    return text_at(object, {"metadata", "labels", name});
+  };
+  return !label(cluster::run_label).empty() &&
+         label(cluster::managed_by_label) == cluster::managed_by;
 }
 
 // "Deployment web": of a ReplicaSet's pods, what made the ReplicaSet, whose name only a hash
@@ -60,6 +65,26 @@ void add_ports(const Json& container, std::vector<checks::NamedPort>& ports) {
   }
 }
 
+// What the peers of all rules select of these namespaces.
+std::map<std::string, std::vector<std::string>> selected_by(
+    const std::vector<base::kube::NetworkPolicy>& policies,
+    const std::map<std::string, checks::Labels>& namespaces) {
+  std::map<std::string, std::vector<std::string>> selected;
+  const auto add = [&](const base::kube::NetworkPolicyPeer& peer) {
+    if (!peer.namespace_selector || *peer.namespace_selector == base::kube::LabelSelector{}) return;
+    auto& names = selected[checks::describe_selector(*peer.namespace_selector)];
+    if (!names.empty()) return;
+    for (const auto& [name, labels] : namespaces) {
+      if (checks::selects(*peer.namespace_selector, labels)) names.push_back(name);
+    }
+  };
+  for (const auto& policy : policies) {
+    for (const auto& rule : policy.spec.ingress) std::ranges::for_each(rule.from, add);
+    for (const auto& rule : policy.spec.egress) std::ranges::for_each(rule.to, add);
+  }
+  return selected;
+}
+
 }  // namespace
 
 checks::PolicyPod policy_pod(const Json& pod) {
@@ -79,19 +104,35 @@ checks::PolicyPod policy_pod(const Json& pod) {
   if (const auto& containers = json_at(pod, {"spec", "containers"}); containers.is_array()) {
     for (const auto& container : containers) add_ports(container, made.named_ports);
   }
+  // Those that stay beside them serve, too (core/v1 Container.restartPolicy).
+  if (const auto& sidecars = json_at(pod, {"spec", "initContainers"}); sidecars.is_array()) {
+    for (const auto& container : sidecars) {
+      if (text_at(container, {"restartPolicy"}) == "Always") add_ports(container, made.named_ports);
+    }
+  }
   return made;
 }
 
 Result<LiveWorld> make_live_world(const cluster::LiveObjects& live) {
   LiveWorld made;
   auto& world = made.world;
+  if (live.all_namespaces) {
+    for (const auto& object : *live.all_namespaces) {
+      if (is_of_ours(object)) continue;
+      world.namespaces[text_at(object, {"metadata", "name"})] = cluster::object_labels(object);
+    }
+  }
   for (const auto& object : live.namespaces) {
     world.namespaces[text_at(object, {"metadata", "name"})] = cluster::object_labels(object);
   }
   std::map<std::pair<std::string, std::string>, std::vector<std::size_t>> makers;
   for (const auto& object : live.pods) {
-    if (has_ended(object) || is_of_ours(object)) continue;
+    if (has_ended(object)) continue;
     auto pod = policy_pod(object);
+    if (is_of_ours(object)) {
+      made.of_ours.push_back(fmt::format("{}/{}", pod.in_namespace, pod.name));
+      continue;
+    }
     makers[{pod.in_namespace, maker_of(object)}].push_back(world.pods.size());
     world.pods.push_back(std::move(pod));
   }
@@ -110,6 +151,9 @@ Result<LiveWorld> make_live_world(const cluster::LiveObjects& live) {
         {.kind = fmt::format("NetworkPolicy that cannot be read ({})", policy.error().message),
          .name = text_at(object, {"metadata", "name"}),
          .in_namespace = text_at(object, {"metadata", "namespace"})});
+  }
+  if (live.all_namespaces) {
+    made.selected_namespaces = selected_by(world.policies, world.namespaces);
   }
   for (const auto& object : live.others) {
     auto policy = checks::unmodelled_policy(object);

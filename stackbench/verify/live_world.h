@@ -2,6 +2,8 @@
 #pragma once
 
 #include <cstddef>
+#include <map>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -21,7 +23,11 @@ struct Workload {
 
 struct LiveWorld {
   checks::PolicyWorld world;
-  std::vector<Workload> workloads;  // by namespace and name
+  std::vector<Workload> workloads;   // by namespace and name
+  std::vector<std::string> of_ours;  // pods that are left out, as our own runs made them
+  // Which namespaces the policies' namespaceSelectors select now, by selector ("team=red"), those
+  // that select all left out; absent where not all namespaces are known.
+  std::optional<std::map<std::string, std::vector<std::string>>> selected_namespaces = {};
 };
 
 // Pods that have ended are left out, and those of our own runs. Policies of other kinds, and

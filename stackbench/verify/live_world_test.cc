@@ -22,6 +22,11 @@ TEST(LiveWorld, HasPodsByTheirMakers) {
   live.pods.push_back(ended);
   auto ours = pod("stackbench-1-probe-1", "web", 6);
   ours["metadata"]["labels"]["stackbench.io/run"] = "1";
+  // Whoever borrows that label is not hidden by it.
+  auto borrows = pod("borrows", "web", 8);
+  borrows["metadata"]["labels"]["stackbench.io/run"] = "1";
+  live.pods.push_back(borrows);
+  ours["metadata"]["labels"]["app.kubernetes.io/managed-by"] = "stackbench";
   live.pods.push_back(ours);
   auto set = pod("kafka-0", "kafka", 7);
   set["metadata"]["ownerReferences"] =
@@ -30,8 +35,10 @@ TEST(LiveWorld, HasPodsByTheirMakers) {
   const auto made = world_of(live);
   std::vector<std::string> names;
   for (const auto& workload : made.workloads) names.push_back(workload.to_string());
-  EXPECT_THAT(names, ::testing::ElementsAre("shop/Deployment db", "shop/Deployment web",
-                                            "shop/Pod debug", "shop/StatefulSet kafka"));
+  EXPECT_THAT(
+      names, ::testing::ElementsAre("shop/Deployment db", "shop/Deployment web", "shop/Pod borrows",
+                                    "shop/Pod debug", "shop/StatefulSet kafka"));
+  EXPECT_THAT(made.of_ours, ::testing::ElementsAre("shop/stackbench-1-probe-1"));
   const auto& web = made.world.pods[made.workloads[1].pods[0]];
   EXPECT_EQ(web.node, "n1");
   EXPECT_EQ(web.addresses[0].to_string(), "10.1.0.1");

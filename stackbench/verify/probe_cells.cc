@@ -21,14 +21,15 @@ class Cells {
 
   // Every port of one end, from another, in every family both have.
   void add(CellKind kind, std::size_t source, std::size_t to) {
-    for (const auto& port : ends_[to].ports) {
-      for (const auto& address : world_.pods[ends_[to].pod].addresses) {
-        if (!add_at(kind, source, {address, port.port}, port.protocol, ends_[to].name,
-                    checks::PodEnd{ends_[to].pod})) {
-          continue;
-        }
+    const auto& end = ends_[to];
+    for (const auto& port : end.ports) {
+      for (const auto& address : addresses_of(to)) {
+        const auto at = end.role == ProbeRole::outside
+                            ? checks::FlowEnd(checks::OutsideEnd{address})
+                            : checks::FlowEnd(checks::PodEnd{end.pod});
+        if (!add_at(kind, source, {address, port.port}, port.protocol, end.name, at)) continue;
         cells.back().to = to;
-        cells.back().target.server_id = ends_[to].server_id;
+        cells.back().target.server_id = end.server_id;
       }
     }
   }
@@ -43,28 +44,35 @@ class Cells {
   std::vector<ProbeCell> cells;
 
  private:
+  [[nodiscard]] const std::vector<base::IpAddress>& addresses_of(std::size_t end) const {
+    const auto& one = ends_[end];
+    return one.role == ProbeRole::outside ? one.addresses : world_.pods[one.pod].addresses;
+  }
+
   // False where the source has no address of that family.
   bool add_at(CellKind kind, std::size_t source, const base::Endpoint& endpoint,
               base::kube::Protocol protocol, const std::string& name,
               const checks::FlowEnd& destination) {
     const auto family = endpoint.address.family;
-    const auto& own = world_.pods[ends_[source].pod].addresses;
-    if (std::ranges::none_of(own, [&](const auto& one) { return one.family == family; })) {
-      return false;
-    }
-    const checks::PolicyFlow flow{.source = checks::PodEnd{ends_[source].pod},
+    const auto& own = addresses_of(source);
+    const auto from = std::ranges::find(own, family, &base::IpAddress::family);
+    if (from == own.end()) return false;
+    const auto& end = ends_[source];
+    const checks::PolicyFlow flow{.source = end.role == ProbeRole::outside
+                                                ? checks::FlowEnd(checks::OutsideEnd{*from})
+                                                : checks::FlowEnd(checks::PodEnd{end.pod}),
                                   .destination = destination,
                                   .family = family,
                                   .protocol = protocol,
                                   .port = endpoint.port};
     ProbeCell cell{.kind = kind,
                    .source = source,
-                   .source_name = ends_[source].name,
+                   .source_name = end.name,
                    .destination = name,
                    .target = {.endpoint = endpoint,
                               .protocol = on_the_wire(protocol),
                               // Of what is none of ours no identity is expected.
-                              .server_id = ends_[source].server_id}};
+                              .server_id = end.server_id}};
     if (!is_control(kind)) {
       cell.expected = checks::decide(world_, flow).allowance;
       cell.why = checks::explain(world_, flow);
@@ -76,6 +84,11 @@ class Cells {
   const PolicyWorld& world_;
   const std::vector<ProbeEnd>& ends_;
 };
+
+// Of the node an end is on.
+std::string node_of(const PolicyWorld& world, const ProbeEnd& end) {
+  return end.role == ProbeRole::outside ? "(outside)" : world.pods[end.pod].node;
+}
 
 // From the control of an end's own server, and of the way between two nodes.
 using ServerKey = std::tuple<std::size_t, base::Endpoint, base::Protocol>;
@@ -103,21 +116,30 @@ std::vector<ProbeCell> probe_cells(const PolicyWorld& world, const std::vector<P
                                    const std::vector<ProbeOutside>& outside) {
   Cells all(world, ends);
   std::vector<std::size_t> elsewhere;
+  std::vector<std::size_t> free;  // that no policy is about
+  std::vector<std::size_t> out;
+  std::vector<std::size_t> dns;
   for (std::size_t i = 0; i < ends.size(); ++i) {
     all.add(CellKind::own_server, i, i);
-    if (ends[i].elsewhere) elsewhere.push_back(i);
+    const auto role = ends[i].role;
+    if (role == ProbeRole::elsewhere) elsewhere.push_back(i);
+    if (role == ProbeRole::outside) out.push_back(i);
+    if (role == ProbeRole::dns) dns.push_back(i);
+    if (role == ProbeRole::elsewhere || role == ProbeRole::outside) free.push_back(i);
   }
-  for (const auto from : elsewhere) {
-    for (const auto to : elsewhere) {
+  for (const auto from : free) {
+    for (const auto to : free) {
       if (from != to) all.add(CellKind::elsewhere, from, to);
     }
+  }
+  for (const auto from : elsewhere) {
     for (const auto& one : outside) all.add(CellKind::outside_open, from, one);
   }
   for (std::size_t i = 0; i < ends.size(); ++i) {
-    if (ends[i].elsewhere) continue;
+    if (ends[i].role != ProbeRole::workload) continue;
     // On another node, if there is one: its own node is let in by whoever exempts it.
     auto other = std::ranges::find_if(elsewhere, [&](std::size_t one) {
-      return world.pods[ends[one].pod].node != world.pods[ends[i].pod].node;
+      return node_of(world, ends[one]) != node_of(world, ends[i]);
     });
     if (other == elsewhere.end()) other = elsewhere.begin();
     if (other != elsewhere.end()) {
@@ -125,9 +147,14 @@ std::vector<ProbeCell> probe_cells(const PolicyWorld& world, const std::vector<P
       all.add(CellKind::to_elsewhere, i, *other);
     }
     for (std::size_t to = 0; to < ends.size(); ++to) {
-      if (to != i && !ends[to].elsewhere) all.add(CellKind::between, i, to);
+      if (to != i && ends[to].role == ProbeRole::workload) all.add(CellKind::between, i, to);
     }
     for (const auto& one : outside) all.add(CellKind::to_outside, i, one);
+    for (const auto one : out) {
+      all.add(CellKind::from_outside, one, i);
+      all.add(CellKind::to_outside, i, one);
+    }
+    for (const auto one : dns) all.add(CellKind::to_dns, i, one);
   }
   return std::move(all.cells);
 }
@@ -135,51 +162,55 @@ std::vector<ProbeCell> probe_cells(const PolicyWorld& world, const std::vector<P
 std::vector<JudgedCell> judge(const PolicyWorld& world, const std::vector<ProbeEnd>& ends,
                               const std::vector<ProbeCell>& cells,
                               const std::vector<ReachOutcome>& seen) {
-  const auto node_of = [&](std::size_t end) { return world.pods[ends[end].pod].node; };
-  std::map<ServerKey, ReachOutcome> servers;
-  std::map<WayKey, ReachOutcome> ways;
+  const auto node = [&](std::size_t end) { return node_of(world, ends[end]); };
+  std::map<ServerKey, bool> servers;       // whether it answers itself
+  std::map<WayKey, bool> ways;             // whether anybody got an answer on it
   std::map<base::Endpoint, bool> outside;  // whether anybody answers there
   for (std::size_t i = 0; i < cells.size(); ++i) {
     const auto& cell = cells[i];
     const auto& target = cell.target;
+    const bool answered = seen[i] == ReachOutcome::answered;
+    const auto way_to = [&](std::size_t end) -> bool& {
+      return ways[{node(cell.source), node(end), target.endpoint.address.family, target.protocol}];
+    };
     switch (cell.kind) {
       case CellKind::own_server:
-        servers[{cell.source, target.endpoint, target.protocol}] = seen[i];
-        if (!ends[cell.source].elsewhere) break;
-        ways[{node_of(cell.source), node_of(cell.source), target.endpoint.address.family,
-              target.protocol}] = seen[i];
+        servers[{cell.source, target.endpoint, target.protocol}] = answered;
+        if (ends[cell.source].role == ProbeRole::elsewhere) way_to(cell.source) |= answered;
         break;
       case CellKind::elsewhere:
-        ways[{node_of(cell.source), node_of(*cell.to), target.endpoint.address.family,
-              target.protocol}] = seen[i];
+        way_to(*cell.to) |= answered;
         break;
       case CellKind::outside_open:
-        outside[target.endpoint] = outside[target.endpoint] || opened(seen[i]);
+        outside[target.endpoint] |= opened(seen[i]);
         break;
       case CellKind::between:
       case CellKind::from_elsewhere:
       case CellKind::to_elsewhere:
       case CellKind::to_outside:
+      case CellKind::from_outside:
+      case CellKind::to_dns:
         break;
     }
   }
-  const auto answered = [](const auto& of, const auto& key) {
+  const auto holds = [](const auto& of, const auto& key) {
     const auto found = of.find(key);
-    return found != of.end() && found->second == ReachOutcome::answered;
+    return found != of.end() && found->second;
   };
   // Why silence there would mean nothing; empty where it means something.
   const auto doubt = [&](const ProbeCell& cell) -> std::string {
     const auto& target = cell.target;
     if (!cell.to) {
-      return outside[target.endpoint] ? ""
-                                      : "nobody answers there, not even a pod no policy is about";
+      return holds(outside, target.endpoint)
+                 ? ""
+                 : "nobody answers there, not even a pod no policy is about";
     }
-    if (!answered(servers, ServerKey{*cell.to, target.endpoint, target.protocol})) {
+    if (!holds(servers, ServerKey{*cell.to, target.endpoint, target.protocol})) {
       return "its server does not even answer itself";
     }
-    const WayKey way{node_of(cell.source), node_of(*cell.to), target.endpoint.address.family,
+    const WayKey way{node(cell.source), node(*cell.to), target.endpoint.address.family,
                      target.protocol};
-    if (!answered(ways, way)) {
+    if (!holds(ways, way)) {
       return fmt::format("nothing gets from node {} to node {}, with no policy in between",
                          std::get<0>(way), std::get<1>(way));
     }

@@ -10,16 +10,18 @@
 #include "base/scalar.h"
 #include "bench/reach/reach.h"
 #include "checks/policy/oracle.h"
+#include "stackbench/verify/probe_plan.h"
 
 namespace stackbench {
 
-// A pod that knocks and is knocked at.
+// Who knocks and is knocked at.
 struct ProbeEnd {
-  std::string name;                           // "shop/Deployment web", "elsewhere on node n1"
-  std::size_t pod = 0;                        // in the world
-  bool elsewhere = false;                     // in a namespace of ours, which no policy is about
-  std::uint32_t server_id = 0;                // from 1
-  std::vector<checks::NamedPort> ports = {};  // it listens at
+  std::string name;     // "shop/Deployment web", "elsewhere on node n1"
+  std::size_t pod = 0;  // in the world; what is outside is none
+  ProbeRole role = ProbeRole::workload;
+  std::vector<base::IpAddress> addresses = {};  // of what is outside, which calls from the first
+  std::uint32_t server_id = 0;                  // from 1
+  std::vector<checks::NamedPort> ports = {};    // it listens at
 };
 
 // An address that is none of ours.
@@ -31,12 +33,14 @@ struct ProbeOutside {
 
 enum class CellKind {
   own_server,      // control: a pod's server, asked by itself: no policy forbids that
-  elsewhere,       // control: two pods that no policy is about
+  elsewhere,       // control: two that no policy is about
   outside_open,    // control: an address that is none of ours, from a pod no policy is about
   between,         // two workloads
   from_elsewhere,  // somebody of another namespace knocks at a workload
   to_elsewhere,    // a workload knocks at another namespace
-  to_outside,      // a workload knocks at what is none of ours
+  to_outside,      // a workload knocks at what is none of ours, or stands outside
+  from_outside,    // somebody outside knocks at a workload
+  to_dns,          // a workload knocks at the cluster's DNS
 };
 
 struct ProbeCell {

@@ -37,7 +37,7 @@ class ProbeCells : public ::testing::Test {
         .name = "http", .protocol = base::kube::Protocol::TCP, .port = 8080};
     ends_.push_back({.name = name,
                      .pod = world_.pods.size(),
-                     .elsewhere = in_namespace == "ours",
+                     .role = in_namespace == "ours" ? ProbeRole::elsewhere : ProbeRole::workload,
                      .server_id = static_cast<std::uint32_t>(ends_.size() + 1),
                      .ports = {port}});
     world_.pods.push_back({.name = fmt::format("probe-{}", number),
@@ -157,6 +157,45 @@ TEST_F(ProbeCells, EachFamilyAndPortIsKnockedAt) {
   EXPECT_EQ(count(), 2);  // web has no IPv6
   world_.pods[ends_[0].pod].addresses.push_back(*base::IpAddress::parse("fd00::1"));
   EXPECT_EQ(count(), 4);
+}
+
+TEST_F(ProbeCells, TheOutsideIsAnEndOfItsOwn) {
+  ends_.push_back({.name = "the outside",
+                   .role = ProbeRole::outside,
+                   .addresses = {*base::IpAddress::parse("203.0.113.7")},
+                   .server_id = 9,
+                   .ports = {{.name = {}, .protocol = base::kube::Protocol::TCP, .port = 443}}});
+  world_.policies.push_back(*base::kube::read_network_policy(
+      testing::policy("db-web", R"({"podSelector": {"matchLabels": {"app": "db"}}, "ingress": [
+        {"from": [{"ipBlock": {"cidr": "203.0.113.0/24"}}]}]})")));
+  const auto all = judged();
+  EXPECT_EQ(cell(all, "the outside", "db").cell.expected, Allowance::allowed);
+  EXPECT_EQ(cell(all, "web", "the outside").cell.expected, Allowance::denied);
+  EXPECT_EQ(cell(all, "web", "the outside").verdict, CellVerdict::as_policies_say);
+  // Where nobody at all reaches it, silence means nothing.
+  const auto cut = judged({{"elsewhere on n1 to the outside", ReachOutcome::timed_out}});
+  EXPECT_EQ(cell(cut, "web", "the outside").verdict, CellVerdict::not_judged);
+  EXPECT_EQ(cell(cut, "the outside", "web").verdict, CellVerdict::as_policies_say);
+}
+
+TEST_F(ProbeCells, DnsIsOnlyKnockedAt) {
+  world_.pods.push_back(
+      {.name = "dns", .in_namespace = "kube-system", .addresses = {address(200)}, .node = "n1"});
+  ends_.push_back({.name = "DNS",
+                   .pod = world_.pods.size() - 1,
+                   .role = ProbeRole::dns,
+                   .server_id = 9,
+                   .ports = {{.name = {}, .protocol = base::kube::Protocol::UDP, .port = 53}}});
+  world_.policies.push_back(*base::kube::read_network_policy(testing::policy(
+      "dns", R"({"podSelector": {"matchLabels": {"app": "db"}}, "policyTypes": ["Egress"], "egress":
+        [{"to": [{"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name":
+          "kube-system"}}}], "ports": [{"port": 53, "protocol": "UDP"}]}]})")));
+  const auto cells = probe_cells(world_, ends_, {});
+  for (const auto& one : cells) {
+    if (one.source_name == "DNS") EXPECT_EQ(one.kind, CellKind::own_server);
+    if (one.kind != CellKind::to_dns) continue;
+    EXPECT_EQ(one.expected, one.source_name == "db" ? Allowance::allowed : Allowance::denied);
+  }
 }
 
 }  // namespace

@@ -2,10 +2,13 @@
 
 #include <algorithm>
 #include <array>
+#include <map>
 #include <set>
+#include <utility>
 
 #include "base/kube/network_policy.h"
 #include "cluster/kubernetes/api_error.h"
+#include "cluster/topology.h"
 
 namespace stackbench {
 namespace {
@@ -21,6 +24,15 @@ constexpr std::array<std::string_view, 6> controllers_labels{
     "controller-uid",          "job-name"};
 constexpr std::array<std::string_view, 2> controllers_prefixes{"statefulset.kubernetes.io/",
                                                                "batch.kubernetes.io/"};
+
+// Of "Deployment web": whether makers of this kind select pods as why_not_made() knows, or not at
+// all.
+bool is_known_maker(std::string_view workload) {
+  constexpr std::array<std::string_view, 9> kinds{
+      "Deployment", "ReplicaSet", "StatefulSet", "DaemonSet", "ReplicationController",
+      "Job",        "CronJob",    "Pod",         "Node"};
+  return std::ranges::find(kinds, workload.substr(0, workload.find(' '))) != kinds.end();
+}
 
 // More would only cost time: of each pair of them a control is asked.
 constexpr std::size_t most_nodes_probed = 4;
@@ -117,58 +129,118 @@ std::string why_not_made(const cluster::LiveObjects& live, const std::string& in
   return {};
 }
 
+namespace {
+
+// A workload's pods as policies may see them: one of each set of labels, but for those that
+// controllers put there. Of equals one on a node that has the fewest probe pods so far.
+std::vector<std::size_t> kinds_of_pods(const checks::PolicyWorld& world, const Workload& workload,
+                                       std::map<std::string, std::size_t>& on_node) {
+  std::map<checks::Labels, std::size_t> chosen;
+  for (const auto pod : workload.pods) {
+    const auto& one = world.pods[pod];
+    if (one.node.empty()) continue;
+    checks::Labels labels;
+    for (const auto& [label, value] : one.labels) {
+      if (!is_label_of_controllers(label)) labels.emplace(label, value);
+    }
+    const auto [at, is_new] = chosen.try_emplace(std::move(labels), pod);
+    if (!is_new && on_node[one.node] < on_node[world.pods[at->second].node]) at->second = pod;
+  }
+  std::vector<std::size_t> pods;
+  for (const auto& [labels, pod] : chosen) pods.push_back(pod);
+  // In the order of the world, so that it is no accident which of many are left out.
+  std::ranges::sort(pods);
+  if (pods.size() > most_kinds_of_pods) pods.resize(most_kinds_of_pods);
+  for (const auto pod : pods) ++on_node[world.pods[pod].node];
+  return pods;
+}
+
+// What a workload is called where a pod of it stands for its like alone.
+std::string name_among(const checks::PolicyWorld& world, const Workload& workload, std::size_t pod,
+                       std::size_t kinds) {
+  if (kinds == 1) return workload.to_string();
+  return fmt::format("{} (as {})", workload.to_string(), world.pods[pod].name);
+}
+
+}  // namespace
+
+namespace {
+
+// A pod that stands for those like this one. Errors: input, why there can be none. Without a name
+// where it is made anew.
+base::Result<ProbePod> plan_probe(const cluster::LiveObjects& live,
+                                  const checks::PolicyWorld& world, const Workload& workload,
+                                  std::size_t original, const checks::Labels& labels_of_ours,
+                                  bool ephemeral) {
+  const auto& pod = world.pods[original];
+  if (pod.host_network) {
+    return base::fail(base::ErrorKind::input,
+                      "it has its node's network, and NetworkPolicies need not hold for it");
+  }
+  checks::Labels labels = labels_of_ours;
+  for (const auto& [label, value] : pod.labels) {
+    if (!is_label_of_controllers(label)) labels.try_emplace(label, value);
+  }
+  auto reason = why_not_made(live, pod.in_namespace, labels);
+  if (reason.empty() && !is_known_maker(workload.name)) {
+    reason = fmt::format("{} is of a kind whose selector is not known, and may take it for its own",
+                         workload.name);
+  }
+  if (reason.empty()) reason = what_policies_miss(world, original, labels);
+  if (!reason.empty() && ephemeral) {
+    return ProbePod{.joins = pod.name,
+                    .name = pod.name,
+                    .in_namespace = pod.in_namespace,
+                    .labels = pod.labels,
+                    .node = pod.node,
+                    .ports = ports_to_probe({.name = {}})};
+  }
+  if (!reason.empty()) {
+    return base::fail(base::ErrorKind::input, "{} (--ephemeral joins one of its pods instead)",
+                      reason);
+  }
+  ProbePod probe{.name = {},
+                 .in_namespace = pod.in_namespace,
+                 .labels = std::move(labels),
+                 .node = pod.node,
+                 .ports = ports_to_probe(pod)};
+  if (const auto* object = find_object(live.pods, pod)) {
+    if (const auto& tolerations = json_at(*object, {"spec", "tolerations"});
+        tolerations.is_array()) {
+      probe.tolerations = tolerations;
+    }
+  }
+  return probe;
+}
+
+}  // namespace
+
 ProbePlan plan_probes(const cluster::LiveObjects& live, const LiveWorld& world,
                       const std::string& run, const std::string& our_namespace,
                       const checks::Labels& labels_of_ours, bool ephemeral) {
   ProbePlan plan;
+  plan.our_namespace = our_namespace;
+  std::map<std::string, std::size_t> on_node;
   for (const auto& workload : world.workloads) {
-    const auto refuse = [&](std::string reason) {
-      plan.unprobed.push_back({.workload = workload.to_string(), .reason = std::move(reason)});
-    };
-    const auto scheduled = std::ranges::find_if(
-        workload.pods, [&](std::size_t pod) { return !world.world.pods[pod].node.empty(); });
-    if (scheduled == workload.pods.end()) {
-      refuse("none of its pods is on a node");
-      continue;
+    const auto kinds = kinds_of_pods(world.world, workload, on_node);
+    if (kinds.empty()) {
+      plan.unprobed.push_back(
+          {.workload = workload.to_string(), .reason = "none of its pods is on a node"});
     }
-    const auto& pod = world.world.pods[*scheduled];
-    if (pod.host_network) {
-      refuse("it has its node's network, and NetworkPolicies need not hold for it");
-      continue;
-    }
-    checks::Labels labels = labels_of_ours;
-    for (const auto& [label, value] : pod.labels) {
-      if (!is_label_of_controllers(label)) labels.try_emplace(label, value);
-    }
-    auto reason = why_not_made(live, pod.in_namespace, labels);
-    if (reason.empty()) reason = what_policies_miss(world.world, *scheduled, labels);
-    if (!reason.empty() && ephemeral) {
-      plan.of_workloads.push_back({.joins = pod.name,
-                                   .name = pod.name,
-                                   .workload = workload.to_string(),
-                                   .in_namespace = pod.in_namespace,
-                                   .labels = pod.labels,
-                                   .node = pod.node,
-                                   .ports = ports_to_probe({.name = {}})});
-      continue;
-    }
-    if (!reason.empty()) {
-      refuse(reason + " (--ephemeral joins one of its pods instead)");
-      continue;
-    }
-    ProbePod probe{.name = fmt::format("stackbench-{}-probe-{}", run, plan.of_workloads.size() + 1),
-                   .workload = workload.to_string(),
-                   .in_namespace = pod.in_namespace,
-                   .labels = std::move(labels),
-                   .node = pod.node,
-                   .ports = ports_to_probe(pod)};
-    if (const auto* object = find_object(live.pods, pod)) {
-      if (const auto& tolerations = json_at(*object, {"spec", "tolerations"});
-          tolerations.is_array()) {
-        probe.tolerations = tolerations;
+    for (const auto kind : kinds) {
+      auto name = name_among(world.world, workload, kind, kinds.size());
+      auto probe = plan_probe(live, world.world, workload, kind, labels_of_ours, ephemeral);
+      if (!probe) {
+        plan.unprobed.push_back(
+            {.workload = std::move(name), .reason = std::move(probe.error().message)});
+        continue;
       }
+      if (probe->name.empty()) {
+        probe->name = fmt::format("stackbench-{}-probe-{}", run, plan.of_workloads.size() + 1);
+      }
+      probe->workload = std::move(name);
+      plan.of_workloads.push_back(std::move(*probe));
     }
-    plan.of_workloads.push_back(std::move(probe));
   }
   // Where its probe pods are, and where else its pods are: a rule may hold on one node and not on
   // another.
@@ -181,13 +253,66 @@ ProbePlan plan_probes(const cluster::LiveObjects& live, const LiveWorld& world,
   const Json any = Json::array({{{"operator", "Exists"}}});
   for (const auto& node : nodes) {
     plan.elsewhere.push_back({.name = fmt::format("elsewhere-{}", plan.elsewhere.size() + 1),
-                              .workload = {},
+                              .role = ProbeRole::elsewhere,
                               .in_namespace = our_namespace,
                               .labels = labels_of_ours,
                               .node = node,
                               .tolerations = any,
                               .ports = ports_to_probe({.name = {}})});
   }
+  return plan;
+}
+
+ProbePlan plan_lab_probes(const LiveWorld& world, const std::vector<std::uint16_t>& external) {
+  ProbePlan plan{.our_namespace = std::string(lab_elsewhere)};
+  std::map<std::string, std::size_t> on_node;
+  for (const auto& workload : world.workloads) {
+    const auto kinds = kinds_of_pods(world.world, workload, on_node);
+    for (const auto kind : kinds) {
+      const auto& pod = world.world.pods[kind];
+      auto name = name_among(world.world, workload, kind, kinds.size());
+      if (pod.host_network) {
+        plan.unprobed.push_back(
+            {.workload = std::move(name),
+             .reason = "it has its node's network, and NetworkPolicies need not hold for it"});
+        continue;
+      }
+      plan.of_workloads.push_back({.joins = pod.name,
+                                   .name = pod.name,
+                                   .workload = std::move(name),
+                                   .in_namespace = pod.in_namespace,
+                                   .labels = pod.labels,
+                                   .node = pod.node,
+                                   .ports = ports_to_probe(pod)});
+    }
+  }
+  for (int node = 1; node <= lab_nodes; ++node) {
+    plan.elsewhere.push_back({.name = fmt::format("elsewhere-{}", node),
+                              .role = ProbeRole::elsewhere,
+                              .in_namespace = plan.our_namespace,
+                              .node = lab_node(node),
+                              .ports = ports_to_probe({.name = {}})});
+  }
+  const checks::NamedPort dns_udp{
+      .name = "dns", .protocol = base::kube::Protocol::UDP, .port = dns_port};
+  const checks::NamedPort dns_tcp{
+      .name = "dns-tcp", .protocol = base::kube::Protocol::TCP, .port = dns_port};
+  plan.beside.push_back({.name = "stackbench-dns",
+                         .role = ProbeRole::dns,
+                         .in_namespace = std::string(system_namespace),
+                         .labels = {{std::string(dns_label), std::string(dns_app)}},
+                         .node = lab_node(1),
+                         .ports = {dns_udp, dns_tcp}});
+  ProbePod outside{.name = std::string(cluster::external_client),
+                   .role = ProbeRole::outside,
+                   .in_namespace = {},
+                   .ports = ports_to_probe({.name = {}})};
+  const std::set<std::uint16_t> served(external.begin(), external.end());
+  for (const auto port : served) {
+    if (port == undeclared_port) continue;
+    outside.ports.push_back({.name = {}, .protocol = base::kube::Protocol::TCP, .port = port});
+  }
+  plan.beside.push_back(std::move(outside));
   return plan;
 }
 

@@ -3,6 +3,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include "stackbench/verify/cluster_pods.h"
 #include "stackbench/verify/probing.h"
 #include "stackbench/verify/testing.h"
 
@@ -85,7 +86,8 @@ TEST(ProbePlan, WhoCanHaveNoPodOfOursIsJoinedWhereThatIsAllowed) {
   EXPECT_THAT(plan.unprobed, IsEmpty());
   ASSERT_THAT(plan.of_workloads, SizeIs(2));
   EXPECT_EQ(plan.of_workloads[0].joins, "");
-  EXPECT_EQ(plan.of_workloads[1].joins, "web-5f4d-1");
+  // Of its pods the one on a node that has no probe pod yet.
+  EXPECT_EQ(plan.of_workloads[1].joins, "web-5f4d-2");
   // What the workload itself serves is left alone.
   for (const auto& port : plan.of_workloads[1].ports) EXPECT_EQ(port.port, undeclared_port);
 }
@@ -140,6 +142,38 @@ TEST(ProbingPlace, KnowsWhatEveryPodOfOursCarries) {
   EXPECT_EQ(place->ours.in_namespace, "stackbench-0a1b2c3d-verify");
   EXPECT_EQ(place->labels_of_ours.at("stackbench.io/run"), "0a1b2c3d");
   EXPECT_EQ(place->labels_of_ours.at("app.kubernetes.io/managed-by"), "stackbench");
+}
+
+TEST(ProbePlan, PodsOfOneWorkloadThatPoliciesMayTellApartEachHaveTheirProbe) {
+  auto live = shop();
+  // In the middle of a rollout.
+  live.pods[1]["metadata"]["labels"]["tier"] = "new";
+  const auto plan = plan_of(live);
+  ASSERT_THAT(plan.of_workloads, SizeIs(3));
+  EXPECT_THAT(plan.of_workloads[1].workload, HasSubstr("shop/Deployment web (as web-"));
+  EXPECT_EQ(plan.of_workloads[2].labels.at("tier"), "new");
+}
+
+TEST(ProbePlan, NoPodIsMadeForAMakerThatMightTakeIt) {
+  auto live = shop();
+  live.pods[2]["metadata"]["ownerReferences"] =
+      json(R"([{"kind": "CloneSet", "name": "db", "controller": true}])");
+  const auto plan = plan_of(live);
+  ASSERT_THAT(plan.unprobed, SizeIs(1));
+  EXPECT_THAT(plan.unprobed[0].reason, HasSubstr("CloneSet db is of a kind whose selector"));
+}
+
+TEST(ProbePlan, OfALabJoinsItsOwnPodsAndHasTheOutsideAndDns) {
+  const auto plan = plan_lab_probes(world_of(shop()), {443, 443});
+  ASSERT_THAT(plan.of_workloads, SizeIs(2));
+  EXPECT_EQ(plan.of_workloads[0].joins, plan.of_workloads[0].name);
+  EXPECT_THAT(plan.of_workloads[0].labels,
+              ::testing::Contains(::testing::Key("pod-template-hash")));
+  EXPECT_THAT(plan.elsewhere, SizeIs(lab_nodes));
+  ASSERT_THAT(plan.beside, SizeIs(2));
+  EXPECT_EQ(plan.beside[0].role, ProbeRole::dns);
+  EXPECT_EQ(plan.beside[1].role, ProbeRole::outside);
+  EXPECT_THAT(plan.beside[1].ports, SizeIs(3));
 }
 
 }  // namespace

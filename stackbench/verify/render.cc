@@ -120,6 +120,16 @@ void add_cells(std::string& text, const ProbingResult& probing, CellVerdict verd
   if (all > shown) text += fmt::format("  and {} more: --json has them all\n", all - shown);
 }
 
+void add_unprobed(std::string& text, std::string_view heading,
+                  std::initializer_list<const std::vector<Unprobed>*> lists) {
+  std::string lines;
+  for (const auto* list : lists) {
+    for (const auto& [workload, reason] : *list)
+      lines += fmt::format("  {}: {}\n", workload, reason);
+  }
+  if (!lines.empty()) text += fmt::format("\n{}\n{}", heading, lines);
+}
+
 void add_probing(std::string& text, const VerifyResult& result, std::size_t width) {
   if (!result.probing) {
     text += "\nNot probed: what packets do is not known (--no-probes).\n";
@@ -136,13 +146,7 @@ void add_probing(std::string& text, const VerifyResult& result, std::size_t widt
   add_cells(text, probing, CellVerdict::closed_though_allowed, "Closed though allowed", width);
   add_cells(text, probing, CellVerdict::unknown, "Not known by policies we can read", width);
   add_cells(text, probing, CellVerdict::not_judged, "Not judged", width);
-  std::string refused;
-  for (const auto* list : {&result.unprobed, &probing.unprobed}) {
-    for (const auto& [workload, reason] : *list) {
-      refused += fmt::format("  {}: {}\n", workload, reason);
-    }
-  }
-  if (!refused.empty()) text += "\nWithout a probe pod\n" + refused;
+  add_unprobed(text, "Without a probe pod", {&result.unprobed, &probing.unprobed});
 }
 
 // With what came from the cluster safe to print.
@@ -154,6 +158,10 @@ VerifyResult printable(VerifyResult result, base::Charset charset) {
   }
   for (auto& note : result.notes) clean(note);
   for (auto& one : result.unprobed) clean(one.reason);
+  for (auto& one : result.unmade) {
+    clean(one.workload);
+    clean(one.reason);
+  }
   if (result.drift) {
     for (auto& line : *result.drift) clean(line);
   }
@@ -190,11 +198,9 @@ Json json_of(const std::vector<Unprobed>& unprobed) {
 
 Json VerifyResult::to_json() const {
   const auto verdict = verdict_of(*this);
-  Json json = {{"claim", "default_deny_holds"},
-               {"verdict", base::enum_name(verdict)},
-               {"exit_code", exit_code_of(verdict)},
-               {"namespaces", namespaces},
-               {"policy_engine", engine},
+  Json json = {{"claim", "default_deny_holds"},      {"verdict", base::enum_name(verdict)},
+               {"exit_code", exit_code_of(verdict)}, {"target", target},
+               {"namespaces", namespaces},           {"policy_engine", engine},
                {"workloads", Json::array()}};
   for (const auto& workload : coverage) {
     Json one = {{"workload", workload.workload}, {"pods", workload.pods}};
@@ -219,6 +225,7 @@ Json VerifyResult::to_json() const {
     for (const auto& one : json_of(probing->unprobed)) refused.push_back(one);
     json["unprobed"] = std::move(refused);
   }
+  if (!unmade.empty()) json["not_looked_at"] = json_of(unmade);
   if (drift) json["drift"] = *drift;
   json["notes"] = notes;
   return json;
@@ -228,7 +235,8 @@ std::string render(const VerifyResult& raw, const base::Terminal& terminal) {
   const auto result = printable(raw, terminal.charset);
   const auto verdict = verdict_of(result);
   std::string text = fmt::format(
-      "Default-deny in {}{}: {}\nPolicy engine: {}\n\n", fmt::join(result.namespaces, ", "),
+      "Default-deny in {}{}{}: {}\nPolicy engine: {}\n\n", fmt::join(result.namespaces, ", "),
+      result.target == "lab" ? ", as manifests would make it" : "",
       result.probing ? "" : ", by what policies say",
       base::painted(base::enum_name(verdict), paint_of(verdict), terminal.colour), result.engine);
   if (!result.coverage.empty()) {
@@ -236,6 +244,7 @@ std::string render(const VerifyResult& raw, const base::Terminal& terminal) {
     add_paths(text, result);
   }
   add_probing(text, result, static_cast<std::size_t>(terminal.width));
+  add_unprobed(text, "Not looked at", {&result.unmade});
   if (result.drift) {
     text += result.drift->empty() ? "\nAs it was when it was saved.\n"
                                   : "\nOther than it was when it was saved\n";
@@ -280,6 +289,19 @@ std::string render(const ProbePlan& plan, std::size_t probes, const VerifyOption
         options.external.empty() ? "" : ", and what --external names",
         base::format_count(probes, "packet"), options.rate,
         std::ceil(2 * static_cast<double>(probes) / options.rate));
+  }
+  return text;
+}
+
+std::string render_lab(const ProbePlan& plan, std::size_t pods) {
+  std::string text = fmt::format(
+      "In a lab of this machine {} of the manifests would be brought up, with {} of another "
+      "namespace and one that stands for the cluster's DNS, and taken down again. Those that would "
+      "knock and be knocked at:\n",
+      base::format_count(pods, "pod"), plan.elsewhere.size());
+  for (const auto& pod : plan.of_workloads) {
+    text +=
+        fmt::format("  {}/{} on {}, for {}\n", pod.in_namespace, pod.name, pod.node, pod.workload);
   }
   return text;
 }

@@ -76,6 +76,27 @@ TEST(Verdict, IsInconclusiveWhereSomethingWasToBeProbedAndWasNot) {
   EXPECT_EQ(verdict_of(restless), ClaimVerdict::inconclusive);
 }
 
+TEST(Verdict, IsInconclusiveWhereNothingWasThereToBeShown) {
+  // No path that policies close was seen closed.
+  EXPECT_EQ(verdict_of(probed({})), ClaimVerdict::inconclusive);
+  auto all_allowed = probed({CellVerdict::as_policies_say});
+  all_allowed.probing->cells.front().cell.expected = checks::Allowance::allowed;
+  EXPECT_EQ(verdict_of(all_allowed), ClaimVerdict::inconclusive);
+  // No pod.
+  auto empty = probed({});
+  empty.probing.reset();
+  empty.coverage.clear();
+  EXPECT_EQ(exit_code_of(verdict_of(empty)), 3);
+  // Pods of a maker nobody knows.
+  auto unmade = probed({CellVerdict::as_policies_say});
+  EXPECT_EQ(verdict_of(unmade), ClaimVerdict::pass);
+  unmade.unmade = {{"shop/Rollout web", "web.yaml:3: its kind is not known here"}};
+  EXPECT_EQ(verdict_of(unmade), ClaimVerdict::inconclusive);
+  unmade.probing.reset();
+  EXPECT_EQ(verdict_of(unmade), ClaimVerdict::inconclusive);
+  EXPECT_THAT(render(unmade, {}), HasSubstr("Not looked at\n  shop/Rollout web: web.yaml:3"));
+}
+
 TEST(Verdict, WithoutProbesSaysThatItIsOfWordsAlone) {
   auto result = probed({});
   result.probing.reset();

@@ -9,6 +9,7 @@
 #include "cluster/kubernetes/nodes.h"
 #include "cluster/kubernetes/rights.h"
 #include "stackbench/exit_code.h"
+#include "stackbench/verify/cluster_pods.h"
 
 namespace stackbench {
 namespace {
@@ -19,9 +20,6 @@ using base::Result;
 using cluster::json_at;
 using cluster::Right;
 using cluster::text_at;
-
-constexpr std::string_view system_namespace = "kube-system";
-constexpr std::uint16_t dns_port = 53;
 
 void add(std::vector<Right>& rights, std::string_view verb, std::string_view resource,
          std::string_view group, const std::string& in_namespace) {
@@ -86,14 +84,16 @@ Result<std::vector<ProbeOutside>> find_dns(cluster::ApiClient& api, checks::Poli
   std::vector<ProbeOutside> found;
   const auto base = fmt::format("namespaces/{}", system_namespace);
   ASSIGN_OR_RETURN(const auto space, api.get("/api/v1/" + base));
-  ASSIGN_OR_RETURN(const auto pods, api.get(fmt::format("/api/v1/{}/pods?labelSelector={}", base,
-                                                        cluster::url_escape("k8s-app=kube-dns"))));
+  ASSIGN_OR_RETURN(
+      const auto pods,
+      api.get(fmt::format("/api/v1/{}/pods?labelSelector={}", base,
+                          cluster::url_escape(fmt::format("{}={}", dns_label, dns_app)))));
   ASSIGN_OR_RETURN(const auto policies,
                    api.get(fmt::format("/apis/networking.k8s.io/v1/{}/networkpolicies", base)));
   const auto& items = json_at(pods, {"items"});
   if (!items.is_array() || items.empty()) {
-    return base::fail(ErrorKind::missing, "no pod of {} has the label k8s-app=kube-dns",
-                      system_namespace);
+    return base::fail(ErrorKind::missing, "no pod of {} has the label {}={}", system_namespace,
+                      dns_label, dns_app);
   }
   const bool known = world.namespaces.contains(std::string(system_namespace));
   world.namespaces[std::string(system_namespace)] = cluster::object_labels(space);
@@ -106,7 +106,17 @@ Result<std::vector<ProbeOutside>> find_dns(cluster::ApiClient& api, checks::Poli
       world.policies.push_back(std::move(policy));
     }
   }
-  const auto pod = policy_pod(*items.begin());
+  // One that has ended, or is about to, is nobody to ask.
+  const auto running = std::find_if(items.begin(), items.end(), [](const Json& one) {
+    return text_at(one, {"status", "phase"}) == "Running" &&
+           text_at(one, {"metadata", "deletionTimestamp"}).empty() &&
+           !policy_pod(one).addresses.empty();
+  });
+  if (running == items.end()) {
+    return base::fail(ErrorKind::missing, "no pod of {} with the label {}={} runs",
+                      system_namespace, dns_label, dns_app);
+  }
+  const auto pod = policy_pod(*running);
   const auto there = checks::find_pod(world, pod.in_namespace, pod.name);
   if (!there) world.pods.push_back(pod);
   for (const auto& address : pod.addresses) {
@@ -120,6 +130,14 @@ Result<std::vector<ProbeOutside>> find_dns(cluster::ApiClient& api, checks::Poli
 bool holds(const ProbingResult& probing, CellVerdict verdict) {
   return std::ranges::any_of(probing.cells,
                              [&](const JudgedCell& cell) { return cell.verdict == verdict; });
+}
+
+// Whether any path that policies close was seen to be closed.
+bool shows_closed(const ProbingResult& probing) {
+  return std::ranges::any_of(probing.cells, [](const JudgedCell& cell) {
+    return cell.verdict == CellVerdict::as_policies_say &&
+           cell.cell.expected == checks::Allowance::denied;
+  });
 }
 
 // How many packets a sweep would be of, with addresses nobody knows yet.
@@ -138,7 +156,7 @@ std::size_t planned_packets(const ProbePlan& plan, checks::PolicyWorld world, st
       }
       ends.push_back({.name = pod.name,
                       .pod = world.pods.size(),
-                      .elsewhere = pod.workload.empty(),
+                      .role = pod.role,
                       .server_id = 1,
                       .ports = pod.ports});
       world.pods.push_back(std::move(stand_in));
@@ -180,31 +198,78 @@ Result<bool> probe(cluster::ApiClient& api, cluster::Agents& agents, const Verif
     result.probing = ProbingResult{.cells = {}, .unprobed = {}, .sweeps = 0, .settled = true};
     return true;
   }
-  Probing probing(api, agents, std::move(place),
-                  {.image = cluster::image_of(options.cluster),
-                   .rate = options.rate,
-                   .interrupt = options.cluster.interrupt});
-  auto seen = probing.run(plan, std::move(probed), outside);
-  const auto gone = probing.remove();
-  if (!seen) {
-    auto error = std::move(seen).error();
-    if (!gone) {
-      error.message += fmt::format(
-          "\nWhat was made for it is still there: {}. stackbench clean --target kubernetes tries "
-          "again.",
-          gone.error().message);
-    }
-    return std::unexpected(std::move(error));
-  }
-  RETURN_IF_ERROR(gone);
-  result.probing = std::move(*seen);
+  ClusterPods pods(api, agents, std::move(place), cluster::image_of(options.cluster));
+  RETURN_IF_ERROR(probe_with(pods, plan, std::move(probed), outside,
+                             {.rate = options.rate, .interrupt = options.cluster.interrupt},
+                             result));
   return true;
 }
 
 }  // namespace
 
+Result<VerifyResult> judge_policies(const VerifyOptions& options, const LiveWorld& world,
+                                    std::string engine) {
+  VerifyResult result{.namespaces = options.namespaces,
+                      .engine = std::move(engine),
+                      .coverage = cover(world, options.directions),
+                      .probing = {},
+                      .unprobed = {},
+                      .unmade = {},
+                      .notes = {},
+                      .drift = {},
+                      .selected_namespaces = world.selected_namespaces};
+  std::ranges::sort(result.namespaces);
+  for (const auto& name : result.namespaces) {
+    if (std::ranges::none_of(result.coverage, [&](const WorkloadCoverage& one) {
+          return one.in_namespace == name;
+        })) {
+      result.notes.push_back(fmt::format("there is no pod in namespace {}", name));
+    }
+  }
+  if (!world.of_ours.empty()) {
+    result.notes.push_back(fmt::format("pods of stackbench's own runs were not looked at: {}",
+                                       fmt::join(world.of_ours, ", ")));
+  }
+  if (!world.selected_namespaces) {
+    result.notes.emplace_back(
+        "which namespaces the policies' selectors select was not looked at: this user may not list "
+        "namespaces");
+  }
+  if (options.against) {
+    ASSIGN_OR_RETURN(result.drift, drift(*options.against, result.to_save()));
+  }
+  return result;
+}
+
+Result<> probe_with(ProbePods& pods, const ProbePlan& plan, checks::PolicyWorld world,
+                    const std::vector<ProbeOutside>& outside, const ProbingOptions& options,
+                    VerifyResult& result) {
+  Probing probing(pods, options);
+  auto seen = probing.run(plan, std::move(world), outside);
+  const auto gone = probing.remove();
+  if (!seen) {
+    auto error = std::move(seen).error();
+    if (!gone) {
+      error.message +=
+          fmt::format("\nWhat was made for it is still there: {}. stackbench clean takes it away.",
+                      gone.error().message);
+    }
+    return std::unexpected(std::move(error));
+  }
+  RETURN_IF_ERROR(gone);
+  result.probing = std::move(*seen);
+  return {};
+}
+
+SavedCoverage VerifyResult::to_save() const {
+  auto state = saved(namespaces, coverage);
+  state.selected_namespaces = selected_namespaces;
+  return state;
+}
+
 ClaimVerdict verdict_of(const VerifyResult& result) {
-  bool unknown = false;
+  // Of nothing nothing is shown.
+  bool unknown = result.coverage.empty() || !result.unmade.empty();
   for (const auto& workload : result.coverage) {
     for (const auto& [direction, covered] : workload.directions) {
       if (covered.coverage == Coverage::uncovered ||
@@ -220,7 +285,7 @@ ClaimVerdict verdict_of(const VerifyResult& result) {
     if (holds(probing, CellVerdict::open_though_denied)) return ClaimVerdict::fail;
     unknown = unknown || !probing.settled || !probing.unprobed.empty() ||
               !result.unprobed.empty() || holds(probing, CellVerdict::unknown) ||
-              holds(probing, CellVerdict::not_judged);
+              holds(probing, CellVerdict::not_judged) || !shows_closed(probing);
   }
   return unknown ? ClaimVerdict::inconclusive : ClaimVerdict::pass;
 }
@@ -255,18 +320,7 @@ Result<std::optional<VerifyResult>> verify_default_deny(const VerifyOptions& opt
     ASSIGN_OR_RETURN(const auto live,
                      cluster::read_live_objects(api, options.namespaces, options.probes));
     ASSIGN_OR_RETURN(const auto world, make_live_world(live));
-    VerifyResult result{.namespaces = options.namespaces,
-                        .engine = engine_of(api),
-                        .coverage = cover(world, options.directions),
-                        .probing = {},
-                        .unprobed = {},
-                        .notes = {},
-                        .drift = {}};
-    std::ranges::sort(result.namespaces);
-    if (result.coverage.empty()) result.notes.emplace_back("there is no pod in these namespaces");
-    if (options.against) {
-      ASSIGN_OR_RETURN(result.drift, drift(*options.against, result.to_save()));
-    }
+    ASSIGN_OR_RETURN(auto result, judge_policies(options, world, engine_of(api)));
     if (!options.probes) return result;
     ASSIGN_OR_RETURN(const bool went_on, probe(api, agents, options, live, world, consent, result));
     if (!went_on) return std::nullopt;

@@ -32,15 +32,20 @@ struct VerifyOptions {
 enum class ClaimVerdict { pass, fail, inconclusive };
 
 struct VerifyResult {
+  std::string target = "kubernetes";
   std::vector<std::string> namespaces;
   std::string engine;  // who would enforce, and how that is known
   std::vector<WorkloadCoverage> coverage;
   std::optional<ProbingResult> probing;
-  std::vector<Unprobed> unprobed;  // before anything was made; those of probing beside
-  std::vector<std::string> notes;  // what was not looked at, and why
+  std::vector<Unprobed> unprobed;     // before anything was made; those of probing beside
+  std::vector<Unprobed> unmade = {};  // whose pods are not known at all
+  std::vector<std::string> notes;     // what was not looked at, and why
   std::optional<std::vector<std::string>> drift;  // absent: with nothing to compare
 
-  [[nodiscard]] SavedCoverage to_save() const { return saved(namespaces, coverage); }
+  // As LiveWorld's.
+  std::optional<std::map<std::string, std::vector<std::string>>> selected_namespaces = {};
+
+  [[nodiscard]] SavedCoverage to_save() const;
   [[nodiscard]] base::Json to_json() const;
 };
 
@@ -59,11 +64,24 @@ using Consent = std::function<base::Result<bool>(const std::string& plan)>;
 [[nodiscard]] base::Result<std::optional<VerifyResult>> verify_default_deny(
     const VerifyOptions& options, const Consent& consent);
 
+// What both a cluster and a lab are asked, step by step. What policies say, and how that differs
+// from another day's. Errors: input (a saved state of another kind).
+[[nodiscard]] base::Result<VerifyResult> judge_policies(const VerifyOptions& options,
+                                                        const LiveWorld& world, std::string engine);
+// What packets do. Errors: as Probing::run(); what was made is gone when this returns, or the error
+// says that it is not.
+[[nodiscard]] base::Result<> probe_with(ProbePods& pods, const ProbePlan& plan,
+                                        checks::PolicyWorld world,
+                                        const std::vector<ProbeOutside>& outside,
+                                        const ProbingOptions& probing, VerifyResult& result);
+
 // As a person reads it.
 [[nodiscard]] std::string render(const VerifyResult& result, const base::Terminal& terminal);
 // What would be made and asked.
 [[nodiscard]] std::string render(const ProbePlan& plan, std::size_t probes,
                                  const VerifyOptions& options);
+// The same of a lab, with so many pods of the manifests.
+[[nodiscard]] std::string render_lab(const ProbePlan& plan, std::size_t pods);
 
 }  // namespace stackbench
 

@@ -1,0 +1,27 @@
+#include "stackbench/connect_agent.h"
+
+#include <utility>
+
+namespace stackbench {
+
+base::Result<bench::AgentClient> connect_agent(cluster::AgentStreams streams, std::string name,
+                                               const base::Interrupt* interrupt,
+                                               std::optional<bench::AgentPlan> plan) {
+  bench::ConnectOptions options{.interrupt = interrupt,
+                                .stderr_file = std::move(streams.errors),
+                                .how_it_ended = std::move(streams.how_it_ended),
+                                .plan = std::move(plan)};
+  if (streams.reattach) {
+    options.reattach = [again = std::move(streams.reattach)]() -> base::Result<bench::AgentStream> {
+      ASSIGN_OR_RETURN(auto others, again());
+      return bench::AgentStream{.to_agent = std::move(others.to_agent),
+                                .from_agent = std::move(others.from_agent),
+                                .stderr_file = std::move(others.errors),
+                                .how_it_ended = std::move(others.how_it_ended)};
+    };
+  }
+  return bench::AgentClient::connect(std::move(streams.to_agent), std::move(streams.from_agent),
+                                     std::move(name), std::move(options));
+}
+
+}  // namespace stackbench
