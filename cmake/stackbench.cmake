@@ -21,7 +21,8 @@ set(STACKBENCH_PRECOMPILED <algorithm> <array> <charconv> <chrono> <cmath> <expe
     <map> <memory> <optional> <random> <set> <span> <sstream> <string> <string_view> <thread>
     <tuple> <utility> <vector> <fmt/format.h> <fmt/ranges.h> <nlohmann/json.hpp>)
 if(STACKBENCH_PRECOMPILE)
-  file(WRITE ${CMAKE_BINARY_DIR}/precompiled.cc "")
+  # Written when it changes, and not whenever CMake runs: everything is compiled anew after it.
+  file(CONFIGURE OUTPUT ${CMAKE_BINARY_DIR}/precompiled.cc CONTENT "" @ONLY)
   foreach(name stackbench_precompiled stackbench_precompiled_cold stackbench_precompiled_test)
     add_library(${name} OBJECT ${CMAKE_BINARY_DIR}/precompiled.cc)
     target_link_libraries(${name} PRIVATE stackbench_options fmt::fmt nlohmann_json::nlohmann_json)

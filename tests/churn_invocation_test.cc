@@ -21,7 +21,7 @@ using testing::HasSubstr;
 // What a run's one kept block would have come to.
 struct Judged {
   stackbench::Sample sample;
-  std::vector<stackbench::EventCheck> checks;
+  std::vector<stackbench::RunCheck> checks;
 
   [[nodiscard]] const checks::Finding& finding(CheckKind kind) const {
     static const checks::Finding none;

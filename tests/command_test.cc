@@ -284,4 +284,81 @@ TEST(Completion, TheBashScriptCompletesCommandsAndOptions) {
   std::filesystem::remove(path);
 }
 
+constexpr std::string_view closed_shop = R"(apiVersion: apps/v1
+kind: Deployment
+metadata: {name: web}
+spec:
+  selector: {matchLabels: {app: web}}
+  template:
+    metadata: {labels: {app: web}}
+    spec: {containers: [{name: it, ports: [{containerPort: 8080}]}]}
+---
+apiVersion: networking.k8s.io/v1
+kind: NetworkPolicy
+metadata: {name: deny}
+spec: {podSelector: {}, policyTypes: [Ingress, Egress]}
+)";
+
+Outcome verify_manifests(const std::vector<std::string>& words) {
+  std::vector<std::string> all{"verify", "default-deny", "--target", "lab", "-n", "shop"};
+  all.insert(all.end(), words.begin(), words.end());
+  return stackbench(all, true);
+}
+
+// What policies say of manifests needs no cluster, no lab and no rights.
+TEST(VerifyManifests, ReadsThemAndComparesThemWithAnotherDay) {
+  const auto file = scratch_file("closed_shop.yaml", closed_shop);
+  const auto opened = scratch_file(
+      "opened_shop.yaml",
+      std::string(closed_shop) +
+          "---\napiVersion: networking.k8s.io/v1\nkind: NetworkPolicy\nmetadata: {name: more}\n"
+          "spec: {podSelector: {}, ingress: [{ports: [{port: 8080}]}]}\n");
+  const auto folder = std::filesystem::path(::testing::TempDir()) / "verify_manifests";
+  std::filesystem::create_directories(folder);
+  std::filesystem::permissions(folder, std::filesystem::perms::all);
+  const auto saved = (folder / "shop.json").string();
+  const auto first = verify_manifests({"-f", file, "--no-probes", "--save", saved});
+  EXPECT_EQ(first.code, 0) << first.err << first.out;
+  EXPECT_NE(first.out.find("Default-deny in shop, as manifests would make it, by what policies "
+                           "say: pass"),
+            std::string::npos)
+      << first.out;
+  const auto again = verify_manifests({"-f", file, "--no-probes", "--against", saved});
+  EXPECT_EQ(again.code, 0) << again.err << again.out;
+  // What differs is not forgotten by being saved over what it differs from.
+  for (int i = 0; i < 2; ++i) {
+    const auto drifted = verify_manifests(
+        {"-f", opened, "--no-probes", "--against", saved, "--save", saved, "--json"});
+    EXPECT_EQ(drifted.code, 1) << drifted.err << drifted.out;
+    EXPECT_NE(drifted.err.find("would be forgotten"), std::string::npos) << drifted.err;
+    const auto report = base::parse_json(drifted.out);
+    ASSERT_TRUE(report);
+    EXPECT_EQ(report->at("target"), "lab");
+    EXPECT_EQ(report->at("drift"),
+              base::Json::array({"shop/Deployment web ingress: now allowed: anybody, TCP 8080"}));
+  }
+  std::filesystem::remove_all(folder);
+}
+
+TEST(VerifyManifests, SaysWhatItIsGivenWrongly) {
+  const auto file = scratch_file("closed_shop.yaml", closed_shop);
+  const auto wrong = scratch_file("wrong.yaml", "apiVersion: v1\nkind: Pod\nspec: {}\n");
+  EXPECT_NE(verify_manifests({"-f", wrong, "--no-probes"})
+                .err.find("wrong.yaml:1:1: metadata.name: missing: the name of this Pod"),
+            std::string::npos);
+  EXPECT_NE(verify_manifests({}).err.find("-f names manifests"), std::string::npos);
+  EXPECT_NE(verify_manifests({"-f", file, "--context", "it"})
+                .err.find("--context is about a "
+                          "cluster"),
+            std::string::npos);
+  const auto rootless = verify_manifests({"-f", file});
+  EXPECT_EQ(rootless.code, 2);
+  EXPECT_NE(rootless.err.find("the lab needs root"), std::string::npos) << rootless.err;
+  const auto plan = verify_manifests({"-f", file, "--plan"});
+  EXPECT_EQ(plan.code, 0) << plan.err;
+  EXPECT_NE(plan.out.find("shop/web-1 on node1, for shop/Deployment web"), std::string::npos)
+      << plan.out;
+  EXPECT_EQ(stackbench({"verify", "default-deny", "-n", "shop", "-f", file}).code, 2);
+}
+
 }  // namespace

@@ -103,16 +103,31 @@ policy:
       metadata: {name: deny, namespace: shop}
       spec: {podSelector: {}, policyTypes: [Ingress, Egress]}
   matrix: {timeout: 100ms, deadline: 2s}
-checks: [policy_matrix]
+  changes: [{name: renew, restart_pod: web-0}]
+  new_pods: [web-0]
+  repetitions: 2
+checks: [policy_matrix, leak_window, new_pod_protected]
 )",
                        on_cluster);
   EXPECT_EQ(ran.code, 1) << ran.err << ran.out;
   ASSERT_TRUE(ran.report.is_object()) << ran.err;
   EXPECT_EQ(ran.report["target_facts"]["policy_engine"]["name"], "none");
-  ASSERT_EQ(ran.report["checks"].size(), 1U) << ran.report["checks"];
-  EXPECT_EQ(ran.report["checks"][0]["name"], "policy_matrix");
-  EXPECT_EQ(ran.report["checks"][0]["verdict"], "fail");
+  std::map<std::string, std::string> verdicts;
+  for (const auto& check : ran.report["checks"]) {
+    verdicts[fmt::format("{} {}", check["name"].get<std::string>(), check.value("workload", ""))] =
+        check["verdict"];
+  }
+  EXPECT_EQ(verdicts["policy_matrix "], "fail") << ran.report["checks"];
+  EXPECT_EQ(verdicts["leak_window to_denied"], "fail") << ran.report["checks"];
+  EXPECT_EQ(verdicts["new_pod_protected "], "fail") << ran.report["checks"];
   EXPECT_THAT(ran.out, HasSubstr("web-0"));
+  // From the new pod's first instant, and to it: both are open.
+  const auto& pods = ran.report["policy"]["new_pods"];
+  ASSERT_EQ(pods.size(), 1U);
+  EXPECT_GE(pods[0]["repetitions"], 2);
+  EXPECT_TRUE(pods[0].contains("told_after_ns"));
+  ASSERT_FALSE(pods[0]["flows"].empty());
+  for (const auto& flow : pods[0]["flows"]) EXPECT_GT(flow["packets"], 0) << flow.dump(1);
   EXPECT_THAT(left_behind(), IsEmpty());
 }
 

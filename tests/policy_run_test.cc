@@ -1,5 +1,6 @@
 // Whole runs in the lab of scenarios about policies: silent on an enforcement that does what is
 // specified, and each way of being wrong is found where it shows. Needs root.
+#include <algorithm>
 #include <cmath>
 #include <sstream>
 
@@ -62,13 +63,13 @@ class PolicyRun : public ::testing::Test {
   static void SetUpTestSuite() {
     ran_ = new tests::Ran(tests::run(policy_scenario(
         "clean: {datapath: direct}, rules: {datapath: direct}, labels: {datapath: direct}, "
-        "slow: {datapath: direct}, new: {datapath: direct}",
+        "new: {datapath: direct}, kept: {datapath: direct}",
         "{kind: policy_port_too_wide, environment: rules}, "
         "{kind: policy_except_ignored, environment: rules}, "
         "{kind: policy_udp_egress_open, environment: rules}, "
         "{kind: policy_label_change_lost, environment: labels}, "
-        "{kind: policy_delayed, environment: slow}, "
-        "{kind: policy_new_pod_open, environment: new}",
+        "{kind: policy_new_pod_open, environment: new}, "
+        "{kind: old_address_kept, environment: kept}",
         tests::policy_changes,
         "policy_matrix, leak_window, established_connections, new_pod_protected")));
   }
@@ -85,13 +86,15 @@ TEST_F(PolicyRun, FailsForItsFaultsAndIsSilentOnWhatIsEnforcedAsSpecified) {
   const auto& report = ran().report;
   EXPECT_EQ(verdict_of(report, "policy_matrix", "clean"), "pass") << ran().out;
   EXPECT_EQ(differences(report, "clean"), std::vector<std::string>()) << ran().out;
-  EXPECT_EQ(verdict_of(report, "new_pod_protected", "clean"), "pass") << ran().out;
   EXPECT_EQ(verdict_of(report, "established_connections", "clean"), "pass") << ran().out;
   const auto pods = of(report["policy"]["new_pods"], "clean");
   ASSERT_EQ(pods.size(), 1U);
-  EXPECT_EQ(pods[0]["unseen"], 0) << pods[0].dump(1);
+  EXPECT_EQ(pods[0]["packets"], 0) << pods[0].dump(1);
   EXPECT_EQ(pods[0]["flows"].size(), 4U) << "from it and to it";
   // A stall of the machine makes it inconclusive; it never fails, and the watch sees edges.
+  EXPECT_THAT(verdict_of(report, "new_pod_protected", "clean"),
+              ::testing::AnyOf("pass", "inconclusive"))
+      << ran().out;
   for (const auto* direction : {"to_denied", "to_allowed"}) {
     EXPECT_THAT(verdict_of(report, "leak_window", "clean", direction),
                 ::testing::AnyOf("pass", "inconclusive"))
@@ -147,28 +150,6 @@ TEST_F(PolicyRun, FindsThatALabelIsNotFollowed) {
   EXPECT_EQ(verdict_of(ran().report, "established_connections", "labels"), "fail") << ran().out;
 }
 
-TEST_F(PolicyRun, MeasuresADelayToTheMillisecond) {
-  EXPECT_EQ(verdict_of(ran().report, "leak_window", "slow", "to_denied"), "fail") << ran().out;
-  EXPECT_EQ(verdict_of(ran().report, "leak_window", "slow", "to_allowed"), "fail") << ran().out;
-  constexpr double planted = 50e6;
-  constexpr double millisecond = 1e6;
-  // Nothing holds before the delay is over. How long after it the machine gets round to it is its
-  // own affair where others are up beside it: most are as soon as that.
-  constexpr double stalled = 10e6;
-  int measured = 0;
-  int exact = 0;
-  for (const auto& window : of(ran().report["policy"]["windows"], "slow")) {
-    if (!window.contains("window")) continue;
-    ++measured;
-    const auto median = window["window"]["median_ns"].get<double>();
-    EXPECT_GE(median, planted - millisecond) << window.dump(1);
-    EXPECT_LE(median, planted + stalled) << window.dump(1);
-    if (median <= planted + millisecond) ++exact;
-  }
-  EXPECT_GE(measured, 4) << ran().out;
-  EXPECT_GT(2 * exact, measured) << ran().out;
-}
-
 TEST_F(PolicyRun, FindsThatANewPodIsOpenForAWhile) {
   EXPECT_EQ(verdict_of(ran().report, "policy_matrix", "new"), "pass") << ran().out;
   EXPECT_EQ(verdict_of(ran().report, "new_pod_protected", "new"), "fail") << ran().out;
@@ -179,6 +160,95 @@ TEST_F(PolicyRun, FindsThatANewPodIsOpenForAWhile) {
   // It is open for 20 ms, as the fault has it: the last packet is of the end of them.
   constexpr double planted = 20e6;
   EXPECT_GT(pods[0]["last_ns"].get<double>(), planted - 5e6) << pods[0].dump(1);
+}
+
+// Enforcement that is late by a known time, short and long: an environment of one run for each.
+TEST(PolicyDelay, IsMeasuredToTheMillisecond) {
+  const auto ran = tests::run(policy_scenario(
+      "at_5: {datapath: direct}, at_50: {datapath: direct}, at_500: {datapath: direct}",
+      "{kind: policy_delayed, environment: at_5, delay: 5ms}, "
+      "{kind: policy_delayed, environment: at_50, delay: 50ms}, "
+      "{kind: policy_delayed, environment: at_500, delay: 500ms}",
+      "  repetitions: 2\n"
+      "  watched_flows: 2\n"
+      "  window: 540ms\n"
+      "  budget: 2ms\n"
+      "  changes:\n"
+      "    - name: isolate\n"
+      "      create:\n"
+      "        apiVersion: networking.k8s.io/v1\n"
+      "        kind: NetworkPolicy\n"
+      "        metadata: {name: isolate}\n"
+      "        spec: {podSelector: {matchLabels: {app: probe}}}\n",
+      "leak_window"));
+  EXPECT_EQ(ran.code, 1) << ran.out << ran.err;
+  constexpr double millisecond = 1e6;
+  // Nothing holds before the delay is over, but for the error that a window itself tells of. How
+  // long after it the machine gets round to it is its own affair: most are as soon as that.
+  constexpr double stalled = 10e6;
+  int measured = 0;
+  int exact = 0;
+  for (const auto& [environment, planted] :
+       {std::pair{"at_5", 5e6}, std::pair{"at_50", 50e6}, std::pair{"at_500", 500e6}}) {
+    for (const auto* direction : {"to_denied", "to_allowed"}) {
+      EXPECT_EQ(verdict_of(ran.report, "leak_window", environment, direction), "fail") << ran.out;
+    }
+    int of_this = 0;
+    for (const auto& window : of(ran.report["policy"]["windows"], environment)) {
+      if (!window.contains("window")) continue;
+      ++of_this;
+      const auto median = window["window"]["median_ns"].get<double>();
+      const auto error = std::max(millisecond, window["error_ns"].get<double>());
+      EXPECT_GE(median, planted - error) << window.dump(1);
+      EXPECT_LE(median, planted + stalled) << window.dump(1);
+      if (std::abs(median - planted) <= millisecond) ++exact;
+      fmt::print("{}: median {:.2f} ms\n", environment, median / millisecond);
+    }
+    EXPECT_GE(of_this, 2) << environment << ran.out;
+    measured += of_this;
+  }
+  EXPECT_GE(2 * exact, measured) << ran.out;
+}
+
+// The flows of a restart that a write closes, to the pod's old address or not.
+std::vector<base::Json> closed_by_restart(const base::Json& report, std::string_view environment,
+                                          bool old_address) {
+  std::vector<base::Json> all;
+  for (const auto& window : of(report["policy"]["windows"], environment)) {
+    if (window["what"] != "restart pod db-0" || window["direction"] != "closes") continue;
+    for (const auto& flow : window["flows"]) {
+      const auto to = flow["to"].get<std::string>();
+      if ((to == "db-0 (its old address)") == old_address) all.push_back(flow);
+    }
+  }
+  return all;
+}
+
+TEST_F(PolicyRun, MeasuresForHowLongARestartedPodIsOpenAndWhatComesToItsOldAddress) {
+  const auto& report = ran().report;
+  // Nothing that is forbidden passes at a new address, and the old one is nobody's.
+  ASSERT_EQ(closed_by_restart(report, "clean", false).size(), 2U) << "from it and to it";
+  for (const auto& flow : closed_by_restart(report, "clean", false)) {
+    EXPECT_EQ(flow["packets"], 0) << flow.dump(1);
+  }
+  const auto old = closed_by_restart(report, "clean", true);
+  ASSERT_EQ(old.size(), 1U);
+  // For the planted 20 ms at least: how long after them a busy machine gets round to closing it is
+  // its own affair, but it does.
+  constexpr double planted = 20e6;
+  ASSERT_EQ(closed_by_restart(report, "new", false).size(), 2U);
+  for (const auto& flow : closed_by_restart(report, "new", false)) {
+    EXPECT_GT(flow["packets"].get<int>(), 0) << flow.dump(1);
+    EXPECT_GT(flow["last_ns"].get<double>(), planted - 1e6) << flow.dump(1);
+  }
+  for (const auto& window : of(report["policy"]["windows"], "new")) {
+    if (window["change"] == "renew") EXPECT_EQ(window.value("unended", 0), 0) << window.dump(1);
+  }
+  // To the end of the watch, which is a hundred milliseconds after it.
+  EXPECT_EQ(verdict_of(report, "leak_window", "kept", "to_denied"), "fail") << ran().out;
+  const auto kept = closed_by_restart(report, "kept", true);
+  ASSERT_EQ(kept.size(), 1U);
+  EXPECT_GT(kept[0]["last_ns"].get<double>(), 100e6) << kept[0].dump(1);
 }
 
 TEST(PolicyRepeat, TheCommandPrintedForACellShowsItAgain) {

@@ -67,6 +67,7 @@ inline constexpr std::string_view policy_changes =
     "        kind: NetworkPolicy\n"
     "        metadata: {name: isolate}\n"
     "        spec: {podSelector: {matchLabels: {app: probe}}}\n"
-    "    - {name: relabel, label_pod: {name: client-0, labels: {app: visitor}}}\n";
+    "    - {name: relabel, label_pod: {name: client-0, labels: {app: visitor}}}\n"
+    "    - {name: renew, restart_pod: db-0}\n";
 
 }  // namespace tests

@@ -41,7 +41,8 @@ policy:
   repetitions: 3
   window: 1s
   budget: 900ms
-checks: [policy_matrix, leak_window]
+  new_pods: [web-0]
+checks: [policy_matrix, leak_window, new_pod_protected]
 )";
 
 class PolicyStack : public tests::OwnCluster {
@@ -67,13 +68,20 @@ TEST_F(PolicyStack, FelixEnforcesWhatIsWrittenAndDefaultDenyHolds) {
   std::ofstream(scenario) << small_policy;
   const auto ran = stackbench({"run", scenario, "--target", "kubernetes", "--out", report_path});
   std::printf("%s", ran.out.c_str());
-  EXPECT_EQ(ran.code, 0) << ran.err << ran.out;
+  // 3: what a stall leaves open is inconclusive.
+  EXPECT_TRUE(ran.code == 0 || ran.code == 3) << ran.err << ran.out;
   const auto text = base::read_file(report_path);
   ASSERT_TRUE(text) << ran.err;
   const auto report = base::parse_json(*text).value_or(base::Json());
   EXPECT_EQ(report["target_facts"]["policy_engine"]["name"], "Calico Felix");
   EXPECT_FALSE(report["checks"].empty());
-  for (const auto& check : report["checks"]) EXPECT_EQ(check["verdict"], "pass") << check;
+  for (const auto& check : report["checks"]) {
+    // While pods are made this machine may stall for longer than a leak may last unseen.
+    const bool stalled = check["name"] == "new_pod_protected" && check["verdict"] == "inconclusive";
+    if (!stalled) EXPECT_EQ(check["verdict"], "pass") << check;
+  }
+  ASSERT_EQ(report["policy"]["new_pods"].size(), 1U);
+  EXPECT_EQ(report["policy"]["new_pods"][0]["packets"], 0) << report["policy"]["new_pods"];
 
   {
     const tests::Shop shop(kubectl_words());

@@ -54,13 +54,14 @@ struct Ran {
   base::Json report;
 };
 
-inline Ran run(const std::string& text, const std::vector<std::string>& words = {}) {
+inline Ran run(const std::string& text, const std::vector<std::string>& words = {},
+               std::chrono::seconds within = patience) {
   const Folder folder;
   std::ofstream(folder.file("it.yaml")) << text;
   std::vector<std::string> argv{command, "run", folder.file("it.yaml"), "--out",
                                 folder.file("it.json")};
   argv.insert(argv.end(), words.begin(), words.end());
-  const auto result = base::run(argv, {.timeout = patience});
+  const auto result = base::run(argv, {.timeout = within});
   if (!result) {
     ADD_FAILURE() << base::describe_error(result.error());
     return {};
