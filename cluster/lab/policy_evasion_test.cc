@@ -61,18 +61,8 @@ Bytes datagram(const base::Endpoint& from, const base::Endpoint& to) {
   return bytes;
 }
 
-class LabPolicyEvasion : public testing::Test {
+class LabPolicyEvasion : public SharedPolicyLab {
  protected:
-  static void SetUpTestSuite() {
-    if (base::testing::no_lab_here()) return;
-    shared = std::make_unique<PolicyLab>(policy_plan(DatapathKind::nftables));
-  }
-  static void TearDownTestSuite() { shared.reset(); }
-  void SetUp() override {
-    if (const auto why = base::testing::no_lab_here()) GTEST_SKIP() << *why;
-    shared->clear();
-  }
-
   // One that says what comes to a pod.
   static base::UniqueFd listener(const std::string& pod,
                                  AddressFamily family = AddressFamily::ipv4) {
@@ -109,10 +99,7 @@ class LabPolicyEvasion : public testing::Test {
     return found;
   }
   static std::int64_t now() { return base::monotonic_now().ns; }
-
-  static std::unique_ptr<PolicyLab> shared;
 };
-std::unique_ptr<PolicyLab> LabPolicyEvasion::shared;
 
 // A datagram of near-0 behind two tags of VLAN 0.
 Bytes tagged_twice(const base::Endpoint& from, const base::Endpoint& to) {

@@ -219,6 +219,22 @@ class PolicyLab : public LabFixture {
   std::set<std::string> applied_;
 };
 
+// A test in one environment that all tests of its kind share; each begins without policies.
+class SharedPolicyLab : public ::testing::Test {
+ protected:
+  static void SetUpTestSuite() {
+    if (base::testing::no_lab_here()) return;
+    shared = std::make_unique<PolicyLab>(policy_plan(DatapathKind::nftables));
+  }
+  static void TearDownTestSuite() { shared.reset(); }
+  void SetUp() override {
+    if (const auto why = base::testing::no_lab_here()) GTEST_SKIP() << *why;
+    shared->clear();
+  }
+
+  static inline std::unique_ptr<PolicyLab> shared;
+};
+
 inline constexpr std::string_view deny_all_ingress =
     R"({"podSelector": {}, "policyTypes": ["Ingress"]})";
 

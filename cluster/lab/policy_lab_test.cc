@@ -14,27 +14,14 @@ using base::AddressFamily;
 using base::testing::Transport;
 
 // One environment for all of them.
-class LabPolicy : public testing::Test {
+class LabPolicy : public SharedPolicyLab {
  protected:
-  static void SetUpTestSuite() {
-    if (base::testing::no_lab_here()) return;
-    shared = std::make_unique<PolicyLab>(policy_plan(DatapathKind::nftables));
-  }
-  static void TearDownTestSuite() { shared.reset(); }
-  void SetUp() override {
-    if (const auto why = base::testing::no_lab_here()) GTEST_SKIP() << *why;
-    shared->clear();
-  }
-
   static Outcome probe(const std::string& from, const std::string& to,
                        std::uint16_t port = tcp_target, Transport transport = Transport::tcp,
                        AddressFamily family = AddressFamily::ipv4) {
     return shared->probe(from, shared->at(to, port, family), transport);
   }
-
-  static std::unique_ptr<PolicyLab> shared;
 };
-std::unique_ptr<PolicyLab> LabPolicy::shared;
 
 TEST_F(LabPolicy, DefaultDenyClosesAtOnceAndItsRemovalOpens) {
   const auto outcomes = [&] {

@@ -3,24 +3,21 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-#include "bgp-peer/testing.h"
+#include "stackbench/bgp/testing.h"
 
 namespace stackbench::bgp {
 namespace {
 
-using base::MonotonicTime;
 using base::Verdict;
-using bgp_peer::testing::address;
 using bgp_peer::testing::prefix;
 using ::testing::AllOf;
+using testing::at;
 using ::testing::HasSubstr;
+using testing::ms;
+using testing::node1;
+using testing::node2;
 using ::testing::StartsWith;
 
-constexpr std::int64_t ms = 1'000'000;
-MonotonicTime at(std::int64_t milliseconds) { return {milliseconds * ms}; }
-
-const auto node1 = address("172.18.0.2");
-const auto node2 = address("172.18.0.3");
 const auto reached = prefix("172.20.0.1/32");
 
 Transition transition(bool announced) {

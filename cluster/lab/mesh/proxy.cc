@@ -14,6 +14,7 @@
 #include "base/clock.h"
 #include "base/file.h"
 #include "base/http/http.h"
+#include "base/process_cost.h"
 #include "cluster/agent_errors.h"
 #include "cluster/lab/mesh/interception.h"
 
@@ -99,10 +100,10 @@ Result<> swap_link(const std::string& link, const std::string& target) {
 
 // As a kubelet mounts a Secret: `..data` leads to the files of one time, and they are read through
 // it.
-Result<> write_certificates(const std::string& directory, std::uint64_t renewal,
-                            const pki::KeyPair& identity, const std::string& root) {
+Result<> write_certificates(const std::string& directory, const pki::KeyPair& identity,
+                            const std::string& root) {
   const auto certificates = fmt::format("{}/{}", directory, certificates_directory);
-  const auto of_now = fmt::format("..{}", renewal);
+  const std::string of_now = "..1";
   RETURN_IF_ERROR(make_directory(certificates));
   RETURN_IF_ERROR(make_directory(fmt::format("{}/{}", certificates, of_now)));
   const auto write = [&](std::string_view name, const std::string& content) {
@@ -133,17 +134,6 @@ std::vector<std::string> command_of(const ProxySpec& spec, const ProxyOptions& o
   return argv;
 }
 
-Result<std::int64_t> proportional_bytes(pid_t pid) {
-  ASSIGN_OR_RETURN(const auto text, base::read_file(fmt::format("/proc/{}/smaps_rollup", pid)));
-  constexpr std::string_view field = "\nPss:";
-  const auto at = text.find(field);
-  if (at == std::string::npos) {
-    return base::fail(ErrorKind::input, "/proc/{}/smaps_rollup: no Pss", pid);
-  }
-  const auto number = text.find_first_not_of(' ', at + field.size());
-  return static_cast<std::int64_t>(number_of(std::string_view(text).substr(number))) * 1024;
-}
-
 }  // namespace
 
 Result<std::string> find_envoy() {
@@ -172,7 +162,7 @@ Result<Proxy> Proxy::start(const Sandbox& sandbox, const ProxySpec& spec,
                            const ProxyOptions& options) {
   const auto write_all = [&]() -> Result<> {
     RETURN_IF_ERROR(make_directory(spec.directory));
-    RETURN_IF_ERROR(write_certificates(spec.directory, 1, identity, root));
+    RETURN_IF_ERROR(write_certificates(spec.directory, identity, root));
     for (const auto& [name, content] : proxy_files(spec, 1)) {
       RETURN_IF_ERROR(write_configuration(spec.directory, name, content));
     }
@@ -294,12 +284,6 @@ Result<> Proxy::update(const ProxySpec& spec) {
   return {};
 }
 
-Result<> Proxy::renew(const pki::KeyPair& identity, const std::string& root) {
-  ++renewals_;
-  return sandbox_->inside(
-      -1, [&] { return write_certificates(spec_.directory, renewals_, identity, root); });
-}
-
 Result<ProxyUsage> Proxy::usage() const {
   ASSIGN_OR_RETURN(const auto text, base::read_file(cgroup_ + "/cpu.stat"));
   ProxyUsage usage{.pod = spec_.pod, .at_ns = base::monotonic_now().ns};
@@ -313,7 +297,8 @@ Result<ProxyCounters> Proxy::counters() const {
       ask("/stats?filter=" + encoded("^(cluster\\.outbound|listener\\.(in|out)bound)")));
   auto counters = read_counters(stats);
   counters.pod = spec_.pod;
-  ASSIGN_OR_RETURN(counters.memory_bytes, proportional_bytes(process_.pid()));
+  ASSIGN_OR_RETURN(const auto memory, base::pss_of(process_.pid()));
+  counters.memory_bytes = static_cast<std::int64_t>(memory);
   return counters;
 }
 

@@ -44,8 +44,6 @@ class Proxy {
   // Waits until no connection to or from another proxy is open. Errors: timed_out; system, when it
   // ended.
   base::Result<> await_no_connections();
-  // Replaces key and certificate as a kubelet does, by swapping a link. Errors: system.
-  base::Result<> renew(const pki::KeyPair& identity, const std::string& root);
 
   // What it has used, and what it counted. Errors: system, timed_out.
   [[nodiscard]] base::Result<ProxyUsage> usage() const;
@@ -82,8 +80,7 @@ class Proxy {
   base::UniqueFd errors_;     // what it writes to stderr
   std::string cgroup_;
   std::uint64_t workers_;
-  std::uint64_t version_ = 1;   // of its configuration
-  std::uint64_t renewals_ = 1;  // of its certificate
+  std::uint64_t version_ = 1;  // of its configuration
 };
 
 // Of Envoy's statistics, as its administration lists them ("name: value", one a line).
