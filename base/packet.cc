@@ -44,6 +44,10 @@ class Reading {
     packet_.kind = kind;
     return packet_;
   }
+  Packet carrying(PacketKind kind, ByteSpan payload) {
+    packet_.segment.payload = payload;
+    return of_kind(kind);
+  }
 
   void address(Endpoint& endpoint, AddressFamily family, ByteSpan bytes) {
     endpoint.address = {.family = family, .bytes = {}};
@@ -110,9 +114,14 @@ class Reading {
       case IPPROTO_IPV6:
         return unwrap() ? ipv6(bytes) : unreadable();
       case IPPROTO_ESP:
-        return of_kind(PacketKind::sealed);
-      default:
+        return carrying(PacketKind::sealed, bytes);
+      case IPPROTO_ICMP:
+      case IPPROTO_ICMPV6:
+      case IPPROTO_IGMP:
+      case IPPROTO_NONE:
         return packet_;
+      default:
+        return carrying(PacketKind::datagram, bytes);
     }
   }
 
@@ -123,23 +132,36 @@ class Reading {
     if (bytes.size() < header) return unreadable();
     const auto from = read_be16(bytes);
     const auto to = read_be16(bytes.subspan(2));
-    for (const auto port : {from, to}) {
-      if (port == wireguard_port || port == wireguard_port_of_cilium) {
-        return of_kind(PacketKind::sealed);
-      }
-    }
+    packet_.segment.source.port = from;
+    packet_.segment.destination.port = to;
     bytes = bytes.subspan(header);
+    // A tunnel's source port is drawn from a wide range, and may be one of those below.
     if (to == vxlan_port || to == vxlan_port_of_linux) {
       constexpr std::uint8_t names_a_network = 0x08;
-      if (bytes.size() < 8 || (bytes[0] & names_a_network) == 0) return packet_;
-      return unwrap() ? ethernet(bytes.subspan(8)) : unreadable();
+      if (bytes.size() >= 8 && (bytes[0] & names_a_network) != 0) {
+        return unwrap() ? ethernet(bytes.subspan(8)) : unreadable();
+      }
+    } else if (to == geneve_port) {
+      if (bytes.size() < 8) return unreadable();
+      const std::size_t length = 8 + static_cast<std::size_t>(bytes[0] & 0x3f) * 4;
+      if (read_be16(bytes.subspan(2)) == ethertype_bridged) {
+        if (bytes.size() < length) return unreadable();
+        return unwrap() ? ethernet(bytes.subspan(length)) : unreadable();
+      }
     }
-    if (to != geneve_port) return packet_;
-    if (bytes.size() < 8) return unreadable();
-    const std::size_t length = 8 + static_cast<std::size_t>(bytes[0] & 0x3f) * 4;
-    if (read_be16(bytes.subspan(2)) != ethertype_bridged) return packet_;
-    if (bytes.size() < length) return unreadable();
-    return unwrap() ? ethernet(bytes.subspan(length)) : unreadable();
+    const auto of_wireguard = [](std::uint16_t port) {
+      return port == wireguard_port || port == wireguard_port_of_cilium;
+    };
+    if ((of_wireguard(from) || of_wireguard(to)) && is_wireguard(bytes)) {
+      return carrying(PacketKind::sealed, bytes);
+    }
+    return carrying(PacketKind::datagram, bytes);
+  }
+
+  // Its four kinds of message: the kind, and three bytes that are zero.
+  static bool is_wireguard(ByteSpan bytes) {
+    return bytes.size() >= 4 && bytes[0] >= 1 && bytes[0] <= 4 && bytes[1] == 0 && bytes[2] == 0 &&
+           bytes[3] == 0;
   }
 
   Packet tcp(ByteSpan bytes, std::size_t missing) {

@@ -44,12 +44,14 @@ enum class PacketKind : std::uint8_t {
   tcp,         // `segment` is set
   fragment,    // of an IP packet: what it belongs to is not known
   sealed,      // encrypted below TCP: WireGuard, ESP
+  datagram,    // of UDP, or of another protocol that carries data
   unreadable,  // its headers are not all there, or contradict each other
-  other,       // UDP, ICMP, ARP and the like
+  other,       // ICMP, ARP and the like
 };
 
 struct Packet {
   PacketKind kind = PacketKind::other;
+  // Of `sealed` and `datagram` the addresses and the payload, of UDP the ports, too.
   TcpSegment segment = {};
   int tunnels = 0;  // how many wrappings were taken off
 };

@@ -116,7 +116,31 @@ TEST(Packet, FragmentsAndSealedPacketsAreToldApart) {
   EXPECT_EQ(read_packet(frame).kind, PacketKind::fragment);
   EXPECT_EQ(read_packet(in_udp(51820, {4, 0, 0, 0})).kind, PacketKind::sealed);
   EXPECT_EQ(read_packet(in_ipv4(50, {1, 2, 3, 4})).kind, PacketKind::sealed);
-  EXPECT_EQ(read_packet(in_udp(53, {1, 2})).kind, PacketKind::other);
+  EXPECT_EQ(read_packet(in_udp(51820, {0xab, 0xcd, 0x81, 0x80})).kind, PacketKind::datagram)
+      << "a reply of somebody else's to a port that may be anybody's";
+}
+
+TEST(Packet, OfATunnelWhosePortWasDrawnIsUnwrapped) {
+  const auto inner = frame_of("10.0.0.1:40000", "10.0.0.2:80", {1, 2, 3, 4});
+  auto frame = in_udp(4789, joined({{0x08, 0, 0, 0, 0, 0, 7, 0}, inner}));
+  for (const std::uint16_t port : {std::uint16_t{51820}, std::uint16_t{51871}}) {
+    frame[34] = static_cast<std::uint8_t>(port >> 8);
+    frame[35] = static_cast<std::uint8_t>(port & 0xff);
+    expect_the_segment(read_packet(frame), 1);
+  }
+}
+
+TEST(Packet, ThatCarriesDataWithoutTcpSaysFromWhomToWhom) {
+  auto frame = in_udp(53, {1, 2});
+  const auto udp = read_packet(frame);
+  EXPECT_EQ(udp.kind, PacketKind::datagram);
+  EXPECT_EQ(udp.segment.source, endpoint("172.18.0.2:49152"));
+  EXPECT_EQ(udp.segment.destination, endpoint("172.18.0.3:53"));
+  EXPECT_THAT(udp.segment.payload, ElementsAre(1, 2));
+  frame = in_ipv4(47, {9, 9, 9});
+  EXPECT_EQ(read_packet(frame).kind, PacketKind::datagram);
+  EXPECT_EQ(read_packet(frame).segment.payload.size(), 3U);
+  EXPECT_EQ(read_packet(in_ipv4(1, {8, 0, 0, 0})).kind, PacketKind::other);
 }
 
 TEST(Packet, WithoutAllOfItsHeadersIsNone) {

@@ -20,8 +20,8 @@ std::uint64_t first_number_in(std::string_view text) {
 
 }  // namespace
 
-Result<std::int64_t> cpu_time_of(pid_t pid) {
-  const auto directory = fmt::format("/proc/{}/task", pid);
+Result<std::int64_t> cpu_time_of(pid_t pid, const std::string& proc) {
+  const auto directory = fmt::format("{}/{}/task", proc, pid);
   std::error_code code;
   std::int64_t sum = 0;
   std::filesystem::directory_iterator task(directory, code);

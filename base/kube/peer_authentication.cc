@@ -2,10 +2,10 @@
 
 #include <charconv>
 
+#include "base/kube/istio_object.h"
+
 namespace base::kube {
 namespace {
-
-constexpr std::string_view older_api_version = "security.istio.io/v1beta1";
 
 bool is_port(std::string_view text) {
   int port = 0;
@@ -22,17 +22,8 @@ bool selects_workloads(const PeerAuthentication& policy) {
 Result<PeerAuthentication> read_peer_authentication(const Json& object) {
   ASSIGN_OR_RETURN(auto policy,
                    from_json<PeerAuthentication>(object, std::string(peer_authentication_kind)));
-  const auto where = fmt::format("{} {}/{}", peer_authentication_kind, policy.metadata.in_namespace,
-                                 policy.metadata.name);
-  if (policy.api_version != peer_authentication_api_version &&
-      policy.api_version != older_api_version) {
-    return fail(ErrorKind::input, "{}: apiVersion: expected {}, got \"{}\"", where,
-                peer_authentication_api_version, policy.api_version);
-  }
-  if (!is_dns_label(policy.metadata.name) || !is_dns_label(policy.metadata.in_namespace)) {
-    return fail(ErrorKind::input, "{}: metadata: expected names of 1 to 63 of a-z, 0-9 and -",
-                where);
-  }
+  const auto where = istio_object_name(peer_authentication_kind, object);
+  RETURN_IF_ERROR(check_istio_object(policy.api_version, policy.metadata, where));
   if (!policy.spec.port_level_mtls.empty() && !selects_workloads(policy)) {
     return fail(ErrorKind::input,
                 "{}: spec.portLevelMtls: needs a selector, as ports are those of some pods", where);
