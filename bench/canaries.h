@@ -10,9 +10,8 @@ namespace bench {
 [[nodiscard]] constexpr base::Bytes canary_bytes(WorkloadKind kind) {
   return {base::canary_length + (kind == WorkloadKind::http ? 0 : header_bytes)};
 }
-// Whether a workload of this kind can carry canaries: TCP, and one request after another.
-[[nodiscard]] constexpr bool can_carry_canaries(WorkloadKind kind) {
-  return protocol_of(kind) == base::Protocol::TCP && !is_stream(kind);
-}
+// Whether a workload of this kind can carry canaries: TCP, in the clear, and one request after
+// another.
+[[nodiscard]] constexpr bool can_carry_canaries(WorkloadKind kind) { return replies_by_tcp(kind); }
 
 }  // namespace bench

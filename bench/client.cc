@@ -42,8 +42,8 @@ base::Result<> check(const ClientJob& job) {
   return {};
 }
 
-// A closed loop has no schedule to wait for: it begins to warm up when its window is a warm-up
-// away.
+}  // namespace
+
 base::Result<> await_begin(const ClientJob& job, int stop_fd) {
   if (job.workload.rate || !job.window_begins_ns) return {};
   const auto begin = base::MonotonicTime{*job.window_begins_ns} - job.workload.warm_up;
@@ -58,8 +58,6 @@ base::Result<> await_begin(const ClientJob& job, int stop_fd) {
     if (ready > 0) return stopped_early();
   }
 }
-
-}  // namespace
 
 base::Result<ClientResult> run_client(const ClientJob& job, int stop_fd) {
   RETURN_IF_ERROR(check(job));
@@ -79,6 +77,8 @@ base::Result<ClientResult> run_client(const ClientJob& job, int stop_fd) {
       return run_tcp_stream(job, wait, stop_fd);
     case WorkloadKind::udp_stream:
       return run_udp_stream(job, wait, stop_fd);
+    case WorkloadKind::tls_handshake:
+      break;  // of bench/tls_handshake
   }
   return base::fail(base::ErrorKind::input, "kind: not a workload");
 }

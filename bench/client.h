@@ -6,6 +6,10 @@
 
 namespace bench {
 
+// A closed loop has no schedule to wait for: it begins to warm up when its window is a warm-up
+// away. At once where the job says no beginning, or has a rate. Errors: interrupted, system.
+[[nodiscard]] base::Result<> await_begin(const ClientJob& job, int stop_fd);
+
 // tcp_rr and udp_rr, a kept connection: request, reply, request, ... (bench/request_reply.cc)
 [[nodiscard]] base::Result<ClientResult> run_request_reply(const ClientJob& job, WaitStrategy wait,
                                                            int stop_fd);

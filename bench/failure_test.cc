@@ -153,6 +153,31 @@ TEST(OpenLoop, RequestsThatFindNoConnectionWithinTheirTimeoutHaveTimedOut) {
   EXPECT_EQ(result->failures.size() + result->failures_lost, result->errors.timed_out);
 }
 
+// The same where every request is answered, though not as fast as they fall due: a connection that
+// is answered takes the next one at once, and none that has waited too long.
+TEST(OpenLoop, EndsSoonThoughAnswersComeSlowerThanItAsks) {
+  ScriptedServer server(
+      [](int fd, const RequestHeader& request) {
+        // Slower than it is asked for is what this server is.
+        std::this_thread::sleep_for(milliseconds(20));
+        return ScriptedServer::send_text(fd, ScriptedServer::reply_to(request));
+      },
+      WorkloadKind::tcp_rr);
+  auto job = short_job(server.endpoint());
+  job.workload.rate = base::RequestRate{2'000};
+  job.workload.connections = 1;
+  job.workload.timeout = milliseconds(100);
+  job.workload.duration = milliseconds(200);
+  const auto begun = base::monotonic_now();
+  const auto result = run_client(job, -1);
+  // All four hundred, one after another, would take eight seconds.
+  EXPECT_LT(base::monotonic_now() - begun, std::chrono::seconds(4));
+  ASSERT_TRUE(result) << base::describe_error(result.error());
+  EXPECT_GT(result->requests, 0U);
+  EXPECT_GT(result->errors.timed_out, 200U);
+  EXPECT_EQ(result->errors.total(), result->errors.timed_out);
+}
+
 TEST_P(Failures, AReplyInManyPiecesIsNoFailure) {
   ScriptedServer server(
       [this](int fd, const RequestHeader& request) {

@@ -241,16 +241,22 @@ class FlowLoop {
 
   // ---- the course of a request -----------------------------------------------------------------
 
-  // Hands due requests to idle flows, oldest first. One that no flow was free for within its
-  // timeout has timed out: an invocation ends soon after its window, though nobody ever answers.
+  // The oldest request that is due. One that no flow was free for within its timeout has timed out:
+  // an invocation ends soon after its window, though nobody ever answers, or not as fast as it is
+  // asked.
+  std::optional<base::MonotonicTime> take_due(base::MonotonicTime now) {
+    while (const auto due = pacer_.take_due(now)) {
+      if (now - *due <= spec_.timeout) return due;
+      meter_.count_failure(FailureClass::timed_out, *due, now, now);
+    }
+    return std::nullopt;
+  }
+
+  // Hands due requests to idle flows.
   void send_due(base::MonotonicTime now) {
     while (!idle_.empty()) {
-      const auto due = pacer_.take_due(now);
+      const auto due = take_due(now);
       if (!due) return;
-      if (now - *due > spec_.timeout) {
-        meter_.count_failure(FailureClass::timed_out, *due, now, now);
-        continue;
-      }
       begin_request(flows_[idle_.pop()], *due, now);
       now = base::monotonic_now();
     }
@@ -428,7 +434,7 @@ class FlowLoop {
   void next_request(Flow& flow, base::MonotonicTime now) {
     if (!open_loop_) {
       if (now < window_end_ && !stopped_) begin_in_turn(flow, now);
-    } else if (const auto due = pacer_.take_due(now)) {
+    } else if (const auto due = take_due(now)) {
       begin_request(flow, *due, now);
     } else {
       idle_.push(index_of(flow));

@@ -2,10 +2,10 @@
 // bench/frame_codec.h.
 //
 // Our client asks for N bytes with "GET /N", or "POST /N" where its request has a body, and numbers
-// its requests; our server echoes the number and says who it is (the fields of
-// bench/http_parser.h), so that a reply to another request, from another server or of another
-// length is noticed. Of any other server every reply with a 2xx status that is framed soundly is
-// good.
+// its requests; our server, which looks at the last part of a path alone, echoes the number and
+// says who it is (the fields of bench/http_parser.h), so that a reply to another request, from
+// another server or of another length is noticed. Of any other server every reply with a 2xx status
+// that is framed soundly is good.
 #pragma once
 
 #include <cstddef>

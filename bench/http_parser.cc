@@ -242,7 +242,10 @@ std::uint16_t take_request_line(std::string_view line, HttpHead& head) {
   }
   if (!take_version(version, head)) return version.starts_with("HTTP/") ? 505 : 400;
   head.status = ok;
-  if (target.front() == '/') head.asked_bytes = parse_number(target.substr(1), 10);
+  // What is before the number is for whoever stands between client and server.
+  if (target.front() == '/') {
+    head.asked_bytes = parse_number(target.substr(target.rfind('/') + 1), 10);
+  }
   if (!head.asked_bytes || *head.asked_bytes > max_message_bytes) head.status = 404;
   // Methods are case-sensitive (RFC 9110 section 9.1).
   if (method != "GET" && method != "POST") head.status = 405;

@@ -334,6 +334,8 @@ TEST(HttpRequest, WhatOurServerDoesNotHaveIsStillAMessage) {
   EXPECT_EQ(status("POST /67108864 HTTP/1.0"), 200);
   EXPECT_EQ(status("GET /67108865 HTTP/1.1"), 404);
   EXPECT_EQ(status("GET / HTTP/1.1"), 404);
+  EXPECT_EQ(status("GET /admin HTTP/1.1"), 404);
+  EXPECT_EQ(status("GET /admin/64 HTTP/1.1"), 200);
   EXPECT_EQ(status("GET /64?x=1 HTTP/1.1"), 404);
   EXPECT_EQ(status("GET http://a/64 HTTP/1.1"), 404);
   EXPECT_EQ(status("DELETE /64 HTTP/1.1"), 405);

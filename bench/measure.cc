@@ -69,6 +69,11 @@ Meter::Meter(const ClientJob& job, WaitStrategy wait)
   connect_.prepare();
   lateness_.prepare();
   local_ports_.reserve(ports_kept);
+  if (job.answer_slice && job.answer_slice->count() > 0) {
+    slice_ = *job.answer_slice;
+    const auto count = static_cast<std::size_t>(job.workload.duration / slice_) + 1;
+    slices_.resize(std::min(count, most_answer_slices));
+  }
   if (!note_events_) return;
   failures_.reserve(failures_noted);
   moves_.reserve(moves_noted);
@@ -79,6 +84,7 @@ base::MonotonicTime Meter::open_window(std::optional<base::MonotonicTime> begin)
   idle_spin_ns_ = 0;
   usage_begin_ = ThreadUsage::now();
   begin_ = begin ? *begin : base::monotonic_now();
+  last_answer_ = begin_;
   return begin_;
 }
 
@@ -131,6 +137,18 @@ void Meter::answered_anew(std::uint32_t from, std::uint32_t to, base::MonotonicT
   }
 }
 
+void Meter::note_answer(base::MonotonicTime now) {
+  const auto index = static_cast<std::size_t>(std::max(now - begin_, base::Duration(0)) / slice_);
+  auto& slice = slices_[std::min(index, slices_.size() - 1)];
+  ++slice.answered;
+  slice.last_ns = now.ns;
+  if (const auto gap = (now - last_answer_).count(); gap > slice.longest_gap_ns) {
+    slice.longest_gap_ns = gap;
+    slice.gap_ended_ns = now.ns;
+  }
+  last_answer_ = now;
+}
+
 ClientResult Meter::result() const {
   ClientResult result = frame_;
   result.start_ns = begin_.ns;
@@ -149,6 +167,7 @@ ClientResult Meter::result() const {
   result.flows_of = flows_of_.by_name();
   result.moves = moves_;
   result.moves_lost = moves_lost_;
+  result.answer_slices = slices_;
 
   const auto requests = static_cast<double>(result.requests);
   const auto window_ns = static_cast<double>((end_ - begin_).count());

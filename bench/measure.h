@@ -74,6 +74,7 @@ class Meter {
   void request_done(base::Duration latency, std::uint32_t server_id) {
     latency_.record(static_cast<std::uint64_t>(latency.count()));
     answers_.count(server_id);
+    if (!slices_.empty()) [[unlikely]] note_answer(base::monotonic_now());
   }
   // A stream's flow whose opening was answered.
   void flow_answered(std::uint32_t server_id) { answers_.count(server_id); }
@@ -123,6 +124,9 @@ class Meter {
     return first_connect_error_.value_or(base::Error{});
   }
 
+  // Where the job asks for it, of the request that was just answered.
+  void note_answer(base::MonotonicTime now);
+
   // Everything, once the window is closed.
   [[nodiscard]] ClientResult result() const;
 
@@ -156,6 +160,9 @@ class Meter {
   AnswerTally flows_of_;
   std::vector<FlowMove> moves_;
   std::uint64_t moves_lost_ = 0;
+  std::vector<AnswerSlice> slices_;
+  base::Duration slice_{0};
+  base::MonotonicTime last_answer_;  // or the window's beginning
 };
 
 // The verdicts on the generator itself, apart so that they can be tested with made-up numbers.

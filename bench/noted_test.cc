@@ -49,6 +49,36 @@ TEST(Noted, EveryFailedRequestHasItsStampsAndItsClass) {
   EXPECT_TRUE(plain->failures.empty());
 }
 
+TEST(Noted, TheLongestGapBetweenAnswersIsToldWhereItEnded) {
+  std::atomic<std::uint64_t> requests = 0;
+  ScriptedServer server([&](int fd, const RequestHeader& request) {
+    // One of them is kept waiting, and those behind it.
+    if (++requests == 20) std::this_thread::sleep_for(milliseconds(60));
+    return ScriptedServer::send_text(fd, ScriptedServer::reply_to(request));
+  });
+  auto job = noted_job(WorkloadKind::tcp_rr, server.endpoint());
+  job.workload.connections = 1;
+  job.workload.warm_up = base::Duration(0);
+  job.answer_slice = milliseconds(10);
+  const auto result = run_client(job, -1);
+  ASSERT_TRUE(result) << result.error().message;
+  ASSERT_EQ(result->answer_slices.size(), 16U);
+  std::uint64_t answered = 0;
+  AnswerSlice worst;
+  for (const auto& slice : result->answer_slices) {
+    answered += slice.answered;
+    if (slice.longest_gap_ns > worst.longest_gap_ns) worst = slice;
+    EXPECT_EQ(slice.answered == 0, slice.last_ns == 0);
+    EXPECT_LE(slice.gap_ended_ns, slice.last_ns);
+  }
+  EXPECT_EQ(answered, result->requests);
+  EXPECT_GE(worst.longest_gap_ns, 60'000'000);
+  EXPECT_GE(worst.gap_ended_ns - worst.longest_gap_ns, result->start_ns);
+  // Nobody else pays for it.
+  job.answer_slice.reset();
+  EXPECT_TRUE(run_client(job, -1)->answer_slices.empty());
+}
+
 TEST(Noted, AFlowThatAnotherServerAnswersHasMoved) {
   // Every connection's third reply and all later ones name another server.
   ScriptedServer server([](int fd, const RequestHeader& request) {

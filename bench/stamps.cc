@@ -11,6 +11,10 @@ ClientResult on_our_clock(ClientResult result, base::Duration ahead) {
     failure.ended_ns -= ahead.count();
   }
   for (auto& move : result.moves) move.at_ns -= ahead.count();
+  for (auto& slice : result.answer_slices) {
+    if (slice.last_ns != 0) slice.last_ns -= ahead.count();
+    if (slice.gap_ended_ns != 0) slice.gap_ended_ns -= ahead.count();
+  }
   return result;
 }
 

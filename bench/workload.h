@@ -5,6 +5,7 @@
 #include <map>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "base/describe.h"
@@ -22,8 +23,9 @@ enum class WorkloadKind {
   tcp_crr,  // connect, one request and its reply, close
   udp_rr,   // one datagram and its reply at a time, from a kept local port
   http,     // HTTP/1.1: one request and its reply at a time, over kept connections or one for each
-  tcp_stream,  // one way, as fast as the connection takes it
-  udp_stream,  // datagrams one way, on a schedule
+  tcp_stream,     // one way, as fast as the connection takes it
+  udp_stream,     // datagrams one way, on a schedule
+  tls_handshake,  // connect, a TLS handshake, one request and its reply, close
 };
 
 // How a thread waits for its next event.
@@ -50,6 +52,9 @@ struct WorkloadSpec {
   std::optional<bool> keep_alive = {};               // http only; absent: true
   std::optional<Switch> gso = {};                    // tcp_stream; absent: left as it is
   int generators = 1;                                // that carry it together
+  // tls_handshake only.
+  std::optional<Switch> session_resumption = {};  // absent: off
+  std::optional<bool> client_certificate = {};    // absent: true
 };
 
 template <typename Visit, base::SelfOf<WorkloadSpec> Self>
@@ -88,6 +93,12 @@ void describe(Visit& visit, Self& self) {
                 "and of the connections from one instant on. Not of streams.",
          .at_least = 1,
          .at_most = 1024});
+  visit("session_resumption", self.session_resumption,
+        {.doc = "tls_handshake: on, each connection goes on with the session of the one before it "
+                "(RFC 8446, 2.2); off, the default, each is a whole handshake."});
+  visit("client_certificate", self.client_certificate,
+        {.doc = "tls_handshake: whether the client shows one that the server verifies, as it does "
+                "unless said; it verifies the server's always."});
 }
 
 // The port a backend listens on for a workload (targetPort) and the port a Service offers it on.
@@ -110,17 +121,18 @@ inline constexpr int first_exchange_attempts = 3;
 // Whether its connections outlive a request.
 [[nodiscard]] constexpr bool keeps_connections(const WorkloadSpec& spec) {
   if (spec.kind == WorkloadKind::http) return spec.keep_alive.value_or(true);
-  return spec.kind != WorkloadKind::tcp_crr;
+  return spec.kind != WorkloadKind::tcp_crr && spec.kind != WorkloadKind::tls_handshake;
 }
-// Whether a request of it is replied to over TCP.
+// Whether a request of it is replied to over TCP, both in the clear.
 [[nodiscard]] constexpr bool replies_by_tcp(WorkloadKind kind) {
-  return protocol_of(kind) == base::Protocol::TCP && !is_stream(kind);
+  return protocol_of(kind) == base::Protocol::TCP && !is_stream(kind) &&
+         kind != WorkloadKind::tls_handshake;
 }
 // Whether each connection of a client is one through whatever carries TCP as such; of HTTP proxies
 // make connections of their own.
 [[nodiscard]] constexpr bool connects_by_itself(WorkloadKind kind) {
   return kind == WorkloadKind::tcp_rr || kind == WorkloadKind::tcp_crr ||
-         kind == WorkloadKind::tcp_stream;
+         kind == WorkloadKind::tcp_stream || kind == WorkloadKind::tls_handshake;
 }
 // The least and the most bytes a request or a reply of it may have; of http, their bodies.
 struct MessageBounds {
@@ -150,6 +162,29 @@ inline constexpr base::Bytes default_datagram{1'200};  // what every path takes,
 // The name of that port in Service and EndpointSlice objects: the kind with dashes ("tcp-rr").
 [[nodiscard]] std::string port_name(WorkloadKind kind);
 
+// What an end of tls_handshake shows and believes: PEM.
+struct TlsSettings {
+  std::string authority;         // whose certificates are believed
+  std::string certificate = {};  // its own; empty: none is shown
+  std::string key = {};
+  bool client_certificate = false;  // a server's: whether it asks for one and takes nobody without
+  bool resumption = false;          // whether sessions go on
+
+  bool operator==(const TlsSettings&) const = default;
+};
+// The name that servers of it show, and clients ask for.
+inline constexpr std::string_view tls_server_name = "stackbench";
+
+template <typename Visit, base::SelfOf<TlsSettings> Self>
+void describe(Visit& visit, Self& self) {
+  visit("authority", self.authority, {.doc = "Whose certificates are believed.", .required = true});
+  visit("certificate", self.certificate, {.doc = "Its own. Empty: none is shown."});
+  visit("key", self.key, {.doc = "Its key."});
+  visit("client_certificate", self.client_certificate,
+        {.doc = "Of a server: whether it takes nobody without one."});
+  visit("resumption", self.resumption, {.doc = "Whether sessions go on."});
+}
+
 // What a server worker is told. It replies to the requests of one workload kind until it is
 // stopped; `spin` spins only while a connection is open, so that idle servers cost nothing.
 struct ServerJob {
@@ -162,6 +197,7 @@ struct ServerJob {
   // A token (base/canary.h): every reply's body that has room begins with it and the number of its
   // request.
   std::optional<std::string> canary = {};
+  std::optional<TlsSettings> tls = {};  // tls_handshake
 };
 
 template <typename Visit, base::SelfOf<ServerJob> Self>
@@ -174,6 +210,7 @@ void describe(Visit& visit, Self& self) {
   visit("note_arrivals", self.note_arrivals,
         {.doc = "Stamp every new connection; for UDP, every datagram."});
   visit("canary", self.canary, {.doc = "A token that every reply's body begins with."});
+  visit("tls", self.tls, {.doc = "tls_handshake: what it shows and believes."});
 }
 
 // What a client worker is told.
@@ -186,12 +223,15 @@ struct ClientJob {
   std::optional<std::int64_t> window_begins_ns = {};
   bool note_events =
       false;  // an open loop's: keep failed requests and flows that moved, one by one
+  // Of every such part of the window it is told when answers came (AnswerSlice).
+  std::optional<base::Duration> answer_slice = {};
   // Of workloads with a connection for each request: all of its connections together, whatever they
   // go to. Below it nothing changes; at it, a closed loop waits and an open loop's rate is the cap.
   std::optional<std::uint32_t> most_connections_per_minute = {};
   // The same for every request's body: of http, tcp_rr and tcp_crr at a rate, whose requests and
   // replies have room for it (canary_bytes).
   std::optional<std::string> canary = {};
+  std::optional<TlsSettings> tls = {};  // tls_handshake
 };
 
 template <typename Visit, base::SelfOf<ClientJob> Self>
@@ -205,9 +245,12 @@ void describe(Visit& visit, Self& self) {
         {.doc = "CLOCK_MONOTONIC at which the window begins, at the earliest."});
   visit("note_events", self.note_events,
         {.doc = "Keep an open loop's failed requests and moved flows one by one."});
+  visit("answer_slice", self.answer_slice,
+        {.doc = "Of each part of the window of this length: when answers came."});
   visit("most_connections_per_minute", self.most_connections_per_minute,
         {.doc = "A cap on how often it connects for a request.", .at_least = 1});
   visit("canary", self.canary, {.doc = "A token that every request's body begins with."});
+  visit("tls", self.tls, {.doc = "tls_handshake: what it shows and believes."});
 }
 
 // What a tcp_stream moved, and how the client's kernel sent it.
@@ -264,8 +307,50 @@ void describe(Visit& visit, Self& self) {
   visit("idle_spin_ns", self.idle_spin_ns, {.doc = "Spun while no datagram was due."});
 }
 
+// The handshakes of a tls_handshake's window.
+struct TlsFigures {
+  std::uint64_t handshakes = 0;
+  std::uint64_t resumed = 0;  // of those, went on with an earlier session
+  std::string version = {};   // "TLSv1.3", of the first
+  std::string cipher = {};
+  bool client_certificate = false;  // the client showed one
+};
+
+template <typename Visit, base::SelfOf<TlsFigures> Self>
+void describe(Visit& visit, Self& self) {
+  visit("handshakes", self.handshakes, {.doc = "Completed in the window.", .required = true});
+  visit("resumed", self.resumed, {.doc = "Of those, sessions that went on.", .required = true});
+  visit("version", self.version, {.doc = "Of the first."});
+  visit("cipher", self.cipher, {.doc = "Of the first."});
+  visit("client_certificate", self.client_certificate, {.doc = "Whether the client showed one."});
+}
+
+// The answers of one part of a window.
+struct AnswerSlice {
+  std::uint64_t answered = 0;
+  std::int64_t last_ns = 0;  // CLOCK_MONOTONIC of the last of them; 0: there was none
+  // Of the gaps between an answer and the one before, wherever that was, those that ended here: the
+  // longest, and its end. Of a window's first answer the gap is from its beginning.
+  std::int64_t longest_gap_ns = 0;
+  std::int64_t gap_ended_ns = 0;
+
+  bool operator==(const AnswerSlice&) const = default;
+};
+
+template <typename Visit, base::SelfOf<AnswerSlice> Self>
+void describe(Visit& visit, Self& self) {
+  visit("answered", self.answered, {.doc = "Requests of the window answered in it."});
+  visit("last_ns", self.last_ns, {.doc = "When the last of them was, CLOCK_MONOTONIC."});
+  visit("longest_gap_ns", self.longest_gap_ns,
+        {.doc = "The longest time between two answers that ended in it."});
+  visit("gap_ended_ns", self.gap_ended_ns, {.doc = "When that ended, CLOCK_MONOTONIC."});
+}
+
+// So many there are at most; what comes later counts to the last.
+inline constexpr std::size_t most_answer_slices = 8192;
+
 // So many of each are kept; a line of the agent's protocol holds them all.
-inline constexpr std::size_t failures_noted = 1024;
+inline constexpr std::size_t failures_noted = 8192;
 inline constexpr std::size_t moves_noted = 1024;
 
 // What one invocation of a client measured: one sample's worth of honest numbers. Histograms hold
@@ -284,7 +369,8 @@ struct ClientResult {
   base::Histogram latency;   // open loop: from the intended send time; without kept connections:
                              // connect to reply
   base::Histogram connect;   // connect(2) to established, of kept connections their set-up; udp_rr:
-                             // the first datagram of a flow to its reply
+                             // the first datagram of a flow to its reply; tls_handshake: to the end
+                             // of the client's side of it
   base::Histogram lateness;  // open loop: actual send - intended
   double rate_per_second = 0;
   std::int64_t cpu_user_ns = 0;  // of the hot thread in the window, includes borrowed softirq
@@ -304,6 +390,7 @@ struct ClientResult {
   std::vector<int> local_ports;                   // of the first connections, at most 16
   std::optional<StreamFigures> stream = {};       // tcp_stream
   std::optional<DatagramFigures> datagrams = {};  // udp_stream
+  std::optional<TlsFigures> tls = {};             // tls_handshake
   // Where the job asked for them; in the order they were noticed.
   std::vector<FailedRequest> failures = {};
   std::uint64_t failures_lost = 0;  // for want of room
@@ -311,6 +398,7 @@ struct ClientResult {
   std::map<std::string, std::uint64_t> flows_of = {};
   std::vector<FlowMove> moves = {};
   std::uint64_t moves_lost = 0;
+  std::vector<AnswerSlice> answer_slices = {};  // from the window's beginning on
 };
 
 template <typename Visit, base::SelfOf<ClientResult> Self>
@@ -351,11 +439,14 @@ void describe(Visit& visit, Self& self) {
   visit("local_ports", self.local_ports, {.doc = "Local ports of the first connections."});
   visit("stream", self.stream, {.doc = "What a tcp_stream moved."});
   visit("datagrams", self.datagrams, {.doc = "What became of a udp_stream's datagrams."});
+  visit("tls", self.tls, {.doc = "The handshakes of a tls_handshake."});
   visit("failures", self.failures, {.doc = "Failed requests, where they were to be noted."});
   visit("failures_lost", self.failures_lost, {.doc = "Those there was no room for."});
   visit("flows_of", self.flows_of, {.doc = "Kept flows by the server that answered them first."});
   visit("moves", self.moves, {.doc = "Kept flows that another server answered than before."});
   visit("moves_lost", self.moves_lost, {.doc = "Those there was no room for."});
+  visit("answer_slices", self.answer_slices,
+        {.doc = "When answers came, one part of the window after the other."});
 }
 
 // What a server worker saw between its start and its stop.
@@ -402,7 +493,8 @@ struct base::EnumNames<bench::WorkloadKind> {
       std::pair{bench::WorkloadKind::udp_rr, std::string_view("udp_rr")},
       std::pair{bench::WorkloadKind::http, std::string_view("http")},
       std::pair{bench::WorkloadKind::tcp_stream, std::string_view("tcp_stream")},
-      std::pair{bench::WorkloadKind::udp_stream, std::string_view("udp_stream")}};
+      std::pair{bench::WorkloadKind::udp_stream, std::string_view("udp_stream")},
+      std::pair{bench::WorkloadKind::tls_handshake, std::string_view("tls_handshake")}};
 };
 
 template <>

@@ -1,8 +1,12 @@
 #include "bench/agent/agent.h"
 
 #include <cstdio>
+#include <iostream>
+#include <iterator>
+#include <sstream>
 #include <string>
 #include <tuple>
+#include <vector>
 
 #include <CLI/CLI.hpp>
 #include <fmt/core.h>
@@ -13,6 +17,7 @@
 #include "base/interrupt.h"
 #include "base/json.h"
 #include "base/pod_network.h"
+#include "base/pod_usage.h"
 #include "base/scalar.h"
 #include "bench/agent/bridge.h"
 #include "bench/agent/listener.h"
@@ -42,6 +47,16 @@ base::Result<base::UniqueFd> watch_children() {
   base::UniqueFd fd(::signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK));
   if (!fd) return base::system_error(errno, "signalfd");
   return fd;
+}
+
+// Until stdin ends.
+void tell_usage(uid_t user) {
+  for (std::string line; std::getline(std::cin, line);) {
+    std::istringstream words(line);
+    const std::vector<std::string> uids{std::istream_iterator<std::string>(words), {}};
+    fmt::print("{}\n", base::dump_json(base::to_json(base::usage_of_pods(uids, user))));
+    std::fflush(stdout);
+  }
 }
 
 base::Result<> listen_at(const std::string& socket, const SupervisorOptions& options) {
@@ -125,6 +140,11 @@ int agent_main(int argc, char** argv, const Invocations& invocations) {
   const CLI::App* const worker = app.add_subcommand("worker")->group("");
   const CLI::App* const network = app.add_subcommand(
       "network", "Print the interfaces of this network namespace as JSON, and leave");
+  uid_t user = 0;
+  CLI::App* const usage = app.add_subcommand(
+      "usage",
+      "For each line of UIDs of pods on stdin, print what a user's processes in them have used");
+  usage->add_option("--user", user, "Whose processes, by number")->required();
   app.require_subcommand(0, 1);
   try {
     app.parse(argc, argv);
@@ -135,6 +155,10 @@ int agent_main(int argc, char** argv, const Invocations& invocations) {
   if (worker->parsed()) return worker_main(invocations);
   if (network->parsed()) {
     fmt::print("{}\n", base::dump_json(base::to_json(base::collect_pod_network())));
+    return 0;
+  }
+  if (usage->parsed()) {
+    tell_usage(user);
     return 0;
   }
 

@@ -67,10 +67,10 @@ class AgentTest : public ::testing::Test {
 TEST_F(AgentTest, GreetsAndDoesEveryJob) {
   start();
   EXPECT_EQ(client().hello().pid, agent_->process->pid());
-  EXPECT_THAT(
-      client().hello().capabilities,
-      ::testing::ElementsAre("serve", "run", "observe", "watch_drops", "reach", "listen",
-                             "send_flows", "receive_flows", "hold", "capture", "tls_probe"));
+  EXPECT_THAT(client().hello().capabilities,
+              ::testing::ElementsAre("serve", "run", "observe", "watch_drops", "reach", "listen",
+                                     "send_flows", "receive_flows", "hold", "capture", "tls_probe",
+                                     "knock"));
 
   const auto server = client().start_server(server_job());
   ASSERT_TRUE(server) << server.error().message;

@@ -282,6 +282,22 @@ Result<HoldResult> AgentClient::stop_hold(JobId id) {
   return await_hold_result(id);
 }
 
+Result<JobId> AgentClient::send_knocks(const KnockJob& job) {
+  return send_capable(CommandType::knock, job, fmt::format("knocks at {}", job.to), start_patience);
+}
+Result<RunningJob> AgentClient::await_knocks(JobId id) { return await_ready(id); }
+Result<KnockResult> AgentClient::await_knocks_result(JobId id) {
+  return await_result<KnockResult>(id);
+}
+Result<RunningJob> AgentClient::start_knocks(const KnockJob& job) {
+  ASSIGN_OR_RETURN(const JobId id, send_knocks(job));
+  return await_knocks(id);
+}
+Result<KnockResult> AgentClient::stop_knocks(JobId id) {
+  RETURN_IF_ERROR(send_stop(id));
+  return await_knocks_result(id);
+}
+
 Result<JobId> AgentClient::send_capture(const probes::CaptureJob& job) {
   return send_capable(
       CommandType::capture, job,
@@ -302,9 +318,18 @@ Result<probes::WireReport> AgentClient::stop_capture(JobId id) {
 }
 
 Result<TlsProbeResult> AgentClient::tls_probe(const TlsProbeJob& job) {
-  ASSIGN_OR_RETURN(const JobId id, send_capable(CommandType::tls_probe, job,
-                                                fmt::format("{} doors", job.doors.size()),
-                                                tls_probe_time_limit(job) + run_slack));
+  ASSIGN_OR_RETURN(
+      const JobId id,
+      send_capable(CommandType::tls_probe, job, fmt::format("{} doors", job.doors.size()),
+                   tls_probe_time_limit(job).value_or(start_patience) + run_slack));
+  return await_result<TlsProbeResult>(id);
+}
+Result<JobId> AgentClient::start_tls_watch(const TlsProbeJob& job) {
+  return send_capable(CommandType::tls_probe, job,
+                      fmt::format("watch of {} doors", job.doors.size()), start_patience);
+}
+Result<TlsProbeResult> AgentClient::stop_tls_watch(JobId id) {
+  RETURN_IF_ERROR(send_stop(id));
   return await_result<TlsProbeResult>(id);
 }
 

@@ -31,6 +31,7 @@
 #include "bench/agent/protocol.h"
 #include "bench/reach/flow_watch.h"
 #include "bench/reach/hold.h"
+#include "bench/reach/knock.h"
 #include "bench/reach/reach.h"
 #include "bench/tls_probe/tls_probe.h"
 #include "bench/workload.h"
@@ -176,6 +177,13 @@ class AgentClient {
   [[nodiscard]] base::Result<RunningJob> start_hold(const HoldJob& job);
   [[nodiscard]] base::Result<HoldResult> stop_hold(JobId id);
 
+  // Ready just before the first knock; it ends as a flow watch's sender does.
+  [[nodiscard]] base::Result<JobId> send_knocks(const KnockJob& job);
+  [[nodiscard]] base::Result<RunningJob> await_knocks(JobId id);
+  [[nodiscard]] base::Result<KnockResult> await_knocks_result(JobId id);
+  [[nodiscard]] base::Result<RunningJob> start_knocks(const KnockJob& job);
+  [[nodiscard]] base::Result<KnockResult> stop_knocks(JobId id);
+
   // Watches the wire, from the first call to the second. Ready once it has been tried. Errors: as
   // observers; missing as above.
   [[nodiscard]] base::Result<JobId> send_capture(const probes::CaptureJob& job);
@@ -185,6 +193,9 @@ class AgentClient {
   [[nodiscard]] base::Result<probes::WireReport> stop_capture(JobId id);
   // Tries doors; it ends by itself. Errors: as run_tls_probe; missing as above.
   [[nodiscard]] base::Result<TlsProbeResult> tls_probe(const TlsProbeJob& job);
+  // A job that tries them again and again, from the first call to the second.
+  [[nodiscard]] base::Result<JobId> start_tls_watch(const TlsProbeJob& job);
+  [[nodiscard]] base::Result<TlsProbeResult> stop_tls_watch(JobId id);
 
   // Whether it runs on the machine we run on: its cores are then ours.
   [[nodiscard]] bool shares_machine() const;

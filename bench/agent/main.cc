@@ -4,7 +4,9 @@
 #include "bench/agent/agent.h"
 #include "bench/reach/flow_watch.h"
 #include "bench/reach/hold.h"
+#include "bench/reach/knock.h"
 #include "bench/reach/reach.h"
+#include "bench/tls_handshake/tls_handshake.h"
 #include "bench/tls_probe/tls_probe.h"
 #include "bench/traffic.h"
 #include "probes/wire/capture.h"
@@ -36,12 +38,26 @@ base::Result<probes::Drops> watch_drops(const probes::DropsJob& job, int stop_fd
   return probe.take();
 }
 
+base::Result<bench::ClientResult> run_client(const bench::ClientJob& job, int stop_fd) {
+  return job.workload.kind == bench::WorkloadKind::tls_handshake
+             ? bench::run_tls_handshakes(job, stop_fd)
+             : bench::run_client(job, stop_fd);
+}
+
+base::Result<bench::ServerResult> run_server(
+    const bench::ServerJob& job, int stop_fd,
+    const std::function<void(const std::vector<base::Endpoint>&)>& on_listening) {
+  return job.kind == bench::WorkloadKind::tls_handshake
+             ? bench::run_tls_server(job, stop_fd, on_listening)
+             : bench::run_server(job, stop_fd, on_listening);
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
   return bench::agent_main(argc, argv,
-                           {.run_client = bench::run_client,
-                            .run_server = bench::run_server,
+                           {.run_client = run_client,
+                            .run_server = run_server,
                             .observe = observe,
                             .watch_drops = watch_drops,
                             .reach = bench::run_reach,
@@ -50,5 +66,6 @@ int main(int argc, char** argv) {
                             .receive_flows = bench::receive_flows,
                             .hold = bench::run_hold,
                             .capture = probes::run_capture,
-                            .tls_probe = bench::run_tls_probe});
+                            .tls_probe = bench::run_tls_probe,
+                            .knock = bench::run_knocks});
 }

@@ -276,6 +276,11 @@ Result<> check_canary(const ClientJob& job) {
                     canary_bytes(kind).count);
 }
 
+Result<> check_tls(WorkloadKind kind, const std::optional<TlsSettings>& settings) {
+  if (settings.has_value() == (kind == WorkloadKind::tls_handshake)) return {};
+  return base::fail(ErrorKind::input, "job.tls: tls_handshake has certificates, and nobody else");
+}
+
 }  // namespace
 
 Result<ClientJob> parse_client_job(const Json& json) {
@@ -290,6 +295,7 @@ Result<ClientJob> parse_client_job(const Json& json) {
     }
   }
   if (job.canary) RETURN_IF_ERROR(check_canary(job));
+  RETURN_IF_ERROR(check_tls(job.workload.kind, job.tls));
   return job;
 }
 
@@ -299,6 +305,7 @@ Result<ServerJob> parse_server_job(const Json& json) {
     return base::fail(ErrorKind::input, "job.listen: expected at least one endpoint");
   }
   if (job.canary) RETURN_IF_ERROR(check_token(*job.canary));
+  RETURN_IF_ERROR(check_tls(job.kind, job.tls));
   return job;
 }
 

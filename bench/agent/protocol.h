@@ -77,6 +77,7 @@ enum class CommandType {
   hold,
   capture,
   tls_probe,
+  knock,
   stop,
   kill,
   ping,
@@ -97,6 +98,7 @@ enum class CommandType {
     case CommandType::hold:
     case CommandType::capture:
     case CommandType::tls_probe:
+    case CommandType::knock:
       return true;
     case CommandType::attach:
     case CommandType::stop:
@@ -286,6 +288,7 @@ struct base::EnumNames<bench::CommandType> {
       std::pair{bench::CommandType::hold, std::string_view("hold")},
       std::pair{bench::CommandType::capture, std::string_view("capture")},
       std::pair{bench::CommandType::tls_probe, std::string_view("tls_probe")},
+      std::pair{bench::CommandType::knock, std::string_view("knock")},
       std::pair{bench::CommandType::stop, std::string_view("stop")},
       std::pair{bench::CommandType::kill, std::string_view("kill")},
       std::pair{bench::CommandType::ping, std::string_view("ping")},

@@ -12,6 +12,7 @@
 #include "bench/agent/protocol.h"
 #include "bench/reach/flow_watch.h"
 #include "bench/reach/hold.h"
+#include "bench/reach/knock.h"
 #include "bench/reach/reach.h"
 #include "bench/tls_probe/tls_probe.h"
 #include "probes/drops.h"
@@ -109,6 +110,9 @@ void read_command(std::string_view line) {
       break;
     case bench::CommandType::tls_probe:
       read_again(bench::parse_tls_probe_job(*command->job), bench::parse_tls_probe_job);
+      break;
+    case bench::CommandType::knock:
+      read_again(bench::parse_knock_job(*command->job), bench::parse_knock_job);
       break;
     case bench::CommandType::attach:
     case bench::CommandType::stop:

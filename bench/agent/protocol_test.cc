@@ -155,6 +155,7 @@ TEST(Protocol, HoldsResultsWithAllThatIsNotedOneByOne) {
   ClientResult client;
   client.failures.resize(failures_noted);
   client.moves.resize(moves_noted);
+  client.answer_slices.resize(most_answer_slices);
   // As many identities as are told apart, and the two words for the rest.
   for (int id = 0; id < 258; ++id) {
     client.answered_by[std::to_string(id)] = 1;

@@ -159,7 +159,7 @@ void Supervisor::attach(const Command& command) {
 
 void Supervisor::greet() {
   Hello hello = own_hello({"serve", "run", "observe", "watch_drops", "reach", "listen",
-                           "send_flows", "receive_flows", "hold", "capture", "tls_probe"});
+                           "send_flows", "receive_flows", "hold", "capture", "tls_probe", "knock"});
   hello.instance = instance_;
   say({.type = MessageType::hello, .hello = std::move(hello)});
 }

@@ -95,6 +95,8 @@ Result<base::Json> do_job(const Invocations& invocations,
       return carry_out(probes::parse_capture_job(job), invocations.capture, ready);
     case CommandType::tls_probe:
       return carry_out(parse_tls_probe_job(job), invocations.tls_probe);
+    case CommandType::knock:
+      return carry_out(parse_knock_job(job), invocations.knock, ready);
     case CommandType::attach:
     case CommandType::stop:
     case CommandType::kill:

@@ -11,6 +11,7 @@
 #include "base/result.h"
 #include "bench/reach/flow_watch.h"
 #include "bench/reach/hold.h"
+#include "bench/reach/knock.h"
 #include "bench/reach/reach.h"
 #include "bench/tls_probe/tls_probe.h"
 #include "bench/workload.h"
@@ -52,6 +53,9 @@ struct Invocations {
                                                  const std::function<void()>& on_ready)>
       capture = {};
   std::function<base::Result<TlsProbeResult>(const TlsProbeJob& job, int stop_fd)> tls_probe = {};
+  std::function<base::Result<KnockResult>(const KnockJob& job, int stop_fd,
+                                          const std::function<void()>& on_ready)>
+      knock = {};
 };
 
 // Takes stdout away from everyone else in this process: returns a private descriptor to it and

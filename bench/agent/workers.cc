@@ -10,6 +10,7 @@
 
 #include "bench/reach/flow_watch.h"
 #include "bench/reach/hold.h"
+#include "bench/reach/knock.h"
 #include "bench/reach/reach.h"
 #include "bench/tls_probe/tls_probe.h"
 #include "probes/drops.h"
@@ -76,6 +77,11 @@ Result<std::optional<base::Duration>> check_job(const Command& command) {
     case CommandType::tls_probe: {
       ASSIGN_OR_RETURN(const TlsProbeJob doors, parse_tls_probe_job(job));
       limit = tls_probe_time_limit(doors);
+      break;
+    }
+    case CommandType::knock: {
+      ASSIGN_OR_RETURN(const KnockJob knocks, parse_knock_job(job));
+      limit = knocks.duration + job_grace;
       break;
     }
     case CommandType::attach:

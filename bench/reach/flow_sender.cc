@@ -10,7 +10,6 @@
 #include <netinet/tcp.h>
 #include <netinet/udp.h>
 #include <poll.h>
-#include <sys/prctl.h>
 #include <sys/socket.h>
 
 #include "base/fd.h"
@@ -18,6 +17,7 @@
 #include "bench/reach/flow_watch.h"
 #include "bench/reach/packet.h"
 #include "bench/reach/reach_frame.h"
+#include "bench/reach/timer_slack.h"
 #include "bench/sockets.h"
 
 namespace bench {
@@ -33,21 +33,6 @@ using base::Result;
 constexpr std::uint64_t laid_out = 4'096;
 // A sender that is late all the time looks at the stop descriptor this often.
 constexpr std::uint64_t sent_between_looks = 64;
-
-// A sleeping thread is woken up to 50 us late by the kernel's default timer slack. While this lives
-// it is not.
-class NoTimerSlack {
- public:
-  NoTimerSlack() : before_(::prctl(PR_GET_TIMERSLACK, 0, 0, 0, 0)) {
-    ::prctl(PR_SET_TIMERSLACK, 1, 0, 0, 0);
-  }
-  NoTimerSlack(const NoTimerSlack&) = delete;
-  NoTimerSlack& operator=(const NoTimerSlack&) = delete;
-  ~NoTimerSlack() { ::prctl(PR_SET_TIMERSLACK, std::max(before_, 1), 0, 0, 0); }
-
- private:
-  int before_;
-};
 
 // A raw socket that sends and never receives: else every packet of its protocol that comes to this
 // namespace would be copied to it (raw(7)).

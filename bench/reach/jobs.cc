@@ -3,8 +3,10 @@
 #include <set>
 #include <tuple>
 
+#include "base/canary.h"
 #include "bench/reach/flow_watch.h"
 #include "bench/reach/hold.h"
+#include "bench/reach/knock.h"
 #include "bench/reach/reach.h"
 
 namespace bench {
@@ -144,6 +146,25 @@ Result<HoldJob> parse_hold_job(const Json& json) {
   return job;
 }
 
+Result<KnockJob> parse_knock_job(const Json& json) {
+  ASSIGN_OR_RETURN(KnockJob job, base::from_json<KnockJob>(json, "job"));
+  if (job.kind != WorkloadKind::http && job.kind != WorkloadKind::tcp_crr) {
+    return base::fail(ErrorKind::input, "job.kind: expected http or tcp_crr, got {}",
+                      base::enum_name(job.kind));
+  }
+  if (!(job.rate.per_second >= 1) || job.rate.per_second > most_knock_rate) {
+    return base::fail(ErrorKind::input, "job.rate: expected 1/s to {}/s, got {}/s", most_knock_rate,
+                      job.rate.per_second);
+  }
+  RETURN_IF_ERROR(check_span("timeout", job.timeout, milliseconds(10), seconds(5)));
+  RETURN_IF_ERROR(check_span("duration", job.duration, milliseconds(1), longest_flow_watch));
+  if (job.canary && !base::is_token(*job.canary)) {
+    return base::fail(ErrorKind::input, "job.canary: expected {} hexadecimal digits",
+                      base::token_length);
+  }
+  return job;
+}
+
 Json SentProbes::to_json() const {
   Json json = Json::array();
   SentProbe last;
@@ -200,6 +221,40 @@ Result<ReceivedProbes> ReceivedProbes::from_json(const Json& json, const std::st
 
 Json ReceivedProbes::json_schema() { return flat_schema(); }
 
+Json Knocks::to_json() const {
+  Json json = Json::array();
+  Knock last;
+  for (const auto& knock : list) {
+    json.push_back(std::int64_t{knock.number} - std::int64_t{last.number});
+    json.push_back(wrapped_difference(knock.before_ns, last.before_ns));
+    json.push_back(wrapped_difference(knock.after_ns, knock.before_ns));
+    json.push_back(static_cast<int>(knock.outcome));
+    last = knock;
+  }
+  return json;
+}
+
+Result<Knocks> Knocks::from_json(const Json& json, const std::string& path) {
+  constexpr auto outcomes = base::EnumNames<ReachOutcome>::names;
+  ASSIGN_OR_RETURN(const auto flat, flat_list(json, 4, path));
+  Knocks knocks;
+  knocks.list.reserve(flat.size() / 4);
+  Knock last;
+  for (std::size_t i = 0; i < flat.size(); i += 4) {
+    if (flat[i + 3] < 0 || flat[i + 3] >= static_cast<std::int64_t>(outcomes.size())) {
+      return base::fail(ErrorKind::input, "{}: there is no outcome {}", path, flat[i + 3]);
+    }
+    last.number = static_cast<std::uint32_t>(wrapped_sum(last.number, flat[i]));
+    last.before_ns = wrapped_sum(last.before_ns, flat[i + 1]);
+    last.after_ns = wrapped_sum(last.before_ns, flat[i + 2]);
+    last.outcome = static_cast<ReachOutcome>(flat[i + 3]);
+    knocks.list.push_back(last);
+  }
+  return knocks;
+}
+
+Json Knocks::json_schema() { return flat_schema(); }
+
 ReachResult on_our_clock(ReachResult result, Duration ahead) {
   shift(result.began_ns, ahead);
   shift(result.ended_ns, ahead);
@@ -227,6 +282,16 @@ FlowReceiveResult on_our_clock(FlowReceiveResult result, Duration ahead) {
   shift(result.ended_ns, ahead);
   for (auto& flow : result.flows) {
     for (auto& probe : flow.probes.list) shift(probe.received_ns, ahead);
+  }
+  return result;
+}
+
+KnockResult on_our_clock(KnockResult result, Duration ahead) {
+  shift(result.began_ns, ahead);
+  shift(result.ended_ns, ahead);
+  for (auto& knock : result.knocks.list) {
+    shift(knock.before_ns, ahead);
+    shift(knock.after_ns, ahead);
   }
   return result;
 }

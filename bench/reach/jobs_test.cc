@@ -5,6 +5,7 @@
 #include "bench/agent/protocol.h"
 #include "bench/reach/flow_watch.h"
 #include "bench/reach/hold.h"
+#include "bench/reach/knock.h"
 #include "bench/reach/reach.h"
 
 namespace bench {
@@ -119,6 +120,22 @@ TEST(HoldJob, IsBounded) {
   EXPECT_FALSE(parse_hold_job(base::to_json(job)));
 }
 
+TEST(KnockJob, IsBounded) {
+  KnockJob job{.to = at(80), .canary = std::string(32, 'a')};
+  const auto read = parse_knock_job(base::to_json(job));
+  ASSERT_TRUE(read) << read.error().message;
+  EXPECT_EQ(read->to, job.to);
+  EXPECT_EQ(read->canary, job.canary);
+  job.canary = "abc";
+  EXPECT_THAT(refusal(parse_knock_job(base::to_json(job))), ::testing::StartsWith("job.canary: "));
+  job = {.kind = WorkloadKind::udp_rr, .to = at(80)};
+  EXPECT_THAT(refusal(parse_knock_job(base::to_json(job))), ::testing::StartsWith("job.kind: "));
+  job = {.to = at(80), .rate = base::RequestRate{9'000}};
+  EXPECT_THAT(refusal(parse_knock_job(base::to_json(job))), ::testing::StartsWith("job.rate: "));
+  job = {.to = at(80), .timeout = std::chrono::seconds(6)};
+  EXPECT_THAT(refusal(parse_knock_job(base::to_json(job))), ::testing::StartsWith("job.timeout: "));
+}
+
 TEST(ProbeLists, ComeThroughTheWire) {
   constexpr auto most = std::numeric_limits<std::int64_t>::max();
   const SentProbes sent{{{.number = 7, .before_ns = 1'000'000'000, .after_ns = 1'000'004'000},
@@ -141,6 +158,30 @@ TEST(ProbeLists, ComeThroughTheWire) {
   const auto again = base::from_json<ReceivedProbes>(base::to_json(received), "probes");
   ASSERT_TRUE(again) << again.error().message;
   EXPECT_EQ(*again, received);
+}
+
+TEST(Knocks, ComeThroughTheWire) {
+  const Knocks knocks{{{.number = 3,
+                        .before_ns = 1'000'000'000,
+                        .after_ns = 1'000'100'000,
+                        .outcome = ReachOutcome::answered},
+                       {.number = 4,
+                        .before_ns = 1'000'500'000,
+                        .after_ns = 1'000'540'000,
+                        .outcome = ReachOutcome::refused}}};
+  EXPECT_EQ(base::dump_json(base::to_json(knocks)), "[3,1000000000,100000,0,1,500000,40000,4]");
+  const auto read = base::from_json<Knocks>(base::to_json(knocks), "knocks");
+  ASSERT_TRUE(read) << read.error().message;
+  EXPECT_EQ(*read, knocks);
+  for (const auto* text : {"{}", "[1,2,3]", "[1,2,3,-1]", "[1,2,3,8]"}) {
+    EXPECT_FALSE(base::from_json<Knocks>(base::parse_json(text).value(), "knocks")) << text;
+  }
+  Knocks full;
+  for (std::uint32_t i = 0; i < most_kept_knocks; ++i) {
+    const std::int64_t at = std::int64_t{i} * 1'000'000'000 + 123'456'789'012'345;
+    full.list.push_back({.number = i, .before_ns = at, .after_ns = at + 4'999'999'999});
+  }
+  EXPECT_LT(base::dump_json(base::to_json(full)).size() + 16'384, longest_message);
 }
 
 TEST(ProbeLists, FitIntoAMessageWhenTheyAreFull) {

@@ -12,6 +12,12 @@ Result<TlsProbeJob> parse_tls_probe_job(const base::Json& json) {
     return base::fail(ErrorKind::input, "job.doors: expected 1 to {} of them, got {}", most_doors,
                       job.doors.size());
   }
+  constexpr base::Duration shortest_round = std::chrono::milliseconds(1);
+  constexpr base::Duration longest_round = std::chrono::seconds(10);
+  if (job.every && (*job.every < shortest_round || *job.every > longest_round)) {
+    return base::fail(ErrorKind::input, "job.every: expected 1ms to 10s, got {}",
+                      base::StringScalar<base::Duration>::format(*job.every));
+  }
   for (const auto& door : job.doors) {
     constexpr base::Duration least = std::chrono::milliseconds(10);
     constexpr base::Duration most = std::chrono::seconds(10);
@@ -34,7 +40,8 @@ Result<TlsProbeJob> parse_tls_probe_job(const base::Json& json) {
   return job;
 }
 
-base::Duration tls_probe_time_limit(const TlsProbeJob& job) {
+std::optional<base::Duration> tls_probe_time_limit(const TlsProbeJob& job) {
+  if (job.every) return std::nullopt;
   base::Duration limit = std::chrono::seconds(10);
   for (const auto& door : job.doors) limit += door.timeout;
   return limit;

@@ -1,8 +1,8 @@
 #include "bench/tls_probe/tls_probe.h"
 
+#include <algorithm>
 #include <array>
 #include <cerrno>
-#include <charconv>
 #include <csignal>
 #include <memory>
 #include <set>
@@ -23,6 +23,8 @@
 #include "base/fd.h"
 #include "base/freed.h"
 #include "bench/sockets.h"
+#include "bench/tls/credentials.h"
+#include "bench/tls_probe/http_reply.h"
 
 namespace bench {
 namespace {
@@ -31,22 +33,14 @@ using base::ErrorKind;
 using base::Freed;
 using base::Result;
 
-using Context = std::unique_ptr<SSL_CTX, Freed<SSL_CTX_free>>;
-using Session = std::unique_ptr<SSL, Freed<SSL_free>>;
+using tls::Certificate;
+using tls::Context;
+using tls::openssl_error;
+using tls::Session;
 using Buffer = std::unique_ptr<BIO, Freed<BIO_free>>;
-using Certificate = std::unique_ptr<X509, Freed<X509_free>>;
 using Key = std::unique_ptr<EVP_PKEY, Freed<EVP_PKEY_free>>;
 
 constexpr std::size_t read_bytes = 4096;
-
-std::unexpected<base::Error> openssl_error(ErrorKind kind, std::string_view what) {
-  std::array<char, 256> text{"no reason given"};
-  if (const auto code = ::ERR_get_error(); code != 0) {
-    ::ERR_error_string_n(code, text.data(), text.size());
-  }
-  ::ERR_clear_error();
-  return base::fail(kind, "{}: OpenSSL: {}", what, text.data());
-}
 
 int number_of(TlsVersion version) {
   switch (version) {
@@ -127,29 +121,20 @@ Result<> check_speaks(TlsVersion version) {
 
 // ---- certificates ------------------------------------------------------------------------------
 
-Buffer buffer_of(const std::string& text) {
-  return Buffer(::BIO_new_mem_buf(text.data(), static_cast<int>(text.size())));
-}
-
-Result<> show_certificate(SSL_CTX* context, const Door& door) {
-  if (door.certificate.empty()) return {};
-  const auto text = buffer_of(door.certificate);
-  const Certificate leaf(::PEM_read_bio_X509(text.get(), nullptr, nullptr, nullptr));
-  if (!leaf || ::SSL_CTX_use_certificate(context, leaf.get()) != 1) {
-    return openssl_error(ErrorKind::input, fmt::format("door {}: its certificate", door.name));
-  }
-  while (Certificate next{::PEM_read_bio_X509(text.get(), nullptr, nullptr, nullptr)}) {
-    if (SSL_CTX_add0_chain_cert(context, next.get()) != 1) {
-      return openssl_error(ErrorKind::input, fmt::format("door {}: its chain", door.name));
+// Whom the peer's certificate is judged by, though nothing comes of it but a word in the outcome.
+Result<> trust_roots(SSL_CTX* context, const Door& door) {
+  const Buffer text(::BIO_new_mem_buf(door.roots.data(), static_cast<int>(door.roots.size())));
+  int roots = 0;
+  while (Certificate root{::PEM_read_bio_X509(text.get(), nullptr, nullptr, nullptr)}) {
+    if (::X509_STORE_add_cert(::SSL_CTX_get_cert_store(context), root.get()) != 1) {
+      return openssl_error(ErrorKind::input, fmt::format("door {}: its roots", door.name));
     }
-    std::ignore = next.release();  // the context's now
+    ++roots;
+  }
+  if (roots == 0 && !door.roots.empty()) {
+    return openssl_error(ErrorKind::input, fmt::format("door {}: its roots", door.name));
   }
   ::ERR_clear_error();  // that there is no further one
-  const auto key_text = buffer_of(door.key);
-  const Key key(::PEM_read_bio_PrivateKey(key_text.get(), nullptr, nullptr, nullptr));
-  if (!key || ::SSL_CTX_use_PrivateKey(context, key.get()) != 1) {
-    return openssl_error(ErrorKind::input, fmt::format("door {}: its key", door.name));
-  }
   return {};
 }
 
@@ -222,22 +207,13 @@ std::string alert_name(int description) {
   }
 }
 
-// "HTTP/1.1 403 Forbidden".
-std::optional<int> http_status_of(std::string_view reply) {
-  constexpr std::string_view version = "HTTP/1.";
-  constexpr std::size_t status_at = 9;
-  if (!reply.starts_with(version) || reply.size() < status_at + 3) return std::nullopt;
-  int status = 0;
-  const auto* const from = reply.data() + status_at;
-  const auto read = std::from_chars(from, from + 3, status);
-  return read.ptr == from + 3 ? std::optional(status) : std::nullopt;
-}
-
 class Attempt {
  public:
   Attempt(const Door& door, int stop_fd)
       : door_(door), stop_fd_(stop_fd), begun_(base::monotonic_now()) {
     tried_.name = door.name;
+    tried_.at_ns = begun_.ns;
+    tried_.last_ns = begun_.ns;
   }
 
   Result<DoorTried> run() {
@@ -275,10 +251,27 @@ class Attempt {
     return door_.plaintext ? speak_plainly() : speak_tls();
   }
 
-  // What came of an application read.
-  Result<> read_reply(std::string_view reply) {
-    tried_.http_status = http_status_of(reply);
+  // Takes more of the reply; whether no more of it is waited for.
+  bool has_whole_reply(std::string_view more) {
+    reply_ += more;
+    const auto http = http_reply(reply_);
+    return !http || http->whole || reply_.size() >= read_bytes;
+  }
+
+  // What came of application reads.
+  Result<> end_answered() {
+    constexpr std::size_t told = 200;
+    tried_.http_status = http_status_of(reply_);
+    if (const auto http = http_reply(reply_)) {
+      tried_.server = plain_text(field_of(http->head, "server"));
+      tried_.challenge = plain_text(field_of(http->head, "www-authenticate"));
+      tried_.body = plain_text(http->body.substr(0, told));
+    }
     return end(DoorOutcome::answered);
+  }
+  // The end of reads, which is none of what was said before it.
+  Result<> end_unless_answered(DoorOutcome outcome) {
+    return reply_.empty() ? end(outcome) : end_answered();
   }
 
   Result<> speak_plainly() {
@@ -304,18 +297,20 @@ class Attempt {
         // A TLS server may say in a record what it thinks of that: level, description (RFC 8446,
         // 6).
         constexpr std::size_t alert_record = 7;
-        if (text.size() >= alert_record && text[0] == '\x15' && text[1] == '\x03') {
+        if (reply_.empty() && text.size() >= alert_record && text[0] == '\x15' &&
+            text[1] == '\x03') {
           note_alert(static_cast<unsigned char>(text[6]));
           return end(DoorOutcome::alert);
         }
-        return read_reply(text);
+        if (has_whole_reply(text)) return end_answered();
+        continue;
       }
-      if (n == 0) return end(DoorOutcome::closed);
-      if (errno == ECONNRESET || errno == EPIPE) return end(DoorOutcome::reset);
+      if (n == 0) return end_unless_answered(DoorOutcome::closed);
+      if (errno == ECONNRESET || errno == EPIPE) return end_unless_answered(DoorOutcome::reset);
       if (errno == EINTR) continue;
       if (errno != EAGAIN) return base::system_error(errno, "recv");
       ASSIGN_OR_RETURN(const bool ready, await(socket_.get(), POLLIN, deadline(), stop_fd_));
-      if (!ready) return end(DoorOutcome::timed_out);
+      if (!ready) return end_unless_answered(DoorOutcome::timed_out);
     }
   }
 
@@ -331,7 +326,30 @@ class Attempt {
     if (description != SSL_AD_CLOSE_NOTIFY) attempt->note_alert(description);
   }
 
-  enum class Step { done, reset, closed, alert, timed_out };
+  // What is read of the peer: a handshake message or an alert says that it speaks TLS. The header
+  // of the first record is shown before it is judged, whatever it is.
+  static void on_message(int sent, int /*version*/, int kind, const void* bytes, std::size_t size,
+                         SSL* /*ssl*/, void* arg) {
+    auto* const attempt = static_cast<Attempt*>(arg);
+    if (sent != 0) return;
+    if (kind == SSL3_RT_HEADER && attempt->first_bytes_.empty()) {
+      attempt->first_bytes_.assign(static_cast<const char*>(bytes), size);
+    } else if (kind == SSL3_RT_HANDSHAKE || kind == SSL3_RT_ALERT) {
+      attempt->peer_speaks_tls_ = true;
+    }
+  }
+
+  // The peer said something, and it was no TLS. The library reads no further than such a header, so
+  // that the rest of what may be a reply of HTTP is still to be had.
+  void note_foreign_bytes() {
+    ::ERR_clear_error();
+    std::array<char, 64> more;
+    const auto n = ::recv(socket_.get(), more.data(), more.size(), MSG_DONTWAIT);
+    if (n > 0) first_bytes_.append(more.data(), static_cast<std::size_t>(n));
+    tried_.http_status = http_status_of(first_bytes_);
+  }
+
+  enum class Step { done, reset, closed, alert, not_tls, timed_out };
 
   // Drives one of OpenSSL's calls to its end. Errors: system, where our own side refuses.
   template <typename Call>
@@ -362,6 +380,10 @@ class Attempt {
           if (ERR_GET_REASON(::ERR_peek_error()) == SSL_R_UNEXPECTED_EOF_WHILE_READING) {
             return Step::closed;
           }
+          if (!first_bytes_.empty() && !peer_speaks_tls_) {
+            note_foreign_bytes();
+            return Step::not_tls;
+          }
           return openssl_error(ErrorKind::system, fmt::format("{}: refused by our own side", what));
       }
     }
@@ -374,6 +396,8 @@ class Attempt {
     }
     SSL_set_app_data(session_.get(), this);
     ::SSL_set_info_callback(session_.get(), on_info);
+    ::SSL_set_msg_callback(session_.get(), on_message);
+    SSL_set_msg_callback_arg(session_.get(), this);
     if (!door_.server_name.empty() &&
         SSL_set_tlsext_host_name(session_.get(), door_.server_name.c_str()) != 1) {
       return openssl_error(ErrorKind::input, "the server's name");
@@ -405,14 +429,20 @@ class Attempt {
 
   void note_peer() {
     const Certificate shown(::SSL_get1_peer_certificate(session_.get()));
-    if (shown) tried_.peer = identity_of(shown.get());
+    if (!shown) return;
+    tried_.peer = identity_of(shown.get());
+    const long judged = ::SSL_get_verify_result(session_.get());
+    if (!door_.roots.empty() && judged != X509_V_OK) {
+      tried_.peer->distrusted = ::X509_verify_cert_error_string(judged);
+    }
   }
 
   Result<> speak_tls() {
     // Whoever is there is read, not judged: nobody's certificate makes our side refuse.
     ASSIGN_OR_RETURN(const Context context, make_context(::TLS_client_method(), door_.version));
     ::SSL_CTX_set_verify(context.get(), SSL_VERIFY_NONE, nullptr);
-    RETURN_IF_ERROR(show_certificate(context.get(), door_));
+    RETURN_IF_ERROR(tls::show(context.get(), door_.certificate, door_.key, "door " + door_.name));
+    RETURN_IF_ERROR(trust_roots(context.get(), door_));
     RETURN_IF_ERROR(set_up(context));
     ASSIGN_OR_RETURN(const auto shaken,
                      drive("handshake", [&] { return ::SSL_connect(session_.get()); }));
@@ -426,6 +456,8 @@ class Attempt {
         return end(DoorOutcome::handshake_closed);
       case Step::alert:
         return end(DoorOutcome::handshake_alert);
+      case Step::not_tls:
+        return end(DoorOutcome::not_tls);
       case Step::timed_out:
         return end(DoorOutcome::timed_out);
     }
@@ -435,25 +467,30 @@ class Attempt {
       return ::SSL_write(session_.get(), door_.request.data(),
                          static_cast<int>(door_.request.size()));
     }));
-    std::array<char, read_bytes> reply;
-    int size = 0;
-    ASSIGN_OR_RETURN(const auto read, drive("read", [&] {
-                       return size = ::SSL_read(session_.get(), reply.data(),
-                                                static_cast<int>(reply.size()));
-                     }));
-    switch (read) {
-      case Step::done:
-        return read_reply({reply.data(), static_cast<std::size_t>(size)});
-      case Step::reset:
-        return end(DoorOutcome::reset);
-      case Step::closed:
-        return end(DoorOutcome::closed);
-      case Step::alert:
-        return end(DoorOutcome::alert);
-      case Step::timed_out:
-        break;
+    for (;;) {
+      std::array<char, read_bytes> reply;
+      int size = 0;
+      ASSIGN_OR_RETURN(const auto read, drive("read", [&] {
+                         return size = ::SSL_read(session_.get(), reply.data(),
+                                                  static_cast<int>(reply.size()));
+                       }));
+      switch (read) {
+        case Step::done:
+          if (has_whole_reply({reply.data(), static_cast<std::size_t>(size)})) {
+            return end_answered();
+          }
+          continue;
+        case Step::reset:
+          return end_unless_answered(DoorOutcome::reset);
+        case Step::closed:
+          return end_unless_answered(DoorOutcome::closed);
+        case Step::alert:
+          return end_unless_answered(DoorOutcome::alert);
+        case Step::not_tls:  // never after a handshake
+        case Step::timed_out:
+          return end_unless_answered(DoorOutcome::timed_out);
+      }
     }
-    return end(DoorOutcome::timed_out);
   }
 
   const Door& door_;
@@ -461,8 +498,70 @@ class Attempt {
   base::MonotonicTime begun_;
   base::UniqueFd socket_;
   Session session_;
+  std::string first_bytes_;
+  std::string reply_;
+  bool peer_speaks_tls_ = false;
   DoorTried tried_;
 };
+
+// ---- again and again ---------------------------------------------------------------------------
+
+bool came_to_the_same(const DoorTried& one, const DoorTried& other) {
+  return one.outcome == other.outcome && one.alert == other.alert &&
+         one.handshake_done == other.handshake_done && one.peer.has_value() == other.peer.has_value() &&
+         (!one.peer || one.peer->serial == other.peer->serial);
+}
+
+// Of every door what came of it, from when to when.
+class Changes {
+ public:
+  explicit Changes(std::size_t doors) : last_(doors) {}
+
+  void add(std::size_t door, DoorTried tried) {
+    auto& last = last_[door];
+    if (last && came_to_the_same(result_.doors[*last], tried)) {
+      result_.doors[*last].last_ns = tried.at_ns;
+      ++result_.doors[*last].tries;
+    } else if (result_.doors.size() == most_door_changes) {
+      last.reset();
+      ++result_.changes_lost;
+    } else {
+      last = result_.doors.size();
+      result_.doors.push_back(std::move(tried));
+    }
+  }
+  [[nodiscard]] TlsProbeResult take() { return std::move(result_); }
+
+ private:
+  TlsProbeResult result_;
+  std::vector<std::optional<std::size_t>> last_;  // by door: its place among the changes
+};
+
+// Whether it was stopped before that time.
+Result<bool> stopped_until(base::MonotonicTime time, int stop_fd) {
+  const auto woken = await(-1, 0, time, stop_fd);
+  if (woken) return false;
+  if (woken.error().kind == ErrorKind::interrupted) return true;
+  return std::unexpected(woken.error());
+}
+
+Result<TlsProbeResult> try_again_and_again(const TlsProbeJob& job, int stop_fd) {
+  Changes changes(job.doors.size());
+  for (;;) {
+    const auto next = base::monotonic_now() + *job.every;
+    for (std::size_t i = 0; i < job.doors.size(); ++i) {
+      auto tried = Attempt(job.doors[i], stop_fd).run();
+      // What was under way then came to nothing that can be told.
+      if (!tried && tried.error().kind == ErrorKind::interrupted) return changes.take();
+      if (!tried) return std::unexpected(std::move(tried).error());
+      changes.add(i, *std::move(tried));
+    }
+    // Also where a round took longer than it may: the stop must be seen.
+    const auto until = std::max(next, base::monotonic_now() + std::chrono::microseconds(100));
+    ASSIGN_OR_RETURN(const bool stopped, stopped_until(until, stop_fd));
+    if (stopped) return changes.take();
+  }
+}
 
 }  // namespace
 
@@ -474,6 +573,7 @@ Result<TlsProbeResult> run_tls_probe(const TlsProbeJob& job, int stop_fd) {
     if (!door.version || door.plaintext || !spoken.insert(*door.version).second) continue;
     RETURN_IF_ERROR(check_speaks(*door.version));
   }
+  if (job.every) return try_again_and_again(job, stop_fd);
   TlsProbeResult result;
   for (const auto& door : job.doors) {
     ASSIGN_OR_RETURN(auto tried, Attempt(door, stop_fd).run());

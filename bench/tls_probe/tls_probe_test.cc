@@ -1,8 +1,12 @@
 #include "bench/tls_probe/tls_probe.h"
 
+#include <future>
+#include <thread>
+
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include "bench/tls_probe/http_reply.h"
 #include "bench/tls_probe/testing/tls_peer.h"
 
 namespace bench {
@@ -100,6 +104,32 @@ TEST_F(TlsProbeTest, AnOldVersionIsRefusedInTheHandshakeAndSpokenWithWhoTakesIt)
   EXPECT_EQ(taken.version, "TLSv1.1");
 }
 
+TEST_F(TlsProbeTest, AServerInClearBehindADoorOfTlsIsSaidToBeOne) {
+  auto clear = strict();
+  clear.in_clear = true;
+  const auto it = tried(with(mesh.issue(client)), TlsServer(clear));
+  EXPECT_EQ(it.outcome, DoorOutcome::not_tls);
+  EXPECT_THAT(it.http_status, Optional(400));
+  EXPECT_FALSE(it.handshake_done);
+  EXPECT_FALSE(it.peer);
+  EXPECT_EQ(tried({.plaintext = true}, TlsServer(clear)).outcome, DoorOutcome::answered);
+}
+
+TEST_F(TlsProbeTest, WhoIsNotOfTheRootsIsSaidToBeNone) {
+  auto door = with(mesh.issue(client));
+  door.roots = mesh.text();
+  EXPECT_FALSE(tried(door, TlsServer(strict())).peer->distrusted);
+  auto self_made = strict();
+  self_made.shown = bench::testing::TestAuthority("mesh").issue(web);
+  const auto stranger = tried(door, TlsServer(self_made));
+  ASSERT_TRUE(stranger.peer && stranger.peer->distrusted);
+  EXPECT_THAT(stranger.peer->uris, ElementsAre(web)) << "who names whom he likes";
+  auto over = strict();
+  over.shown = mesh.issue(web, -7200, -3600);
+  EXPECT_THAT(tried(door, TlsServer(over)).peer->distrusted,
+              Optional(HasSubstr("certificate has expired")));
+}
+
 TEST_F(TlsProbeTest, SilenceIsNoRefusal) {
   auto silent = strict();
   silent.stays_silent = true;
@@ -119,6 +149,46 @@ TEST_F(TlsProbeTest, NobodyThereIsNoRefusalEither) {
   EXPECT_EQ(result->doors.front().outcome, DoorOutcome::refused);
 }
 
+TEST_F(TlsProbeTest, TriedAgainAndAgainADoorTellsWhatChanged) {
+  TlsServer server(strict());
+  base::Endpoint gone;
+  {
+    const TlsServer other(strict());
+    gone = other.endpoint();
+  }
+  const TlsProbeJob job{
+      .doors = {{.name = "web-0", .to = server.endpoint()}, {.name = "gone", .to = gone}},
+      .every = std::chrono::milliseconds(1)};
+  auto watch = std::async(std::launch::async, [&] { return run_tls_probe(job, stop.get()); });
+  const auto await_more = [&](int more) {
+    for (const int until = server.served() + more; server.served() < until;) {
+      std::this_thread::yield();
+    }
+  };
+  await_more(3);
+  server.show(mesh.issue(web));
+  await_more(3);
+  ::eventfd_write(stop.get(), 1);
+  const auto result = watch.get();
+  ASSERT_TRUE(result) << result.error().message;
+  EXPECT_EQ(result->changes_lost, 0U);
+  ASSERT_EQ(result->doors.size(), 3U);
+  const auto& old = result->doors[0];
+  const auto& nobody = result->doors[1];
+  const auto& renewed = result->doors[2];
+  EXPECT_EQ(old.name, "web-0");
+  EXPECT_EQ(nobody.outcome, DoorOutcome::refused);
+  EXPECT_GE(nobody.tries, 5U);
+  EXPECT_EQ(renewed.name, "web-0");
+  EXPECT_GE(old.tries, 3U);
+  EXPECT_GE(renewed.tries, 2U);
+  EXPECT_LT(old.at_ns, old.last_ns);
+  EXPECT_LT(old.last_ns, renewed.at_ns);
+  ASSERT_TRUE(old.peer && renewed.peer);
+  EXPECT_NE(old.peer->serial, renewed.peer->serial);
+  EXPECT_EQ(renewed.outcome, DoorOutcome::alert) << "who has no certificate is refused";
+}
+
 TEST_F(TlsProbeTest, WhatOurOwnSideWillNotDoIsAnError) {
   const TlsServer server(strict());
   Door door{.name = "bad", .to = server.endpoint(), .certificate = "none", .key = "none"};
@@ -126,6 +196,22 @@ TEST_F(TlsProbeTest, WhatOurOwnSideWillNotDoIsAnError) {
   ASSERT_FALSE(result);
   EXPECT_EQ(result.error().kind, base::ErrorKind::input);
   EXPECT_THAT(result.error().message, HasSubstr("door bad: its certificate"));
+}
+
+TEST(HttpReply, IsWaitedForUntilItIsWholeAndTellsWhoRefuses) {
+  std::string text = "HTTP/1.1 401 Unauthorized\r\nWWW-Authenticate:  Bearer realm=\"x\" \r\n";
+  EXPECT_FALSE(http_reply(text)->whole);
+  text += "content-length: 5\r\nserver: istio-envoy\r\n\r\nJwt";
+  EXPECT_FALSE(http_reply(text)->whole);
+  text += " x";
+  const auto reply = http_reply(text);
+  EXPECT_TRUE(reply->whole);
+  EXPECT_EQ(reply->body, "Jwt x");
+  EXPECT_EQ(field_of(reply->head, "server"), "istio-envoy");
+  EXPECT_EQ(field_of(reply->head, "www-authenticate"), "Bearer realm=\"x\"");
+  EXPECT_EQ(field_of(reply->head, "serve"), "");
+  EXPECT_FALSE(http_reply(std::string_view("\0\1", 2))) << "of another protocol";
+  EXPECT_EQ(plain_text("a\r\x80z"), "a..z");
 }
 
 TEST(TlsProbeJob, IsReadWithinItsBounds) {
@@ -136,6 +222,7 @@ TEST(TlsProbeJob, IsReadWithinItsBounds) {
   base::Json door{{"name", "a"}, {"to", "10.0.0.1:80"}};
   EXPECT_EQ(refusal({{"doors", {door}}}), "");
   EXPECT_THAT(refusal({{"doors", base::Json::array()}}), HasSubstr("expected 1 to 64"));
+  EXPECT_THAT(refusal({{"doors", {door}}, {"every", "11s"}}), HasSubstr("expected 1ms to 10s"));
   door["timeout"] = "1m";
   EXPECT_THAT(refusal({{"doors", {door}}}), HasSubstr("expected a timeout of 10ms to 10s"));
   door["timeout"] = "1s";

@@ -9,9 +9,9 @@
 namespace probes {
 
 // Captures at an interface of the calling thread's network namespace until `stop_fd` becomes
-// readable. It is tried with the job's samples before `on_ready` is called and once more at the
-// end; whether they were found is in the report. One thread. Errors: missing, not_permitted, system
-// (no ring), interrupted (stopped before it was ready).
+// readable, which may be before `on_ready` is called. It is tried with the job's samples before
+// that call and once more at the end; whether they were found is in the report. One thread. Errors:
+// missing, not_permitted, system (no ring).
 [[nodiscard]] base::Result<WireReport> run_capture(const CaptureJob& job, int stop_fd,
                                                    const std::function<void()>& on_ready);
 

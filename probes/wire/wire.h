@@ -54,6 +54,9 @@ struct CaptureJob {
   // Connections to these are accounted for byte by byte; canaries are looked for in every TCP
   // connection of their addresses.
   std::vector<base::Endpoint> servers = {};
+  // The client's own addresses. Canaries are looked for in every connection of theirs, too, and
+  // what leaves them for anybody but the servers is accounted for.
+  std::vector<base::IpAddress> clients = {};
   std::vector<CanaryToken> canaries = {};
   std::vector<ClearSample> samples = {};
   base::Bytes ring{std::uint64_t{64} << 20};  // what the kernel may hold for us
@@ -63,6 +66,7 @@ template <typename Visit, base::SelfOf<CaptureJob> Self>
 void describe(Visit& visit, Self& self) {
   visit("interface", self.interface, {.doc = "Where. Absent: the default route's."});
   visit("servers", self.servers, {.doc = "Whose connections are judged.", .required = true});
+  visit("clients", self.clients, {.doc = "Whose other traffic is accounted for."});
   visit("canaries", self.canaries, {.doc = "What must not be readable.", .required = true});
   visit("samples", self.samples, {.doc = "What the capture is tried with."});
   visit("ring", self.ring, {.doc = "Memory for packets that were not looked at yet."});
@@ -90,6 +94,20 @@ void describe(Visit& visit, Self& self) {
   visit("at_ns", self.at_ns, {.doc = "CLOCK_MONOTONIC.", .required = true});
 }
 
+// Between which packets all canaries of a name could be read, repeated ones included.
+struct CanarySpan {
+  std::int64_t first_ns = 0;  // CLOCK_MONOTONIC: the kernel's stamps
+  std::int64_t last_ns = 0;
+
+  bool operator==(const CanarySpan&) const = default;
+};
+
+template <typename Visit, base::SelfOf<CanarySpan> Self>
+void describe(Visit& visit, Self& self) {
+  visit("first_ns", self.first_ns, {.doc = "CLOCK_MONOTONIC.", .required = true});
+  visit("last_ns", self.last_ns, {.doc = "CLOCK_MONOTONIC.", .required = true});
+}
+
 // Handshakes that say the same.
 struct HandshakeKind {
   std::string server_name;                 // SNI
@@ -98,6 +116,7 @@ struct HandshakeKind {
   std::string version;                     // chosen by the server
   std::string cipher_suite;                // chosen: "0x1301"
   std::optional<std::string> chosen_alpn;  // where it is in clear (TLS 1.2)
+  std::uint16_t server_port = 0;
   std::uint64_t connections = 0;
   std::uint64_t resumed = 0;  // of these, offered a session to resume
 
@@ -105,7 +124,7 @@ struct HandshakeKind {
   [[nodiscard]] bool says_the_same(const HandshakeKind& other) const {
     return server_name == other.server_name && alpn == other.alpn && versions == other.versions &&
            version == other.version && cipher_suite == other.cipher_suite &&
-           chosen_alpn == other.chosen_alpn;
+           chosen_alpn == other.chosen_alpn && server_port == other.server_port;
   }
 };
 
@@ -117,6 +136,7 @@ void describe(Visit& visit, Self& self) {
   visit("version", self.version, {.doc = "Chosen by the server.", .required = true});
   visit("cipher_suite", self.cipher_suite, {.doc = "Chosen by the server."});
   visit("chosen_alpn", self.chosen_alpn, {.doc = "Chosen, where that is in clear."});
+  visit("server_port", self.server_port, {.doc = "The port that was dialled."});
   visit("connections", self.connections, {.doc = "How many said so.", .required = true});
   visit("resumed", self.resumed, {.doc = "Of these, offered a session to resume."});
 }
@@ -137,6 +157,20 @@ void describe(Visit& visit, Self& self) {
   visit("bytes", self.bytes, {.doc = "The first bytes that are no TLS."});
 }
 
+// What the client sent to somebody who is none of the servers.
+struct SentElsewhere {
+  base::Endpoint to;     // without a port where the protocol has none
+  std::string protocol;  // "TCP", "UDP", "other"
+  std::uint64_t bytes = 0;
+};
+
+template <typename Visit, base::SelfOf<SentElsewhere> Self>
+void describe(Visit& visit, Self& self) {
+  visit("to", self.to, {.doc = "To whom.", .required = true});
+  visit("protocol", self.protocol, {.doc = "TCP, UDP or other.", .required = true});
+  visit("bytes", self.bytes, {.doc = "Of payload.", .required = true});
+}
+
 // What became of a sample.
 struct SampleSeen {
   std::string protocol;
@@ -154,6 +188,7 @@ void describe(Visit& visit, Self& self) {
 inline constexpr std::size_t canaries_listed = 4096;
 inline constexpr std::size_t handshake_kinds_listed = 64;
 inline constexpr std::size_t foreign_listed = 16;
+inline constexpr std::size_t elsewhere_listed = 16;
 
 struct WireReport {
   std::string interface;
@@ -165,6 +200,7 @@ struct WireReport {
   std::uint64_t sealed = 0;      // encrypted below TCP: WireGuard, ESP
   std::uint64_t unwatched = 0;   // TCP segments for which there was no memory
   std::map<std::string, std::uint64_t> canaries = {};  // found, by name; all names are there
+  std::map<std::string, CanarySpan> spans = {};        // of those that were found
   std::uint64_t canaries_again = 0;                    // of these, in bytes that came once more
   std::vector<ReadableCanary> readable = {};           // the first of them
   std::uint64_t connections = 0;                       // to the servers, that carried a byte
@@ -177,8 +213,17 @@ struct WireReport {
   std::uint64_t bytes_to_clients = 0;
   std::uint64_t tls_bytes_to_servers = 0;  // of connections_of_tls
   std::uint64_t tls_bytes_to_clients = 0;
-  std::uint64_t tunnelled = 0;  // segments that came in a tunnel
+  // Records of application data in connections_of_tls, without the one that ends a handshake of
+  // TLS 1.3 on either side.
+  std::uint64_t records_to_servers = 0;
+  std::uint64_t records_to_clients = 0;
+  // What the job's clients sent in connections that they opened to others than the servers, or that
+  // were open before, and by other protocols than TCP.
+  std::uint64_t bytes_elsewhere = 0;
+  std::vector<SentElsewhere> elsewhere = {};  // the first of them
+  std::uint64_t tunnelled = 0;                // segments that came in a tunnel
   std::vector<HandshakeKind> handshakes = {};
+  std::uint64_t handshakes_unlisted = 0;        // connections of kinds there was no room for
   std::vector<SampleSeen> samples_before = {};  // as the capture began
   std::vector<SampleSeen> samples_after = {};   // as it ended
   std::int64_t cpu_ns = 0;                      // of the capturing thread
@@ -195,6 +240,7 @@ void describe(Visit& visit, Self& self) {
   visit("sealed", self.sealed, {.doc = "Those encrypted below TCP."});
   visit("unwatched", self.unwatched, {.doc = "TCP segments there was no memory for."});
   visit("canaries", self.canaries, {.doc = "Found in clear, by name.", .required = true});
+  visit("spans", self.spans, {.doc = "From the first to the last of them, by name."});
   visit("canaries_again", self.canaries_again, {.doc = "Of these, in what was sent again."});
   visit("readable", self.readable, {.doc = "The first of them."});
   visit("connections", self.connections, {.doc = "That carried a byte.", .required = true});
@@ -208,8 +254,14 @@ void describe(Visit& visit, Self& self) {
   visit("bytes_to_clients", self.bytes_to_clients, {.doc = "TCP payload.", .required = true});
   visit("tls_bytes_to_servers", self.tls_bytes_to_servers, {.doc = "Of those, in records."});
   visit("tls_bytes_to_clients", self.tls_bytes_to_clients, {.doc = "Of those, in records."});
+  visit("records_to_servers", self.records_to_servers, {.doc = "Of data, behind handshakes."});
+  visit("records_to_clients", self.records_to_clients, {.doc = "Of data, behind handshakes."});
+  visit("bytes_elsewhere", self.bytes_elsewhere, {.doc = "That clients sent to others."});
+  visit("elsewhere", self.elsewhere, {.doc = "The first of those."});
   visit("tunnelled", self.tunnelled, {.doc = "TCP segments that came in a tunnel."});
   visit("handshakes", self.handshakes, {.doc = "What the hellos said."});
+  visit("handshakes_unlisted", self.handshakes_unlisted,
+        {.doc = "Connections whose hellos there was no room for."});
   visit("samples_before", self.samples_before, {.doc = "The capture tried as it began."});
   visit("samples_after", self.samples_after, {.doc = "The capture tried as it ended."});
   visit("cpu_ns", self.cpu_ns, {.doc = "CPU time of the capturing thread."});

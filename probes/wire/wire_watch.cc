@@ -1,6 +1,7 @@
 #include "probes/wire/wire_watch.h"
 
 #include <algorithm>
+#include <array>
 #include <utility>
 
 #include <fmt/format.h>
@@ -13,6 +14,13 @@ constexpr std::size_t most_connections = 65536;
 // Connections that are over are kept a while, so that what is sent again behind their end belongs
 // to them.
 constexpr std::size_t ended_kept = 4096;
+
+// Of application data, but for the one that ends a handshake of TLS 1.3 (RFC 8446, 4.4.4).
+std::uint64_t records_of_data(const TlsStream& stream, std::uint16_t version) {
+  constexpr std::uint16_t tls_1_3 = 0x0304;
+  const auto records = stream.records(TlsContent::application_data);
+  return records - (version == tls_1_3 && records > 0 ? 1U : 0U);
+}
 
 // Printable ones as they are, others as \x17.
 std::string readable_text(const std::vector<std::uint8_t>& bytes) {
@@ -67,13 +75,20 @@ struct WireWatch::Direction final : ByteSink {
 };
 
 struct WireWatch::Connection {
-  Connection(WireWatch& watch, const base::Endpoint& client, const base::Endpoint& server,
-             bool is_judged)
-      : to_server(watch, client, server), to_client(watch, server, client), judged(is_judged) {}
+  enum class Kind { judged, sample, other };
+  Connection(WireWatch& watch, const base::Endpoint& client, const base::Endpoint& server, Kind its)
+      : to_server(watch, client, server), to_client(watch, server, client), kind(its) {}
+
+  // Whether this SYN opens another connection between the same two.
+  [[nodiscard]] bool is_followed_by(const base::TcpSegment& segment) const {
+    if (over) return true;
+    return opened_at && segment.source == to_server.from && segment.sequence != *opened_at;
+  }
 
   Direction to_server;
   Direction to_client;
-  bool judged;
+  Kind kind;
+  std::optional<std::uint32_t> opened_at;  // the sequence number of the SYN
   bool over = false;
 };
 
@@ -89,7 +104,11 @@ std::size_t WireWatch::HashKey::operator()(const Key& key) const {
 }
 
 WireWatch::WireWatch(const CaptureJob& job)
-    : room_(waiting_room), servers_(job.servers), job_tokens_(job.canaries.size()) {
+    : room_(waiting_room),
+      servers_(job.servers),
+      clients_(job.clients),
+      job_tokens_(job.canaries.size()) {
+  std::ranges::sort(clients_);
   std::ranges::sort(servers_);
   for (const auto& server : servers_) addresses_.push_back(server.address);
   std::ranges::sort(addresses_);
@@ -112,9 +131,29 @@ bool WireWatch::is_server(const base::Endpoint& endpoint) const {
   return std::ranges::binary_search(servers_, endpoint);
 }
 
+bool WireWatch::is_client(const base::IpAddress& address) const {
+  return std::ranges::binary_search(clients_, address);
+}
+
 bool WireWatch::concerns_us(const base::TcpSegment& segment) const {
-  return std::ranges::binary_search(addresses_, segment.source.address) ||
-         std::ranges::binary_search(addresses_, segment.destination.address);
+  return std::ranges::any_of(
+      std::array{&segment.source.address, &segment.destination.address}, [&](const auto* address) {
+        return is_client(*address) || std::ranges::binary_search(addresses_, *address);
+      });
+}
+
+void WireWatch::sent_elsewhere(const base::Endpoint& to, std::string_view protocol,
+                               std::uint64_t bytes) {
+  if (bytes == 0) return;
+  report_.bytes_elsewhere += bytes;
+  const auto found = std::ranges::find_if(report_.elsewhere, [&](const SentElsewhere& one) {
+    return one.to == to && one.protocol == protocol;
+  });
+  if (found != report_.elsewhere.end()) {
+    found->bytes += bytes;
+  } else if (report_.elsewhere.size() < elsewhere_listed) {
+    report_.elsewhere.push_back({.to = to, .protocol = std::string(protocol), .bytes = bytes});
+  }
 }
 
 void WireWatch::take(base::ByteSpan frame, std::size_t size, base::MonotonicTime at) {
@@ -134,6 +173,11 @@ void WireWatch::take(base::ByteSpan frame, std::size_t size, base::MonotonicTime
       break;
     case base::PacketKind::sealed:
       ++report_.sealed;
+      [[fallthrough]];
+    case base::PacketKind::datagram:
+      if (!is_client(packet.segment.source.address)) break;
+      sent_elsewhere(packet.segment.destination, packet.segment.source.port == 0 ? "other" : "UDP",
+                     packet.segment.payload.size());
       break;
     case base::PacketKind::other:
       break;
@@ -163,7 +207,7 @@ WireWatch::Connection* WireWatch::connection_of(const base::TcpSegment& segment)
   const bool opens = (segment.flags & (base::tcp_syn | base::tcp_ack)) == base::tcp_syn;
   const auto found = connections_.find(key);
   if (found != connections_.end()) {
-    if (!opens || !found->second->over) return found->second.get();
+    if (!opens || !found->second->is_followed_by(segment)) return found->second.get();
     // The same ports once more.
     conclude(*found->second);
     connections_.erase(found);
@@ -179,8 +223,12 @@ WireWatch::Connection* WireWatch::connection_of(const base::TcpSegment& segment)
   const bool to_server = is_server(segment.destination) || (!is_server(segment.source) && !answers);
   const auto& client = to_server ? segment.source : segment.destination;
   const auto& server = to_server ? segment.destination : segment.source;
-  const bool judged = is_server(server) && std::ranges::find(left_out_, client) == left_out_.end();
-  auto made = std::make_unique<Connection>(*this, client, server, judged);
+  const bool sample = std::ranges::find(left_out_, client) != left_out_.end();
+  const auto kind = sample              ? Connection::Kind::sample
+                    : is_server(server) ? Connection::Kind::judged
+                                        : Connection::Kind::other;
+  auto made = std::make_unique<Connection>(*this, client, server, kind);
+  if (opens) made->opened_at = segment.sequence;
   return connections_.emplace(key, std::move(made)).first->second.get();
 }
 
@@ -200,6 +248,9 @@ void WireWatch::sighted(const Sighting& sighting, const Direction& direction, bo
   if (sighting.token >= job_tokens_) return;
   const auto& name = names_[sighting.token];
   ++report_.canaries[name];
+  auto& span = report_.spans.try_emplace(name, CanarySpan{now_.ns, now_.ns}).first->second;
+  span.first_ns = std::min(span.first_ns, now_.ns);
+  span.last_ns = std::max(span.last_ns, now_.ns);
   if (again) ++report_.canaries_again;
   if (report_.readable.size() == canaries_listed) return;
   report_.readable.push_back({.name = name,
@@ -214,12 +265,25 @@ void WireWatch::conclude(Connection& connection) {
     direction->stream.finish(*direction);
     direction->cut();
   }
-  if (!connection.judged) return;
+  if (connection.kind == Connection::Kind::other) conclude_other(connection);
+  if (connection.kind != Connection::Kind::judged) return;
   report_.bytes_to_servers += connection.to_server.payload;
   report_.bytes_to_clients += connection.to_client.payload;
   if (connection.to_server.payload + connection.to_client.payload == 0) return;
   ++report_.connections;
   conclude_tls(connection);
+}
+
+// What others opened, such as whoever asks whether the client is ready, is looked at for canaries
+// and no way of the client's own.
+void WireWatch::conclude_other(const Connection& connection) {
+  const auto& client = connection.to_server;
+  if (connection.opened_at && !is_client(client.from.address)) return;
+  for (const auto* direction : {&connection.to_server, &connection.to_client}) {
+    if (is_client(direction->from.address)) {
+      sent_elsewhere(direction->to, "TCP", direction->payload);
+    }
+  }
 }
 
 void WireWatch::conclude_tls(Connection& connection) {
@@ -267,21 +331,29 @@ void WireWatch::conclude_tls(Connection& connection) {
   ++report_.connections_of_tls;
   report_.tls_bytes_to_servers += client.payload;
   report_.tls_bytes_to_clients += server.payload;
-  note_handshake(*client.tls.client_hello(), server.tls.server_hello().value_or(ServerHello{}));
+  const auto hello = server.tls.server_hello().value_or(ServerHello{});
+  report_.records_to_servers += records_of_data(client.tls, hello.version);
+  report_.records_to_clients += records_of_data(server.tls, hello.version);
+  note_handshake(*client.tls.client_hello(), hello, client.to.port);
 }
 
-void WireWatch::note_handshake(const ClientHello& client, const ServerHello& server) {
+void WireWatch::note_handshake(const ClientHello& client, const ServerHello& server,
+                               std::uint16_t port) {
   HandshakeKind kind{.server_name = client.server_name,
                      .alpn = client.alpn,
                      .versions = {},
                      .version = server.version == 0 ? "" : tls_version_name(server.version),
                      .cipher_suite = fmt::format("{:#06x}", server.cipher_suite),
-                     .chosen_alpn = server.alpn};
+                     .chosen_alpn = server.alpn,
+                     .server_port = port};
   for (const auto version : client.versions) kind.versions.push_back(tls_version_name(version));
   auto found = std::ranges::find_if(report_.handshakes,
                                     [&](const auto& known) { return known.says_the_same(kind); });
   if (found == report_.handshakes.end()) {
-    if (report_.handshakes.size() == handshake_kinds_listed) return;
+    if (report_.handshakes.size() == handshake_kinds_listed) {
+      ++report_.handshakes_unlisted;
+      return;
+    }
     report_.handshakes.push_back(std::move(kind));
     found = std::prev(report_.handshakes.end());
   }

@@ -50,18 +50,22 @@ class WireWatch {
   };
 
   void take_segment(const base::TcpSegment& segment);
+  void sent_elsewhere(const base::Endpoint& to, std::string_view protocol, std::uint64_t bytes);
   [[nodiscard]] bool concerns_us(const base::TcpSegment& segment) const;
   [[nodiscard]] bool is_server(const base::Endpoint& endpoint) const;
+  [[nodiscard]] bool is_client(const base::IpAddress& address) const;
   Connection* connection_of(const base::TcpSegment& segment);
   void make_room();
   void conclude(Connection& connection);
+  void conclude_other(const Connection& connection);
   void conclude_tls(Connection& connection);
-  void note_handshake(const ClientHello& client, const ServerHello& server);
+  void note_handshake(const ClientHello& client, const ServerHello& server, std::uint16_t port);
   void sighted(const Sighting& sighting, const Direction& direction, bool again);
 
   std::size_t room_;                        // for bytes that wait, of all streams
   std::vector<base::Endpoint> servers_;     // sorted
   std::vector<base::IpAddress> addresses_;  // theirs, sorted
+  std::vector<base::IpAddress> clients_;    // sorted
   std::size_t job_tokens_;
   std::vector<std::string> names_;
   std::vector<std::string> tokens_;

@@ -48,6 +48,7 @@ TEST(WireWatch, CreditsAConnectionThatIsTlsThroughout) {
   EXPECT_EQ(report.handshakes[0].server_name, "outbound_.8004_._.web");
   EXPECT_EQ(report.handshakes[0].version, "TLS 1.3");
   EXPECT_EQ(report.handshakes[0].connections, 1U);
+  EXPECT_EQ(report.handshakes[0].server_port, 7004);
   EXPECT_EQ(report.unreadable, 0U);
 }
 
@@ -79,6 +80,9 @@ TEST(WireWatch, FindsACanaryOverSegmentBoundsInBothDirectionsAndFamilies) {
     EXPECT_THAT(report.canaries, ElementsAre(Pair("reply", 1U), Pair("request", 1U)));
     ASSERT_EQ(report.readable.size(), 2U);
     EXPECT_EQ(report.readable[0].name, "request");
+    for (const auto& one : report.readable) {
+      EXPECT_EQ(report.spans.at(one.name), (CanarySpan{one.at_ns, one.at_ns}));
+    }
     EXPECT_THAT(report.readable[0].number, Optional(42U));
     EXPECT_EQ(report.readable[0].from, testing::endpoint(from));
     EXPECT_EQ(report.readable[1].to, testing::endpoint(from));
@@ -94,6 +98,91 @@ TEST(WireWatch, FindsACanaryInAnotherConnectionOfTheServersAddress) {
                                .frames);
   EXPECT_EQ(report.canaries.at("request"), 1U);
   EXPECT_EQ(report.connections, 0U);
+}
+
+// A client whose proxy sends a copy of each request to somebody else (VirtualService.mirror), who
+// has none.
+TEST(WireWatch, FindsACanaryInTheClientsOtherConnectionsAndSaysWhereTheyWent) {
+  auto mirrored = job();
+  mirrored.clients = {testing::endpoint(client).address, testing::endpoint("[fd00::1]:1").address};
+  WireWatch watch(mirrored);
+  const auto take = [&](const std::vector<Frame>& frames) {
+    for (const auto& frame : frames) watch.take(frame, frame.size(), {1});
+  };
+  const auto request = post("00000001");
+  take(Conversation(client, server).open().sealed("outbound_.8004_._.web").close().frames);
+  take(Conversation("10.244.1.2:40001", "10.244.3.3:7004").open().client(request).close().frames);
+  take(Conversation("[fd00::1]:40001", "[fd00::3]:7004").open().client(request).close().frames);
+  const auto report = watch.finish();
+  EXPECT_EQ(report.canaries.at("request"), 2U);
+  EXPECT_EQ(report.readable[0].to, testing::endpoint("10.244.3.3:7004"));
+  EXPECT_EQ(report.connections, 1U) << "those are no connections to the servers";
+  EXPECT_EQ(report.bytes_elsewhere, 2 * request.size());
+  ASSERT_EQ(report.elsewhere.size(), 2U);
+  EXPECT_EQ(report.elsewhere[0].protocol, "TCP");
+}
+
+TEST(WireWatch, SaysWhatTheClientSentElsewhere) {
+  auto ours = job();
+  ours.clients = {testing::endpoint(client).address};
+  WireWatch watch(ours);
+  watch.leave_out(testing::endpoint("10.244.1.2:4"));
+  const auto take = [&](const std::vector<Frame>& frames) {
+    for (const auto& frame : frames) watch.take(frame, frame.size(), {1});
+  };
+  const auto to = testing::endpoint("10.0.0.9:443");
+  take(Conversation("10.244.1.2:4", server).open().client("a sample").frames);
+  take(Conversation("10.0.0.1:40000", "10.244.1.2:8080")
+           .open()
+           .client("ready?")
+           .server("yes")
+           .frames);
+  auto open_before = Conversation("10.244.1.2:40003", "10.0.0.9:443").open().client("abc").frames;
+  open_before.erase(open_before.begin(), open_before.begin() + 2);
+  take(open_before);
+  auto udp = open_before.front();
+  udp[23] = 17;  // its header is 20 bytes, of UDP 8: the others are payload
+  watch.take(udp, udp.size(), {1});
+  auto others = udp;
+  others[29] = 9;  // from 10.244.1.9
+  watch.take(others, others.size(), {1});
+  const auto report = watch.finish();
+  EXPECT_EQ(report.bytes_elsewhere, 3U + 15U);
+  ASSERT_EQ(report.elsewhere.size(), 2U);
+  EXPECT_EQ(report.elsewhere[0].protocol, "UDP");
+  EXPECT_EQ(report.elsewhere[0].to, to);
+  EXPECT_EQ(report.elsewhere[1].to, to);
+  EXPECT_EQ(report.elsewhere[1].bytes, 3U);
+}
+
+TEST(WireWatch, CountsRecordsBehindHandshakes) {
+  const auto report = seen(Conversation(client, server).open().sealed("outbound").close().frames);
+  EXPECT_EQ(report.records_to_servers, 1U) << "of two, the first ends the handshake";
+  EXPECT_EQ(report.records_to_clients, 1U);
+}
+
+TEST(WireWatch, AnotherSynOfTheSamePortsIsAnotherConnection) {
+  Conversation conversation(client, server);
+  conversation.open().sealed("outbound").reopen(0x50000000).client(post("00000001"));
+  // The same SYN once more opens nothing.
+  conversation.frames.insert(conversation.frames.begin() + 1, conversation.frames.front());
+  const auto report = seen(conversation.frames);
+  EXPECT_EQ(report.connections, 2U);
+  EXPECT_EQ(report.connections_of_tls, 1U);
+  EXPECT_EQ(report.connections_foreign, 1U);
+}
+
+TEST(WireWatch, HandshakesThereIsNoRoomForAreCounted) {
+  std::vector<Frame> frames;
+  for (std::size_t i = 0; i < handshake_kinds_listed + 2; ++i) {
+    const auto from = fmt::format("10.244.1.2:{}", 40000 + i);
+    const auto one =
+        Conversation(from, server).open().sealed(fmt::format("server-{}", i)).close().frames;
+    frames.insert(frames.end(), one.begin(), one.end());
+  }
+  const auto report = seen(frames);
+  EXPECT_EQ(report.handshakes.size(), handshake_kinds_listed);
+  EXPECT_EQ(report.handshakes_unlisted, 2U);
 }
 
 TEST(WireWatch, FindsWhatIsSentAgainWithOtherBytes) {

@@ -6,8 +6,11 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <mutex>
 #include <optional>
+#include <set>
 #include <string>
+#include <string_view>
 #include <thread>
 #include <vector>
 
@@ -47,17 +50,27 @@ class TestAuthority {
 
   // Valid from and to: seconds from now.
   [[nodiscard]] Issued issue(const std::string& uri, long from = -3600, long to = 3600) const {
+    return issue_named("URI:" + uri, from, to);
+  }
+  [[nodiscard]] Issued issue_to_host(const std::string& host) const {
+    return issue_named("DNS:" + host, -3600, 3600);
+  }
+  [[nodiscard]] std::string text() const {
+    return text_of([&](BIO* to) { return ::PEM_write_bio_X509(to, certificate_.get()); });
+  }
+  [[nodiscard]] X509* certificate() const { return certificate_.get(); }
+
+ private:
+  [[nodiscard]] Issued issue_named(const std::string& name, long from, long to) const {
     const OwnedKey key(EVP_EC_gen("P-256"));
-    const auto certificate = make(key.get(), "a workload", uri, from, to, false);
+    const auto certificate = make(key.get(), "a workload", name, from, to, false);
     return {text_of([&](BIO* to_bio) { return ::PEM_write_bio_X509(to_bio, certificate.get()); }),
             text_of([&](BIO* to_bio) {
               return ::PEM_write_bio_PrivateKey(to_bio, key.get(), nullptr, nullptr, 0, nullptr,
                                                 nullptr);
             })};
   }
-  [[nodiscard]] X509* certificate() const { return certificate_.get(); }
 
- private:
   static std::string text_of(const std::function<int(BIO*)>& write) {
     const OwnedBuffer buffer(::BIO_new(::BIO_s_mem()));
     EXPECT_EQ(write(buffer.get()), 1);
@@ -66,8 +79,8 @@ class TestAuthority {
     return {data, static_cast<std::size_t>(size)};
   }
 
-  OwnedCertificate make(EVP_PKEY* key, const std::string& name, const std::string& uri, long from,
-                        long to, bool authority) const {
+  OwnedCertificate make(EVP_PKEY* key, const std::string& name, const std::string& alternative,
+                        long from, long to, bool authority) const {
     OwnedCertificate made(::X509_new());
     X509* const own = made.get();
     X509* const issuer = authority ? own : certificate_.get();
@@ -83,7 +96,7 @@ class TestAuthority {
     ::X509_set_issuer_name(own, ::X509_get_subject_name(issuer));
     extend(own, issuer, NID_basic_constraints,
            authority ? "critical,CA:TRUE" : "critical,CA:FALSE");
-    if (!uri.empty()) extend(own, issuer, NID_subject_alt_name, "URI:" + uri);
+    if (!alternative.empty()) extend(own, issuer, NID_subject_alt_name, alternative);
     EXPECT_NE(::X509_sign(own, key_.get(), ::EVP_sha256()), 0);
     return made;
   }
@@ -120,6 +133,8 @@ class TlsServer {
     X509* trusts = nullptr;         // an authority; none: no client certificate is asked for
     std::string trust_domain = {};  // "spiffe://cluster.local/": of whom it takes certificates
     bool trusts_anybody = false;    // the fault: asks for a certificate and takes each
+    std::set<int> overlooks = {};   // faults: X509_V_ERR_* that it takes for sound
+    bool in_clear = false;          // a fault: answers without TLS
     int least_version = TLS1_2_VERSION;
     bool stays_silent = false;  // never answers a request
   };
@@ -161,14 +176,26 @@ class TlsServer {
     thread_.join();
   }
   [[nodiscard]] const base::Endpoint& endpoint() const { return endpoint_; }
+  // What it shows from the next connection on.
+  void show(const Issued& issued) {
+    const std::lock_guard lock(mutex_);
+    use(context_.get(), issued);
+  }
+  // How many connections it is done with.
+  [[nodiscard]] int served() const { return served_; }
 
  private:
+  static constexpr std::string_view ok = "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n";
+  static constexpr std::string_view bad_request =
+      "HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n";
+
   static int verify(int sound, X509_STORE_CTX* store) {
     const auto* const ssl = static_cast<SSL*>(
         ::X509_STORE_CTX_get_ex_data(store, ::SSL_get_ex_data_X509_STORE_CTX_idx()));
     const auto& options =
         *static_cast<const Options*>(SSL_CTX_get_app_data(::SSL_get_SSL_CTX(ssl)));
     if (options.trusts_anybody) return 1;
+    if (sound != 1 && options.overlooks.contains(::X509_STORE_CTX_get_error(store))) return 1;
     if (sound != 1 || ::X509_STORE_CTX_get_error_depth(store) != 0) return sound;
     const std::unique_ptr<GENERAL_NAMES, base::Freed<GENERAL_NAMES_free>> names(
         static_cast<GENERAL_NAMES*>(::X509_get_ext_d2i(::X509_STORE_CTX_get_current_cert(store),
@@ -189,16 +216,26 @@ class TlsServer {
       if (::poll(watched.data(), watched.size(), -1) < 0) continue;
       if (watched[1].revents != 0) return;
       const base::UniqueFd client(::accept4(listener_.get(), nullptr, nullptr, SOCK_CLOEXEC));
-      if (client) serve(client.get());
+      if (!client) continue;
+      const std::lock_guard lock(mutex_);
+      serve(client.get());
+      ++served_;
     }
   }
 
   void serve(int fd) {
     const timeval patience{.tv_sec = 5, .tv_usec = 0};
     ::setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof patience);
+    std::array<char, 4096> request;
+    if (options_.in_clear) {
+      const auto got = ::recv(fd, request.data(), request.size(), 0);
+      const bool http = got > 0 && request[0] == 'G';
+      const std::string_view reply = http ? ok : bad_request;
+      ::send(fd, reply.data(), reply.size(), MSG_NOSIGNAL);
+      return;
+    }
     const OwnedSession session(::SSL_new(context_.get()));
     ::SSL_set_fd(session.get(), fd);
-    std::array<char, 4096> request;
     if (::SSL_accept(session.get()) == 1 &&
         ::SSL_read(session.get(), request.data(), static_cast<int>(request.size())) > 0) {
       if (options_.stays_silent) {
@@ -206,8 +243,7 @@ class TlsServer {
         ::SSL_read(session.get(), request.data(), static_cast<int>(request.size()));
         return;
       }
-      constexpr std::string_view reply = "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n";
-      ::SSL_write(session.get(), reply.data(), static_cast<int>(reply.size()));
+      ::SSL_write(session.get(), ok.data(), static_cast<int>(ok.size()));
       ::SSL_shutdown(session.get());
       return;
     }
@@ -221,6 +257,8 @@ class TlsServer {
   base::UniqueFd listener_;
   base::Endpoint endpoint_;
   base::UniqueFd stop_;
+  std::mutex mutex_;  // of the context, while somebody is served
+  std::atomic<int> served_ = 0;
   std::thread thread_;
 };
 
