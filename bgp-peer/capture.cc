@@ -1,5 +1,6 @@
 #include "bgp-peer/capture.h"
 
+#include <atomic>
 #include <map>
 #include <thread>
 
@@ -45,7 +46,7 @@ Result<Handle> open_here(const std::string& interface) {
   std::array<char, PCAP_ERRBUF_SIZE> words{};
   Handle handle(pcap_create(interface.c_str(), words.data()));
   if (!handle) return base::fail(ErrorKind::system, "capture on {}: {}", interface, words.data());
-  constexpr int longest_packet = 65535;
+  constexpr int longest_packet = 65535 + 65;  // of IP, and its link's header
   pcap_set_snaplen(handle.get(), longest_packet);
   pcap_set_timeout(handle.get(), gather_ms);
   pcap_set_buffer_size(handle.get(), buffer_bytes);
@@ -74,6 +75,7 @@ struct Capture::State {
   std::function<void(const CapturedUpdate&)> handler;
   std::function<void(const CapturedSegment&)> on_segment;
   std::map<std::pair<base::Endpoint, base::Endpoint>, MessageStream> streams;
+  std::atomic<bool> broken = false;  // it sees nothing any more, as its interface is gone
   std::thread thread;
 
   void take(const pcap_pkthdr& header, const std::uint8_t* bytes) {
@@ -118,8 +120,10 @@ struct Capture::State {
       if (last) ::poll(watched.data(), 1, 4 * gather_ms);
       pcap_pkthdr* header = nullptr;
       const u_char* bytes = nullptr;
-      while (pcap_next_ex(handle.get(), &header, &bytes) == 1) take(*header, bytes);
-      if (last) return;
+      int code = 0;
+      while ((code = pcap_next_ex(handle.get(), &header, &bytes)) == 1) take(*header, bytes);
+      if (code < 0) broken = true;
+      if (last || broken) return;
     }
   }
 };
@@ -164,6 +168,8 @@ Result<Capture> Capture::start(const Options& options,
 }
 
 Result<unsigned> Capture::dropped() const {
+  if (state_->broken)
+    return base::fail(ErrorKind::system, "a capture of a session's link broke off");
   pcap_stat counts{};
   if (pcap_stats(state_->handle.get(), &counts) != 0) {
     return capture_error(state_->handle.get(), PCAP_ERROR, "a session's link");

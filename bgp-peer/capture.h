@@ -59,7 +59,7 @@ class Capture {
   // Ends it; the file is whole then.
   ~Capture();
 
-  // Packets the kernel could not keep for us. Errors: system.
+  // Packets the kernel could not keep for us. Errors: system, also where it sees none any more.
   [[nodiscard]] base::Result<unsigned> dropped() const;
 
  private:

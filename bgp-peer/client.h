@@ -147,8 +147,14 @@ class Client {
   // nothing is watched.
   [[nodiscard]] base::Result<Watch> watch(const WatchOptions& options,
                                           std::function<void(Event)> handler) const;
+  // The same for a handler that takes all that has come by the time it is called, in order, and not
+  // empty: who works off many at once is not called for each.
+  [[nodiscard]] base::Result<Watch> watch_all(
+      const WatchOptions& options, std::function<void(std::vector<Event>)> handler) const;
 
  private:
+  [[nodiscard]] base::Result<Watch> begin(const WatchOptions& options, std::size_t most_at_once,
+                                          std::function<void(std::vector<Event>)> handler) const;
   struct State;
   explicit Client(std::unique_ptr<State> state);
   std::unique_ptr<State> state_;

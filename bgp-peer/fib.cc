@@ -4,6 +4,7 @@
 #include <cstring>
 #include <optional>
 #include <set>
+#include <span>
 #include <thread>
 
 #include <linux/rtnetlink.h>
@@ -18,6 +19,7 @@
 
 #include "base/freed.h"
 #include "bgp-peer/next_hop_groups.h"
+#include "bgp-peer/route_batch.h"
 
 namespace bgp_peer {
 namespace {
@@ -188,6 +190,7 @@ struct Fib::State {
   using Routes = std::map<Prefix, std::vector<base::IpAddress>>;
 
   Socket socket;                             // to ask
+  Socket many;                               // to ask for many routes at a time
   std::optional<NextHopGroups> groups = {};  // of NextHopKind::resilient
   Socket told;                               // to listen
   Routes wanted;                             // what we were asked for
@@ -196,6 +199,16 @@ struct Fib::State {
   // Where those two differ, kept up to date prefix by prefix: with ten thousand routes nobody is to
   // go through all of them for each.
   std::set<Prefix> differing;
+
+  void want(const Prefix& prefix, std::vector<base::IpAddress> next_hops) {
+    std::ranges::sort(next_hops);
+    if (next_hops.empty()) {
+      wanted.erase(prefix);
+    } else {
+      wanted[prefix] = std::move(next_hops);
+    }
+    compare(prefix);
+  }
 
   void compare(const Prefix& prefix) {
     const auto wants = wanted.find(prefix);
@@ -221,8 +234,6 @@ struct Fib::State {
     const auto* header = nlmsg_hdr(message);
     const bool of_routes = header->nlmsg_type == RTM_NEWROUTE || header->nlmsg_type == RTM_DELROUTE;
     if (of_routes) {
-      // What we asked for ourselves is no news.
-      if (header->nlmsg_pid == nl_socket_get_local_port(state.socket.get())) return NL_OK;
       const auto route = parsed(message);
       if (!route || !is_ours(route.get())) return NL_OK;
     }
@@ -250,47 +261,72 @@ struct Fib::State {
     return {};
   }
 
-  // Makes the kernel reach a prefix as wanted. Nothing when it does so.
-  Result<std::vector<FibChange>> bring(const Prefix& prefix) {
-    const auto wants = wanted.find(prefix);
-    const auto has = installed.find(prefix);
-    const auto hops = wants == wanted.end() ? std::vector<base::IpAddress>() : wants->second;
-    if (has == installed.end() ? hops.empty() : has->second == hops) {
-      return std::vector<FibChange>();
+  // Makes the kernel reach these prefixes as wanted, but for those it reaches so. What was made
+  // goes behind `made`; the first error is returned after all were tried.
+  Result<> bring(std::span<const Prefix> prefixes, std::vector<FibChange>& made) {
+    Result<> outcome;
+    std::vector<KernelRoute> routes;
+    const auto change_them = [&] {
+      auto changed = change(routes, made);
+      if (!changed && outcome) outcome = std::move(changed);
+      routes.clear();
+    };
+    for (const auto& prefix : prefixes) {
+      if (!differing.contains(prefix)) continue;
+      const auto wants = wanted.find(prefix);
+      routes.push_back(
+          {prefix, wants == wanted.end() ? std::vector<base::IpAddress>() : wants->second});
+      if (routes.size() == routes_a_batch) change_them();
     }
-    auto made = change({prefix, hops});
-    if (!made) return std::unexpected(std::move(made).error());
-    if (hops.empty()) {
-      installed.erase(prefix);
-    } else {
-      installed[prefix] = hops;
-    }
-    compare(prefix);
-    return *made ? std::vector{std::move(**made)} : std::vector<FibChange>();
+    if (!routes.empty()) change_them();
+    return outcome;
   }
 
-  int tell(const KernelRoute& route, rtnl_route* message) {
-    if (!route.next_hops.empty()) {
-      return groups ? groups->set(route.prefix, route.next_hops, installed.contains(route.prefix))
-                    : rtnl_route_add(socket.get(), message, NLM_F_CREATE | NLM_F_REPLACE);
+  // A route to remove that was not there is no error, and none that was made.
+  Result<> change(const std::vector<KernelRoute>& routes, std::vector<FibChange>& made) {
+    const auto sent = base::monotonic_now();
+    ASSIGN_OR_RETURN(const auto codes, tell(routes));
+    const auto acked = base::monotonic_now();
+    Result<> outcome;
+    for (std::size_t i = 0; i < routes.size(); ++i) {
+      const auto& route = routes[i];
+      const bool was_gone = route.next_hops.empty() && codes[i] == -NLE_OBJ_NOTFOUND;
+      if (codes[i] < 0 && !was_gone) {
+        if (!outcome) continue;
+        outcome = netlink_error(codes[i], fmt::format("route {} via {}", route.prefix.to_string(),
+                                                      fmt::join(route.next_hops, ", ")));
+        continue;
+      }
+      if (route.next_hops.empty()) {
+        installed.erase(route.prefix);
+      } else {
+        installed[route.prefix] = route.next_hops;
+      }
+      compare(route.prefix);
+      if (!was_gone) made.push_back({.route = route, .sent = sent, .acked = acked});
     }
-    const int code = rtnl_route_delete(socket.get(), message, 0);
-    if (groups) groups->remove(route.prefix);
-    return code;
+    return outcome;
   }
 
-  // Nothing when the route to remove was not there.
-  Result<std::optional<FibChange>> change(const KernelRoute& route) {
-    ASSIGN_OR_RETURN(const auto message, message_of(route));
-    FibChange made{.route = route, .sent = base::monotonic_now(), .acked = {}};
-    const int code = tell(route, message.get());
-    made.acked = base::monotonic_now();
-    if (route.next_hops.empty() && code == -NLE_OBJ_NOTFOUND) return std::nullopt;
-    if (code < 0) {
-      return netlink_error(code, fmt::format("route {} via {}", route.prefix.to_string(),
-                                             fmt::join(route.next_hops, ", ")));
+  // What became of each: 0, or libnl's code, below 0.
+  Result<std::vector<int>> tell(const std::vector<KernelRoute>& routes) {
+    RouteBatch batch(many.get());
+    std::vector<int> codes;
+    for (const auto& route : routes) {
+      if (groups && !route.next_hops.empty()) {
+        codes.push_back(
+            groups->set(route.prefix, route.next_hops, installed.contains(route.prefix)));
+        continue;
+      }
+      ASSIGN_OR_RETURN(const auto message, message_of(route));
+      if (groups) {
+        codes.push_back(rtnl_route_delete(socket.get(), message.get(), 0));
+        groups->remove(route.prefix);
+      } else {
+        RETURN_IF_ERROR(batch.add(message.get(), route.next_hops.empty()));
+      }
     }
-    return made;
+    return groups ? Result<std::vector<int>>(std::move(codes)) : batch.send();
   }
 
   [[nodiscard]] Result<std::vector<KernelRoute>> read() const {
@@ -321,50 +357,58 @@ Result<Fib> Fib::open(int netns, NextHopKind kind) {
   RETURN_IF_ERROR(refuse_own_namespace(netns));
   auto state = std::make_unique<State>();
   ASSIGN_OR_RETURN(state->socket, open_in(netns));
+  ASSIGN_OR_RETURN(state->many, open_in(netns));
   ASSIGN_OR_RETURN(state->told, listen_in(netns,
                                           {RTNLGRP_LINK, RTNLGRP_IPV4_IFADDR, RTNLGRP_IPV6_IFADDR,
                                            RTNLGRP_IPV4_ROUTE, RTNLGRP_IPV6_ROUTE},
                                           &State::on_told, state.get()));
-  ASSIGN_OR_RETURN(const auto left, state->read());
-  for (const auto& route : left) RETURN_IF_ERROR(state->change({route.prefix, {}}));
-  if (kind == NextHopKind::resilient) {
-    state->groups.emplace(state->socket.get());
-    if (const int code = state->groups->clear(); code < 0) {
-      return netlink_error(code, "resilient next hops: nexthop objects of the kernel");
+  RETURN_IF_ERROR(pass_over_asked_by(state->told.get(), state->socket.get(), state->many.get()));
+  state->doubtful = true;  // one before may have left some
+  Fib fib(std::move(state));
+  RETURN_IF_ERROR(fib.use(kind));
+  return fib;
+}
+
+Result<> Fib::use(NextHopKind kind) {
+  RETURN_IF_ERROR(clear());
+  state_->groups.reset();
+  if (kind != NextHopKind::resilient) return {};
+  state_->groups.emplace(state_->socket.get());
+  if (const int code = state_->groups->clear(); code < 0) {
+    state_->groups.reset();
+    if (code == -NLE_OPNOTSUPP) {
+      return base::fail(ErrorKind::missing,
+                        "resilient next hops: this kernel has no nexthop objects (Linux 5.3)");
     }
+    return netlink_error(code, "resilient next hops: nexthop objects of the kernel");
   }
-  return Fib(std::move(state));
+  return {};
 }
 
 Result<std::vector<FibChange>> Fib::set(const Prefix& prefix,
                                         std::vector<base::IpAddress> next_hops) {
-  std::ranges::sort(next_hops);
-  if (next_hops.empty()) {
-    state_->wanted.erase(prefix);
-  } else {
-    state_->wanted[prefix] = std::move(next_hops);
-  }
-  state_->compare(prefix);
-  RETURN_IF_ERROR(state_->look());
-  return state_->bring(prefix);
+  std::vector<FibChange> made;
+  std::map<Prefix, std::vector<base::IpAddress>> one;
+  one.emplace(prefix, std::move(next_hops));
+  RETURN_IF_ERROR(apply(std::move(one), made));
+  return made;
 }
 
-Result<> Fib::apply(const std::vector<Path>& paths, std::vector<FibChange>& made) {
-  Result<> outcome;
-  for (auto& [prefix, next_hops] : next_hops_of(paths)) {
-    auto changes = set(prefix, next_hops);
-    if (changes) {
-      std::ranges::move(*changes, std::back_inserter(made));
-    } else if (outcome) {
-      outcome = std::unexpected(std::move(changes).error());
-    }
+Result<> Fib::apply(std::map<Prefix, std::vector<base::IpAddress>> next_hops,
+                    std::vector<FibChange>& made) {
+  std::vector<Prefix> prefixes;
+  prefixes.reserve(next_hops.size());
+  for (auto& [prefix, hops] : next_hops) {
+    state_->want(prefix, std::move(hops));
+    prefixes.push_back(prefix);
   }
-  return outcome;
+  RETURN_IF_ERROR(state_->look());
+  return state_->bring(prefixes, made);
 }
 
 Result<std::vector<FibChange>> Fib::apply(const std::vector<Path>& paths) {
   std::vector<FibChange> made;
-  RETURN_IF_ERROR(apply(paths, made));
+  RETURN_IF_ERROR(apply(next_hops_of(paths), made));
   return made;
 }
 
@@ -373,13 +417,9 @@ int Fib::fd() const { return nl_socket_get_fd(state_->told.get()); }
 Result<std::vector<FibChange>> Fib::reconcile() {
   RETURN_IF_ERROR(state_->look());
   std::vector<FibChange> made;
-  for (const auto& prefix : absent()) {
-    auto changes = state_->bring(prefix);
-    if (changes) {
-      std::ranges::move(*changes, std::back_inserter(made));
-    } else if (changes.error().kind == ErrorKind::not_permitted) {
-      return std::unexpected(std::move(changes).error());
-    }
+  auto outcome = state_->bring(absent(), made);
+  if (!outcome && outcome.error().kind == ErrorKind::not_permitted) {
+    return std::unexpected(std::move(outcome).error());
   }
   return made;
 }
@@ -392,11 +432,8 @@ Result<> Fib::clear() {
   state_->wanted.clear();
   state_->compare_all();
   RETURN_IF_ERROR(state_->look());
-  Result<> outcome;
-  for (const auto& prefix : absent()) {
-    auto removed = state_->bring(prefix);
-    if (!removed && outcome) outcome = std::unexpected(std::move(removed).error());
-  }
+  std::vector<FibChange> removed;
+  auto outcome = state_->bring(absent(), removed);
   if (state_->groups) (void)state_->groups->clear();
   return outcome;
 }

@@ -68,7 +68,7 @@ class Fib {
  public:
   // Speaks to the kernel in the network namespace of this descriptor, and removes what an earlier
   // one left there. The namespace we run in ourselves is refused: it is a machine's. Errors: input,
-  // not_permitted, system.
+  // missing (as use()), not_permitted, system.
   static base::Result<Fib> open(int netns, NextHopKind kind = NextHopKind::hash_threshold);
 
   Fib(Fib&&) noexcept;
@@ -76,16 +76,21 @@ class Fib {
   // Removes what it installed.
   ~Fib();
 
+  // Removes every route of ours, wants none, and makes those to come of this kind. Errors: missing,
+  // where the kernel has no such next hops, after which they are of hash_threshold; as set().
+  base::Result<> use(NextHopKind kind);
+
   // Makes the kernel reach `prefix` by these next hops and no others; by none: removes the route.
   // Nothing when that is what it does already. What it refuses stays wanted, for reconcile().
   // Errors: not_permitted; system, with the kernel's reason: a next hop that is on no link.
   base::Result<std::vector<FibChange>> set(const Prefix& prefix,
                                            std::vector<base::IpAddress> next_hops);
-  // set() for every prefix of an event's paths, by their usable next hops. The first error is
-  // returned after all were tried.
+  // set() for many at once, which the kernel is asked for in few calls; what was made is put behind
+  // `made`, even when there is an error. The first error is returned after all were tried.
+  base::Result<> apply(std::map<Prefix, std::vector<base::IpAddress>> next_hops,
+                       std::vector<FibChange>& made);
+  // The same for every prefix of an event's paths, by their usable next hops.
   base::Result<std::vector<FibChange>> apply(const std::vector<Path>& paths);
-  // The same, with what was made put behind `made` even when there is an error.
-  base::Result<> apply(const std::vector<Path>& paths, std::vector<FibChange>& made);
 
   // For poll(2): readable when the kernel has told of a link, an address or a route. Ownership
   // stays here.

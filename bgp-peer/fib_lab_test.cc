@@ -132,14 +132,52 @@ TEST(Fib, TheTimesOfWhatWasMadeAreKept) {
   auto fib = must(Fib::open(pair.pod.fd()));
   std::vector<FibChange> made;
   const auto outcome = fib.apply(
-      {{.prefix = prefix("10.9.1.0/24"), .next_hop = address("192.0.2.1")},
-       {.prefix = prefix("10.9.2.0/24"), .next_hop = address("10.244.77.1")},
-       {.prefix = prefix("10.9.3.0/24"), .next_hop = address("0.0.0.0")}},  // the daemon's own
+      next_hops_of(
+          {{.prefix = prefix("10.9.1.0/24"), .next_hop = address("192.0.2.1")},
+           {.prefix = prefix("10.9.2.0/24"), .next_hop = address("10.244.77.1")},
+           {.prefix = prefix("10.9.3.0/24"), .next_hop = address("0.0.0.0")}}),  // the daemon's own
       made);
   ASSERT_FALSE(outcome);
   EXPECT_THAT(outcome.error().message, HasSubstr("10.9.1.0/24"));
   ASSERT_THAT(made, SizeIs(1));
   EXPECT_EQ(made[0].route.prefix, prefix("10.9.2.0/24"));
+}
+
+// More than the kernel is asked for at once, some of which it refuses; and what it tells of our own
+// doing wakes nobody.
+TEST(Fib, ManyRoutesAreMadeAndRemovedInFewCalls) {
+  if (const auto why = base::testing::no_lab_here()) GTEST_SKIP() << *why;
+  const auto pair = must(base::testing::TestPair::make());
+  auto fib = must(Fib::open(pair.pod.fd()));
+  constexpr int count = 1000;
+  std::map<Prefix, std::vector<base::IpAddress>> all;
+  for (int i = 0; i < count; ++i) {
+    const auto one = prefix(fmt::format("10.9.{}.{}/32", i / 250, i % 250));
+    all[one] = {address(i % 100 == 7 ? "192.0.2.1" : "10.244.77.1")};
+    all[prefix(fmt::format("fd00:9::{:x}/128", i))] = {address("fd00:244:77::1")};
+  }
+  std::vector<FibChange> made;
+  const auto outcome = fib.apply(all, made);
+  ASSERT_FALSE(outcome);
+  EXPECT_THAT(outcome.error().message, HasSubstr("route 10.9.0.7/32 via 192.0.2.1"));
+  EXPECT_THAT(made, SizeIs(2 * count - 10));
+  EXPECT_THAT(fib.absent(), SizeIs(10));
+  const auto routes = must(fib.routes());
+  ASSERT_THAT(routes, SizeIs(2 * count - 10));
+  for (const auto& route : routes) EXPECT_EQ(all.at(route.prefix), route.next_hops);
+  must(fib.reconcile());
+  must(fib.set(prefix("10.9.0.0/32"), {}));
+  must(fib.set(prefix("10.9.0.0/32"), {address("10.244.77.1")}));
+  pollfd told{.fd = fib.fd(), .events = POLLIN, .revents = 0};
+  EXPECT_EQ(::poll(&told, 1, 0), 0) << "our own doing is no news";
+  // Others' is.
+  must(pair.pod.run("ip route del 10.9.0.1/32"));
+  ASSERT_TRUE(readable(fib.fd()));
+  EXPECT_THAT(must(fib.reconcile()), SizeIs(1));
+  for (auto& [which, hops] : all) hops.clear();
+  must(fib.apply(all, made));
+  EXPECT_THAT(must(fib.routes()), IsEmpty());
+  EXPECT_THAT(made, SizeIs(2 * (2 * count - 10)));
 }
 
 // Of which nexthop object each bucket of the only group is, in their order.

@@ -58,15 +58,17 @@ class Backlog {
     changed_.notify_all();
     return !closed_;
   }
-  // Waits for the next one; nothing after drop().
-  std::optional<Event> next() {
+  // Waits for the next ones, at most so many; none after drop().
+  std::vector<Event> next(std::size_t most) {
     std::unique_lock lock(mutex_);
     changed_.wait(lock, [this] { return dropped_ || !events_.empty(); });
-    if (dropped_) return std::nullopt;
-    auto event = std::move(events_.front());
-    events_.pop_front();
-    weight_ -= std::min(weight_, 1 + event.paths.size());
-    return event;
+    std::vector<Event> taken;
+    while (!dropped_ && !events_.empty() && taken.size() < most) {
+      taken.push_back(std::move(events_.front()));
+      events_.pop_front();
+      weight_ -= std::min(weight_, 1 + taken.back().paths.size());
+    }
+    return taken;
   }
   std::vector<Event> all() {
     const std::lock_guard lock(mutex_);
@@ -101,7 +103,8 @@ struct Watch::State {
   grpc::ClientContext context;
   std::unique_ptr<grpc::ClientReader<apipb::WatchEventResponse>> reader;
   std::string address;
-  std::function<void(Event)> handler;
+  std::function<void(std::vector<Event>)> handler;
+  std::size_t most_at_once = 1;    // that the handler is given
   bool peers = true;               // whether the handler wants them
   bool begins_with_paths = false;  // the first message of paths is all there were, be it none
   Backlog backlog;
@@ -153,10 +156,11 @@ struct Watch::State {
   }
 
   void handle() {
-    while (auto event = backlog.next()) {
-      const bool last = event->kind == Event::Kind::ended;
-      handler(std::move(*event));
-      if (last) return;
+    for (bool last = false; !last;) {
+      auto events = backlog.next(most_at_once);
+      if (events.empty()) return;
+      last = events.back().kind == Event::Kind::ended;
+      handler(std::move(events));
     }
   }
 
@@ -198,6 +202,18 @@ Watch::~Watch() {
 }
 
 Result<Watch> Client::watch(const WatchOptions& options, std::function<void(Event)> handler) const {
+  return begin(options, 1, [handler = std::move(handler)](std::vector<Event> events) {
+    for (auto& event : events) handler(std::move(event));
+  });
+}
+
+Result<Watch> Client::watch_all(const WatchOptions& options,
+                                std::function<void(std::vector<Event>)> handler) const {
+  return begin(options, options.most_waiting, std::move(handler));
+}
+
+Result<Watch> Client::begin(const WatchOptions& options, std::size_t most_at_once,
+                            std::function<void(std::vector<Event>)> handler) const {
   if (!options.peers && !options.paths) {
     return base::fail(ErrorKind::input, "a watch of neither peers nor paths tells nothing");
   }
@@ -217,6 +233,7 @@ Result<Watch> Client::watch(const WatchOptions& options, std::function<void(Even
   if (!state->begun) return base::system_error(errno, "eventfd");
   state->address = state_->address;
   state->handler = std::move(handler);
+  state->most_at_once = most_at_once;
   state->peers = options.peers;
   state->begins_with_paths = running.has_value() && !options.as_received;
   state->reader = state_->stub->WatchEvent(&state->context, request);

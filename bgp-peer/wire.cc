@@ -231,24 +231,47 @@ std::vector<Update> MessageStream::take(std::uint32_t sequence,
 
 std::vector<Message> MessageStream::messages(std::uint32_t sequence,
                                              std::span<const std::uint8_t> payload) {
-  if (payload.empty()) return {};
-  if (expected_) {
-    // Modulo 2^32, as sequence numbers are.
-    const auto ahead = static_cast<std::int32_t>(sequence - *expected_);
-    if (ahead < 0) {
-      const auto known = static_cast<std::size_t>(-static_cast<std::int64_t>(ahead));
-      if (known >= payload.size()) return {};
-      payload = payload.subspan(known);
-      sequence = *expected_;
-    } else if (ahead > 0) {
-      waiting_.clear();
+  std::vector<Message> all;
+  if (payload.empty()) return all;
+  // Modulo 2^32, as sequence numbers are.
+  const auto ahead_of_it = [this](std::uint32_t one) {
+    return expected_ ? static_cast<std::int32_t>(one - *expected_) : 0;
+  };
+  if (ahead_of_it(sequence) <= 0) {
+    append(sequence, payload, all);
+  } else {
+    early_.push_back({.sequence = sequence, .payload = {payload.begin(), payload.end()}});
+    early_bytes_ += payload.size();
+    if (early_bytes_ > most_early_bytes) {
       expected_.reset();
+      waiting_.clear();
     }
   }
-  if (!expected_ && !is_message(payload)) return {};
+  while (!early_.empty()) {
+    const auto first = early_.front().sequence;
+    const auto next = std::ranges::min_element(early_, {}, [first](const Segment& one) {
+      return static_cast<std::int32_t>(one.sequence - first);
+    });
+    if (ahead_of_it(next->sequence) > 0) break;
+    const auto segment = std::move(*next);
+    early_.erase(next);
+    early_bytes_ -= segment.payload.size();
+    append(segment.sequence, segment.payload, all);
+  }
+  return all;
+}
+
+void MessageStream::append(std::uint32_t sequence, std::span<const std::uint8_t> payload,
+                           std::vector<Message>& all) {
+  if (expected_) {
+    const auto known = static_cast<std::size_t>(*expected_ - sequence);
+    if (known >= payload.size()) return;
+    payload = payload.subspan(known);
+    sequence = *expected_;
+  }
+  if (!expected_ && !is_message(payload)) return;
   expected_ = sequence + static_cast<std::uint32_t>(payload.size());
   waiting_.insert(waiting_.end(), payload.begin(), payload.end());
-  std::vector<Message> all;
   Bytes rest = waiting_;
   while (is_message(rest)) {
     const auto length = base::read_be16(rest.subspan(marker_size));
@@ -259,7 +282,6 @@ std::vector<Message> MessageStream::messages(std::uint32_t sequence,
     }
   }
   waiting_.assign(rest.begin(), rest.end());
-  return all;
 }
 
 }  // namespace bgp_peer

@@ -72,7 +72,8 @@ struct Message {
 [[nodiscard]] std::optional<Update> read_update(std::span<const std::uint8_t> body);
 
 // One direction of a BGP session: TCP segments in, messages out. What is sent again is passed over;
-// after a gap it waits for a segment that begins with a message.
+// what overtook another segment waits for it. Where more than 64 KiB wait, it never comes: it goes
+// on with a segment that begins with a message.
 class MessageStream {
  public:
   // A segment's payload and its first byte's sequence number. The messages that it completed, but
@@ -82,8 +83,20 @@ class MessageStream {
   std::vector<Update> take(std::uint32_t sequence, std::span<const std::uint8_t> payload);
 
  private:
+  struct Segment {
+    std::uint32_t sequence = 0;
+    std::vector<std::uint8_t> payload = {};
+  };
+  static constexpr std::size_t most_early_bytes = 1 << 16;
+
+  // Of one that begins where the last one ended, or before.
+  void append(std::uint32_t sequence, std::span<const std::uint8_t> payload,
+              std::vector<Message>& all);
+
   std::optional<std::uint32_t> expected_;
   std::vector<std::uint8_t> waiting_;
+  std::vector<Segment> early_;
+  std::size_t early_bytes_ = 0;
 };
 
 }  // namespace bgp_peer

@@ -84,12 +84,32 @@ TEST(MessageStream, PassesOverWhatIsSentAgain) {
   EXPECT_THAT(stream.take(110, std::span(more).subspan(10)), SizeIs(1));
 }
 
+TEST(MessageStream, WaitsForASegmentThatIsSentAgain) {
+  const auto update = message(2, announcing);
+  const auto size = static_cast<std::uint32_t>(update.size());
+  const auto other = message(2, withdrawing);
+  const std::uint32_t begin = 4294967295U - size;  // wraps around
+  MessageStream stream;
+  EXPECT_THAT(stream.take(begin, update), SizeIs(1));
+  const auto next = begin + size;
+  EXPECT_THAT(stream.take(next + 2 * size, other), IsEmpty());
+  EXPECT_THAT(stream.take(next + size, update), IsEmpty());
+  const auto updates = stream.take(next, update);
+  ASSERT_THAT(updates, SizeIs(3));
+  EXPECT_THAT(updates[1].withdrawn, IsEmpty());
+  EXPECT_THAT(updates[2].announced, IsEmpty());
+  EXPECT_THAT(stream.take(next, joined({update, update})), IsEmpty()) << "all of it was known";
+}
+
 TEST(MessageStream, GoesOnWithAWholeMessageAfterAGap) {
   MessageStream stream;
   const auto update = message(2, announcing);
   EXPECT_THAT(stream.take(100, update), SizeIs(1));
   EXPECT_THAT(stream.take(500, std::span(update).subspan(5)), IsEmpty());
-  EXPECT_THAT(stream.take(900, update), SizeIs(1));
+  EXPECT_THAT(stream.take(900, update), IsEmpty()) << "the one before it may come";
+  const std::vector<std::uint8_t> much(1 << 16);
+  EXPECT_THAT(stream.take(1500, much), SizeIs(1));
+  EXPECT_THAT(stream.take(900 + static_cast<std::uint32_t>(update.size()), update), SizeIs(1));
 }
 
 // RFC 4271, 4.2: version 4, AS 23456 (AS_TRANS), hold time 3 s, an identifier, and one parameter of
