@@ -1,8 +1,5 @@
 #include "cluster/filler_policy.h"
 
-#include <cstdint>
-#include <vector>
-
 #include <fmt/format.h>
 
 #include "cluster/endpoints.h"
@@ -14,8 +11,14 @@ namespace kube = base::kube;
 
 // With one between any two, so that no two rules' ports are one range; most_filler_policies fit.
 constexpr int first_port = 20'001;
+static_assert(first_port > closed_filler_port);
 // Of pods there are none of.
 constexpr const char* nobodys_label = "stackbench-filler";
+
+// The others select nobody.
+bool selects_all(int number) { return number % 2 != 0; }
+
+std::uint16_t port_of(int number) { return static_cast<std::uint16_t>(first_port + 2 * number); }
 
 // The first of 198.18.0.0/15 or 2001:2::/48, and as many further.
 base::IpAddress benchmark_address(base::AddressFamily family, std::uint32_t number) {
@@ -56,6 +59,14 @@ std::string filler_policy_name(const Filler& filler, int number) {
   return fmt::format("{}{:05}", first_filler_prefix, number);
 }
 
+std::vector<std::uint16_t> filler_ports(const Filler& filler) {
+  std::vector<std::uint16_t> ports;
+  for (int number = 1; number < filler.policies.value_or(0); ++number) {
+    if (selects_all(number)) ports.push_back(port_of(number));
+  }
+  return ports;
+}
+
 kube::NetworkPolicy filler_policy(const EnvironmentPlan& plan, int number) {
   const auto& filler = plan.filler;
   kube::NetworkPolicy policy;
@@ -73,10 +84,10 @@ kube::NetworkPolicy filler_policy(const EnvironmentPlan& plan, int number) {
     policy.spec.egress = {{.ports = own, .to = everybody}};
     return policy;
   }
-  if (number % 2 == 0) policy.spec.pod_selector.match_labels = {{nobodys_label, "none"}};
+  if (!selects_all(number)) policy.spec.pod_selector.match_labels = {{nobodys_label, "none"}};
   const auto peers = peers_of(filler, number);
   const std::vector<kube::NetworkPolicyPort> ports{
-      {.protocol = kube::Protocol::TCP, .port = kube::IntOrString{first_port + 2 * number}}};
+      {.protocol = kube::Protocol::TCP, .port = kube::IntOrString{std::int32_t{port_of(number)}}}};
   policy.spec.ingress = {{.ports = ports, .from = peers}};
   policy.spec.egress = {{.ports = ports, .to = peers}};
   return policy;

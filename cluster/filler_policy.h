@@ -12,7 +12,9 @@
 // 5180), the rest are selectors of pods there are none of.
 #pragma once
 
+#include <cstdint>
 #include <string>
+#include <vector>
 
 #include "base/kube/network_policy.h"
 #include "cluster/topology.h"
@@ -22,5 +24,11 @@ namespace cluster {
 // Of the policy of this number, from 1 to filler.policies.
 [[nodiscard]] std::string filler_policy_name(const Filler& filler, int number);
 [[nodiscard]] base::kube::NetworkPolicy filler_policy(const EnvironmentPlan& plan, int number);
+
+// By which it can be told from packets whether they are in force: the TCP ports that those which
+// select all pods open to each other, one each, and one that none of them opens. Of filler-last the
+// workload itself tells.
+[[nodiscard]] std::vector<std::uint16_t> filler_ports(const Filler& filler);
+inline constexpr std::uint16_t closed_filler_port = 20'000;
 
 }  // namespace cluster

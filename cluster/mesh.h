@@ -2,12 +2,15 @@
 // every target.
 #pragma once
 
+#include <chrono>
 #include <cstdint>
 #include <map>
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "base/describe.h"
+#include "base/json.h"
 #include "base/kube/peer_authentication.h"
 
 namespace cluster {
@@ -23,7 +26,8 @@ enum class SessionResumption { off, on };
 struct MeshSpec {
   base::kube::MtlsMode mode = base::kube::MtlsMode::STRICT;
   SessionResumption session_resumption = SessionResumption::on;
-  int workers = 1;  // of each proxy
+  int workers = 1;                       // of each proxy
+  std::vector<base::Json> objects = {};  // of Istio's, as manifests
 
   bool operator==(const MeshSpec&) const = default;
 };
@@ -42,14 +46,34 @@ void describe(Visit& visit, Self& self) {
         {.doc = "Worker threads of each proxy, one unless said.",
          .at_least = 1,
          .at_most = most_proxy_workers});
+  visit(
+      "objects", self.objects,
+      {.doc = "Objects of Istio's in force from the beginning, as manifests: "
+              "AuthorizationPolicy, RequestAuthentication, PeerAuthentication. Their namespace is "
+              "one as the scenario calls it."});
 }
+
+// How a proxy ends.
+enum class ProxyEnd {
+  terminated,  // it is asked to (SIGTERM), as when its container is restarted
+  killed,      // it is gone at once (SIGKILL), as after a crash
+};
 
 // Of one environment. On a cluster whoever injects proxies decides where they run.
 struct MeshPlan {
   MeshSpec spec = {};
   std::map<std::string, int> cpu_of = {};  // by group of pods: the core its proxies are pinned to
+  // How long proxies' certificates last (Istio's SECRET_TTL): whole seconds. Absent: as the mesh
+  // has it, which for a run is for good.
+  std::optional<std::chrono::seconds> certificates_last = {};
 
   bool operator==(const MeshPlan&) const = default;
+};
+
+// What certificates of a mesh are to say.
+struct MeshIdentities {
+  std::map<std::string, std::string> spiffe = {};  // by pod; of those that have a proxy
+  std::string roots = {};  // PEM: the authorities that proxies trust; empty: not known
 };
 
 // What a proxy has used, read at one instant.

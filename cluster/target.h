@@ -15,6 +15,7 @@
 #include "base/json.h"
 #include "base/result.h"
 #include "cluster/impostors.h"
+#include "cluster/rotation.h"
 #include "cluster/topology.h"
 
 namespace cluster {
@@ -102,6 +103,9 @@ struct WriteStamps {
   // Of a pod that is made anew: when it had its new address for certain, and the old one no more,
   // where a target can tell.
   std::optional<std::int64_t> there_ns = {};
+  // Of a pod in a mesh that is made anew: since when its traffic was led through its proxy, where a
+  // target can tell.
+  std::optional<std::int64_t> intercepted_ns = {};
 };
 
 // How a pod is made anew.
@@ -113,6 +117,10 @@ struct PodRestart {
   // knows the pod's new addresses; an address that it has not (yet) is empty. Its error ends the
   // call.
   std::function<base::Result<>(const PodHandle& pod)> on_address = {};
+  // Starts what is the pod's own, where its agent does not end with the pod: called once, when its
+  // other containers have started, of a mesh what leads its traffic and its proxy. Its error ends
+  // the call.
+  std::function<base::Result<>()> start_application = {};
 };
 
 // A packet that whoever enforces policies says it denied.
@@ -211,6 +219,15 @@ class Target {
                                                 [[maybe_unused]] const PodRestart& how) {
     return base::fail(base::ErrorKind::missing, "the target {} cannot restart pods", this->name());
   }
+  // Ends the proxy beside a pod, and returns once another is in its place and serves: t_sent before
+  // it is told or killed, t_ack when it is gone, programmed_ns when the other serves. Errors: input
+  // (no such pod, or none with a proxy), missing (a target that cannot), and as apply().
+  virtual base::Result<WriteStamps> restart_proxy([[maybe_unused]] std::string_view environment,
+                                                  [[maybe_unused]] std::string_view pod,
+                                                  [[maybe_unused]] ProxyEnd how) {
+    return base::fail(base::ErrorKind::missing, "the target {} cannot restart proxies",
+                      this->name());
+  }
   // Why nobody can answer at a Service now, in a sentence: "no endpoint of Service web is ready".
   // Nothing where somebody can, or where a target cannot tell. Errors: as apply().
   virtual base::Result<std::optional<std::string>> why_silent(
@@ -250,11 +267,29 @@ class Target {
   virtual base::Result<> close_kept_connections([[maybe_unused]] std::string_view environment) {
     return {};
   }
+  // Whom the certificates of an environment's proxies are to name, and who is to have signed them.
+  // Empty where there is no mesh, or a target cannot tell. Errors: input (no such environment),
+  // system.
+  virtual base::Result<MeshIdentities> mesh_identities(
+      [[maybe_unused]] std::string_view environment) {
+    return MeshIdentities{};
+  }
   // Certificates by which the doors of an environment's mesh are tried. Nothing where there is no
   // mesh, or none whose authority signs for us. Errors: input (no such environment), system.
   virtual base::Result<std::optional<ImpostorCertificates>> impostor_certificates(
       [[maybe_unused]] std::string_view environment) {
     return std::nullopt;
+  }
+  // Takes a step of rotating the certificates of an environment's proxies, and returns once it is
+  // written for each, which is before they use it: only a handshake tells that. Where certificates
+  // are renewed by a clock of the mesh's own, it waits for the next time. Not called before
+  // provision(), whose plan says how long certificates last. Errors: input (no such environment),
+  // missing (a target, or a mesh, that cannot: the caller's skip), interrupted, system.
+  virtual base::Result<Rotated> rotate_certificates([[maybe_unused]] std::string_view environment,
+                                                    [[maybe_unused]] RotationStep step) {
+    return base::fail(base::ErrorKind::missing,
+                      "nobody here can be asked to rotate certificates on the target {}",
+                      this->name());
   }
   // Starts an agent in a pod. Errors: input (no such pod), missing (no agent executable), system.
   virtual base::Result<AgentStreams> agent(std::string_view environment, std::string_view pod) = 0;

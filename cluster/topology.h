@@ -50,11 +50,18 @@ enum class FaultKind {
   old_address_kept,          // a pod that is made anew is reached at the address it had before, too
   port_left_out_of_strict,   // of the ports STRICT holds for, each pod's first takes plaintext, too
   interception_hole,         // what the user root dials leaves without meeting the pod's proxy
-  certificate_not_renewed,   // the proxies of servers show certificates that have expired
+  certificate_not_renewed,   // the proxies of servers show certificates that have expired; where
+                             // they are rotated: once, and never again
   any_ca_trusted,            // proxies take clients' certificates of whatever authority
+  rotation_restarts_proxies,  // the proxies of servers are ended and started by each rotation
+  new_root_untrusted,         // the step trust_both_roots is not taken
+  interception_late,          // a pod made anew is led through its proxy a while after it listens
+  peer_authentication_late,   // proxies hear of a PeerAuthentication a while after it is stored
+  authorization_left_out,     // proxies never hear of AuthorizationPolicy and RequestAuthentication
 };
 
 inline constexpr base::Duration policy_delay_by_default = std::chrono::milliseconds(50);
+inline constexpr base::Duration mesh_delay_by_default = std::chrono::milliseconds(50);
 
 // Whether a fault of this kind can be planted in such a datapath.
 [[nodiscard]] constexpr bool can_break(FaultKind fault, DatapathKind datapath) {
@@ -83,15 +90,32 @@ inline constexpr base::Duration policy_delay_by_default = std::chrono::milliseco
     case FaultKind::interception_hole:
     case FaultKind::certificate_not_renewed:
     case FaultKind::any_ca_trusted:
+    case FaultKind::interception_late:
+    case FaultKind::peer_authentication_late:
+    case FaultKind::rotation_restarts_proxies:
+    case FaultKind::new_root_untrusted:
+    case FaultKind::authorization_left_out:
       return true;
   }
   return false;
 }
 
+// Whether a fault of this kind has something of a mesh happen late, by a time that can be said.
+[[nodiscard]] constexpr bool is_late_in_mesh(FaultKind fault) {
+  return fault == FaultKind::interception_late || fault == FaultKind::peer_authentication_late;
+}
+
+// Whether a fault of this kind shows when certificates are rotated alone.
+[[nodiscard]] constexpr bool breaks_rotation(FaultKind fault) {
+  return fault == FaultKind::rotation_restarts_proxies || fault == FaultKind::new_root_untrusted;
+}
+
 // Whether a fault of this kind breaks a mesh.
 [[nodiscard]] constexpr bool breaks_mesh(FaultKind fault) {
   return fault == FaultKind::port_left_out_of_strict || fault == FaultKind::interception_hole ||
-         fault == FaultKind::certificate_not_renewed || fault == FaultKind::any_ca_trusted;
+         fault == FaultKind::certificate_not_renewed || fault == FaultKind::any_ca_trusted ||
+         fault == FaultKind::authorization_left_out || is_late_in_mesh(fault) ||
+         breaks_rotation(fault);
 }
 
 // Whether a fault of this kind breaks how policies are enforced.
@@ -241,7 +265,9 @@ struct EnvironmentPlan {
   TopologySpec topology;
   std::vector<ServicePort> ports;
   std::vector<FaultKind> faults;
-  base::Duration policy_delay = policy_delay_by_default;  // of the fault policy_delayed
+  base::Duration policy_delay = policy_delay_by_default;             // of the fault policy_delayed
+  base::Duration interception_delay = mesh_delay_by_default;         // of interception_late
+  base::Duration peer_authentication_delay = mesh_delay_by_default;  // of peer_authentication_late
   Filler filler = {};
   std::string context = {};  // of a kubeconfig; empty: the one in use
   // Of pods a workload is shared among, as its generators: on a cluster an Indexed Job makes them.
@@ -304,5 +330,13 @@ struct base::EnumNames<cluster::FaultKind> {
       std::pair{cluster::FaultKind::interception_hole, std::string_view("interception_hole")},
       std::pair{cluster::FaultKind::certificate_not_renewed,
                 std::string_view("certificate_not_renewed")},
-      std::pair{cluster::FaultKind::any_ca_trusted, std::string_view("any_ca_trusted")}};
+      std::pair{cluster::FaultKind::any_ca_trusted, std::string_view("any_ca_trusted")},
+      std::pair{cluster::FaultKind::interception_late, std::string_view("interception_late")},
+      std::pair{cluster::FaultKind::peer_authentication_late,
+                std::string_view("peer_authentication_late")},
+      std::pair{cluster::FaultKind::rotation_restarts_proxies,
+                std::string_view("rotation_restarts_proxies")},
+      std::pair{cluster::FaultKind::new_root_untrusted, std::string_view("new_root_untrusted")},
+      std::pair{cluster::FaultKind::authorization_left_out,
+                std::string_view("authorization_left_out")}};
 };

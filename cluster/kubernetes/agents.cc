@@ -154,6 +154,11 @@ Result<AgentStreams> Agents::attach_again(const std::string& in_namespace, const
   return again;
 }
 
+Result<AgentStreams> Agents::start(const std::string& in_namespace, const std::string& pod,
+                                   const std::vector<std::string>& arguments) {
+  return open(request_of(in_namespace, pod, agent_container, arguments), open_patience);
+}
+
 Result<std::string> Agents::run(const std::string& in_namespace, const std::string& pod,
                                 const std::vector<std::string>& arguments) {
   return run(request_of(in_namespace, pod, agent_container, arguments), run_patience);

@@ -34,6 +34,10 @@ class Agents {
                                     const std::string& node,
                                     std::string_view container = agent_container);
 
+  // Starts the agent's executable with `arguments` in a pod. Errors: as ExecStreams::open.
+  base::Result<AgentStreams> start(const std::string& in_namespace, const std::string& pod,
+                                   const std::vector<std::string>& arguments);
+
   // Runs the agent's executable with `arguments` in a pod, and returns what it prints. Errors: as
   // ExecStreams::open; system, where it fails, in its own words.
   base::Result<std::string> run(const std::string& in_namespace, const std::string& pod,

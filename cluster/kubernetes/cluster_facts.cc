@@ -51,17 +51,6 @@ std::string_view trim(std::string_view text) {
   return text;
 }
 
-// "v3.28.0" of "docker.io/calico/node:v3.28.0@sha256:...".
-std::string tag_of(std::string_view image) {
-  image = image.substr(0, image.find('@'));
-  const auto slash = image.rfind('/');
-  const auto colon = image.rfind(':');
-  if (colon == std::string_view::npos || (slash != std::string_view::npos && colon < slash)) {
-    return {};
-  }
-  return std::string(image.substr(colon + 1));
-}
-
 // An object, or null with the reason in `why`.
 Json look(ApiClient& api, const std::string& path, std::string& why) {
   auto found = api.find(path);
@@ -182,6 +171,16 @@ std::optional<std::string> why_not_datapath(const ServiceProxy& proxy, DatapathK
 
 }  // namespace
 
+std::string image_tag(std::string_view image) {
+  image = image.substr(0, image.find('@'));
+  const auto slash = image.rfind('/');
+  const auto colon = image.rfind(':');
+  if (colon == std::string_view::npos || (slash != std::string_view::npos && colon < slash)) {
+    return {};
+  }
+  return std::string(image.substr(colon + 1));
+}
+
 std::optional<std::string> kube_proxy_mode(std::string_view config) {
   if (config.find("KubeProxyConfiguration") == std::string_view::npos) return std::nullopt;
   if (const auto json = base::parse_json(config)) {  // which is YAML, too
@@ -239,7 +238,7 @@ std::optional<NetworkPlugin> plugin_of(const Json& daemon_sets) {
       });
       if (known == known_images.end()) continue;
       return NetworkPlugin{.name = std::string(known->plugin),
-                           .version = tag_of(image),
+                           .version = image_tag(image),
                            .source = fmt::format("DaemonSet {}", object_key(item)),
                            .in_namespace = text_at(item, {"metadata", "namespace"})};
     }
@@ -267,7 +266,10 @@ Result<ClusterFacts> collect_cluster_facts(ApiClient& api, const Objects& nodes)
   facts.proxy = find_proxy(api, nodes);
   facts.plugin = find_plugin(api, groups, nodes);
   facts.families = families_of(nodes);
-  if (groups.contains("security.istio.io")) facts.meshes.emplace_back("istio");
+  if (groups.contains("security.istio.io")) {
+    facts.meshes.emplace_back("istio");
+    facts.istio = find_istio(api);
+  }
   if (groups.contains("policy.linkerd.io")) facts.meshes.emplace_back("linkerd");
   return facts;
 }
@@ -280,12 +282,14 @@ std::optional<std::string> why_unavailable(const ClusterFacts& facts, const Envi
     return reason;
   }
   if (plan.mesh) {
-    return "a mesh of proxies is made in a lab; a cluster has the one it has, and this scenario's "
-           "words are not read there yet";
+    if (auto reason = why_no_sidecars(facts.istio)) return reason;
+    if (auto reason = why_not_told(*plan.mesh)) return reason;
   }
   for (const auto fault : plan.faults) {
     // Whoever starts the servers plants it, wherever they run.
     if (fault == FaultKind::impostor) continue;
+    // A mesh takes it as it takes any object of a namespace.
+    if (fault == FaultKind::port_left_out_of_strict && plan.mesh) continue;
     return fmt::format("the fault {} can be planted in a lab only", base::enum_name(fault));
   }
   const auto family = plan.filler.family == base::AddressFamily::ipv4 ? "ipv4" : "ipv6";
@@ -303,16 +307,18 @@ Json facts_json(const ClusterFacts& facts) {
   const auto engine = policy_engine_of(facts.plugin);
   Json proxy = {{"mode", or_unknown(facts.proxy.mode)}, {"source", facts.proxy.source}};
   if (facts.proxy.mode == "cilium") proxy["socket_lb"] = facts.proxy.socket_lb;
-  return {{"kubernetes", facts.version},
-          {"service_proxy", std::move(proxy)},
-          {"cni",
-           {{"name", or_unknown(facts.plugin.name)},
-            {"version", or_unknown(facts.plugin.version)},
-            {"source", facts.plugin.source}}},
-          {"policy_engine", {{"name", or_unknown(engine.name)}, {"source", engine.source}}},
-          // Where plugins give pods their addresses themselves, nodes do not say.
-          {"families", facts.families.empty() ? Json("unknown") : Json(facts.families)},
-          {"meshes", facts.meshes}};
+  Json all = {{"kubernetes", facts.version},
+              {"service_proxy", std::move(proxy)},
+              {"cni",
+               {{"name", or_unknown(facts.plugin.name)},
+                {"version", or_unknown(facts.plugin.version)},
+                {"source", facts.plugin.source}}},
+              {"policy_engine", {{"name", or_unknown(engine.name)}, {"source", engine.source}}},
+              // Where plugins give pods their addresses themselves, nodes do not say.
+              {"families", facts.families.empty() ? Json("unknown") : Json(facts.families)},
+              {"meshes", facts.meshes}};
+  if (facts.istio) all["mesh"] = istio_json(*facts.istio);
+  return all;
 }
 
 }  // namespace cluster

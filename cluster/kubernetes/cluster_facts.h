@@ -9,6 +9,7 @@
 #include "base/json.h"
 #include "base/result.h"
 #include "cluster/kubernetes/api_client.h"
+#include "cluster/kubernetes/istio.h"
 #include "cluster/kubernetes/watch.h"
 #include "cluster/topology.h"
 
@@ -42,12 +43,17 @@ struct ClusterFacts {
   NetworkPlugin plugin;
   std::vector<std::string> families;  // of its pods: "ipv4", "ipv6"
   std::vector<std::string> meshes;    // "istio", "linkerd"
+  std::optional<IstioFacts> istio = {};
 };
 
 // Reads them. Errors: what a cluster that cannot be used says to the first request (its version);
 // nothing else is one.
 [[nodiscard]] base::Result<ClusterFacts> collect_cluster_facts(ApiClient& api,
                                                                const Objects& nodes);
+
+// The tag of an image's name: "v3.28.0" of "docker.io/calico/node:v3.28.0@sha256:..."; empty where
+// it has none.
+[[nodiscard]] std::string image_tag(std::string_view image);
 
 // The mode in a kube-proxy's config.conf (KubeProxyConfiguration, YAML); "iptables" where it leaves
 // that to the default; nothing where the text is no such configuration.

@@ -90,6 +90,12 @@ Result<std::optional<std::string>> ContextsTarget::why_silent(std::string_view e
   return target->why_silent(environment, service);
 }
 
+Result<Rotated> ContextsTarget::rotate_certificates(std::string_view environment,
+                                                    RotationStep step) {
+  ASSIGN_OR_RETURN(auto* const target, of(environment));
+  return target->rotate_certificates(environment, step);
+}
+
 Result<AgentStreams> ContextsTarget::agent(std::string_view environment, std::string_view pod) {
   ASSIGN_OR_RETURN(auto* const target, of(environment));
   return target->agent(environment, pod);

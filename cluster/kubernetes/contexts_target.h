@@ -39,6 +39,8 @@ class ContextsTarget : public Target {
   base::Result<OtherPolicies> other_policies(std::string_view environment) override;
   base::Result<std::optional<std::string>> why_silent(std::string_view environment,
                                                       std::string_view service) override;
+  base::Result<Rotated> rotate_certificates(std::string_view environment,
+                                            RotationStep step) override;
   base::Result<AgentStreams> agent(std::string_view environment, std::string_view pod) override;
   base::Result<Observer> observe(std::string_view environment, std::string_view pod) override;
   // Of one cluster its own; of several under "contexts", by name, and every environment's.

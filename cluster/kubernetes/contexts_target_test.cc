@@ -44,6 +44,11 @@ class NotingTarget : public Target {
     asked_.push_back(fmt::format("{} denied {} {}", context_, environment, since_ns));
     return std::vector<DeniedPacket>();
   }
+  base::Result<Rotated> rotate_certificates(std::string_view environment,
+                                            RotationStep step) override {
+    asked_.push_back(fmt::format("{} {} {}", context_, base::enum_name(step), environment));
+    return Rotated{};
+  }
   [[nodiscard]] base::Json facts() const override {
     return {{"version", context_}, {"environments", {{"in_" + context_, {{"n", 1}}}}}};
   }
@@ -77,10 +82,11 @@ TEST_F(Contexts, EachEnvironmentGoesToItsOwnCluster) {
   ASSERT_TRUE(target_.agent("in_a", "client-0"));
   ASSERT_TRUE(target_.apply("in_b", {}));
   ASSERT_TRUE(target_.denied_lately("in_b", 5));
+  ASSERT_TRUE(target_.rotate_certificates("in_a", RotationStep::trust_both_roots));
   ASSERT_TRUE(target_.teardown());
   EXPECT_THAT(asked_, ElementsAre("reach a", "a provision in_a", "reach b", "b provision in_b",
                                   "a agent in_a client-0", "b apply in_b", "b denied in_b 5",
-                                  "a teardown", "b teardown"));
+                                  "a trust_both_roots in_a", "a teardown", "b teardown"));
 }
 
 TEST_F(Contexts, FactsOfSeveralAreKeptApartAndTheirEnvironmentsTogether) {

@@ -109,17 +109,21 @@ Result<> ClusterEnvironment::build(const std::vector<ClusterNode>& nodes,
              .pods = pods_of(plan_),
              .services = {}};
   for (const auto& node : nodes_) handle_.nodes.push_back(node.handle);
+  add_client_outside_mesh();
   for (const auto& pod : handle_.pods) pod_labels_[pod.name] = pod.labels;
   RETURN_IF_ERROR(create_namespaces());
+  // What proxies are told is there before they are.
+  RETURN_IF_ERROR(create_mesh_objects());
   // Services before pods: their slices are made while the pods start.
   RETURN_IF_ERROR(create_services());
   RETURN_IF_ERROR(create_pods());
   RETURN_IF_ERROR(await_pods());
   RETURN_IF_ERROR(write_readiness());
   RETURN_IF_ERROR(create_fillers());
-  RETURN_IF_ERROR(create_filler_policies());
   RETURN_IF_ERROR(read_services());
-  return await_slices();
+  RETURN_IF_ERROR(await_slices());
+  // Last, so that how long they take until they are in force is counted from here.
+  return create_filler_policies();
 }
 
 Result<> ClusterEnvironment::create_namespaces() {
@@ -130,7 +134,8 @@ Result<> ClusterEnvironment::create_namespaces() {
         .labels = {{std::string(namespace_name_label), place_.in_namespace}}};
     return {};
   }
-  const auto level = plan_.watches_flows ? "baseline" : "restricted";
+  // Interception is written into a pod's network by a container that is root's.
+  const auto level = plan_.mesh ? "privileged" : plan_.watches_flows ? "baseline" : "restricted";
   for (const auto& [name, place] : places_) {
     auto& labels = namespace_labels_[name];
     const auto spec = plan_.topology.namespaces.find(name);
@@ -141,12 +146,17 @@ Result<> ClusterEnvironment::create_namespaces() {
   return {};
 }
 
-Result<> ClusterEnvironment::create_pod(ApiClient& api, const PodHandle& pod) const {
+Json ClusterEnvironment::manifest_of(const PodHandle& pod, const PodNeeds& needs) const {
   auto wanted = pod;
   wanted.labels = pod_labels_.at(pod.name);
-  RETURN_IF_ERROR(api.apply(
-      pod_path(pod), pod_manifest(place_of(pod), wanted, node_of(pod), image_, pod_needs())));
-  return {};
+  auto manifest = pod_manifest(place_of(pod), wanted, node_of(pod), image_, needs);
+  if (has_proxy(pod)) ask_for_proxy(manifest, *istio_, plan_.mesh->spec);
+  return manifest;
+}
+
+Result<> ClusterEnvironment::create_pod(ApiClient& api, const PodHandle& pod) const {
+  ASSIGN_OR_RETURN(const auto made, api.apply(pod_path(pod), manifest_of(pod, pod_needs())));
+  return check_proxy(pod, made.body);
 }
 
 Result<> ClusterEnvironment::create_pods() {
@@ -162,9 +172,10 @@ Result<> ClusterEnvironment::create_pods() {
   for (const auto& [group, pods] : generators) {
     const auto& first = *pods.front();
     const auto& place = place_of(first);
-    RETURN_IF_ERROR(api_->apply(fmt::format("{}/{}", jobs_path(place), place.name(group)),
-                                generators_manifest(place, first, static_cast<int>(pods.size()),
-                                                    node_of(first), image_, pod_needs())));
+    auto job = generators_manifest(place, first, static_cast<int>(pods.size()), node_of(first),
+                                   image_, pod_needs());
+    if (has_proxy(first)) ask_for_proxy(job["spec"]["template"], *istio_, plan_.mesh->spec);
+    RETURN_IF_ERROR(api_->apply(fmt::format("{}/{}", jobs_path(place), place.name(group)), job));
   }
   return for_each_request(api_->options(), single.size(), [&](ApiClient& api, std::size_t index) {
     return create_pod(api, *single[index]);
@@ -235,6 +246,7 @@ Result<> ClusterEnvironment::await_pods(const std::function<Result<>(const Objec
     const auto& object = pods.objects().at(pod_key(pod));
     read_pod_addresses(object, pod);
     pod.labels = object_labels(object);
+    uids_[pod.name] = text_at(object, {"metadata", "uid"});
   }
   return {};
 }
@@ -308,12 +320,11 @@ Result<WriteStamps> ClusterEnvironment::restart_pod(std::string_view pod, const 
   }
   RETURN_IF_ERROR(api_->remove(pod_path(*own) + "?gracePeriodSeconds=0"));
   RETURN_IF_ERROR(await_gone({own}));
-  auto wanted = *own;
-  wanted.labels = pod_labels_.at(own->name);
   auto needs = pod_needs();
   needs.agent_plan = how.agent_plan;
-  const auto manifest = pod_manifest(place_of(*own), wanted, node_of(*own), image_, needs);
-  ASSIGN_OR_RETURN(const auto answer, of_ours(api_->apply(pod_path(*own), manifest)));
+  ASSIGN_OR_RETURN(const auto answer,
+                   of_ours(api_->apply(pod_path(*own), manifest_of(*own, needs))));
+  RETURN_IF_ERROR(check_proxy(*own, answer.body));
   bool told = !how.on_address;
   RETURN_IF_ERROR(await_pods([&](const Objects& all) -> Result<> {
     const auto found = all.find(pod_key(*own));
@@ -418,9 +429,14 @@ Json ClusterEnvironment::facts() const {
   Json nodes = Json::array();
   for (const auto& node : nodes_) nodes.push_back(node.name);
   facts["nodes"] = std::move(nodes);
+  if (istio_ && plan_.mesh) facts["mesh"] = mesh_facts();
   if (plan_.filler.services > 0) {
     // kube-proxy walks its Services in no order of their names.
     facts["filler_position"] = "not by name";
+  }
+  if (plan_.filler.policies) {
+    facts["network_policy"] = {{"policies", *plan_.filler.policies},
+                               {"written_ns", policies_written_ns_}};
   }
   return facts;
 }

@@ -13,8 +13,10 @@
 #include "base/json.h"
 #include "base/result.h"
 #include "cluster/kubernetes/api_client.h"
+#include "cluster/kubernetes/istio.h"
 #include "cluster/kubernetes/manifests.h"
 #include "cluster/kubernetes/nodes.h"
+#include "cluster/kubernetes/proxy_meters.h"
 #include "cluster/kubernetes/watch.h"
 #include "cluster/target.h"
 
@@ -32,6 +34,8 @@ class ClusterEnvironment {
   void annotate_load_balancers(std::map<std::string, std::string> annotations) {
     load_balancer_annotations_ = std::move(annotations);
   }
+  // What puts proxies beside its pods, before build(); where the plan has a mesh.
+  void use_mesh(const IstioFacts& istio);
   // Creates everything the plan says and returns when its pods run and the EndpointSlices hold
   // those that are ready. When kube-proxy, or what stands in its place, has programmed them no API
   // tells: whoever dials finds out. What was created when an error came stays, for whoever removes
@@ -62,6 +66,10 @@ class ClusterEnvironment {
   base::Result<WriteStamps> set_readiness(const std::map<std::string, Readiness>& pods);
   base::Result<WriteStamps> restart_pod(std::string_view pod, const PodRestart& how);
   base::Result<std::optional<std::string>> why_silent(std::string_view service) const;
+  [[nodiscard]] base::Result<std::vector<ProxyCounters>> proxy_counters() const;
+  // The pods that have a proxy.
+  [[nodiscard]] std::vector<MeteredPod> metered_pods() const;
+  [[nodiscard]] base::Result<> close_kept_connections() const;
   // What is known of it beside its handle.
   [[nodiscard]] base::Json facts() const;
 
@@ -70,6 +78,15 @@ class ClusterEnvironment {
   using Places = std::map<std::string, Placement, std::less<>>;
 
   ClusterEnvironment(ApiClient& api, EnvironmentPlan plan, Places places);
+
+  // Of its mesh (environment_mesh.cc), where it has one.
+  [[nodiscard]] bool has_proxy(const PodHandle& pod) const;
+  void add_client_outside_mesh();
+  base::Result<> create_mesh_objects();
+  // Whether the API server gave a pod back with the proxy it asked for. Errors: missing.
+  [[nodiscard]] base::Result<> check_proxy(const PodHandle& pod, const base::Json& object) const;
+  [[nodiscard]] base::Result<std::string> proxy_metrics(const PodHandle& pod) const;
+  [[nodiscard]] base::Json mesh_facts() const;
 
   base::Result<> create_namespaces();
   base::Result<> create_services();
@@ -90,6 +107,7 @@ class ClusterEnvironment {
   // Where a Service is: in its pods' namespace.
   [[nodiscard]] const Placement& place_of_service(std::string_view service) const;
   [[nodiscard]] PodNeeds pod_needs() const;
+  [[nodiscard]] base::Json manifest_of(const PodHandle& pod, const PodNeeds& needs) const;
   base::Result<> await_slices();
   base::Result<> create_fillers();
   base::Result<> create_filler_policies();
@@ -108,6 +126,7 @@ class ClusterEnvironment {
   Places places_;     // by the scenario's names of its namespaces
   Placement place_;   // of the default one
   Placement all_of_;  // for collections that hold what is in any of them
+  std::optional<IstioFacts> istio_;
   EnvironmentHandle handle_;
   std::vector<ClusterNode> nodes_;
   std::string image_;
@@ -115,8 +134,10 @@ class ClusterEnvironment {
   std::map<std::string, bool, std::less<>> ready_;  // pods that are not as at first
   std::set<std::string, std::less<>> deleted_;
   std::map<std::string, std::string, std::less<>> made_by_jobs_;  // pods' objects, by pod
+  std::map<std::string, std::string, std::less<>> uids_;          // of pods' objects, by pod
   std::map<std::string, Labels, std::less<>> pod_labels_;         // the scenario's, by pod
   std::map<std::string, Labels, std::less<>> namespace_labels_;   // the same, by namespace
+  std::int64_t policies_written_ns_ = 0;  // how long it took to write those it is filled with
   Watch slices_;
 };
 

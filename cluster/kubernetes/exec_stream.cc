@@ -97,6 +97,9 @@ class Bridge : public std::enable_shared_from_this<Bridge> {
       request.set(http::field::user_agent, "stackbench");
     }));
     socket_.binary(true);
+    // The API server takes each frame for a message and its first byte for a channel's number
+    // (golang.org/x/net/websocket, Message.Receive): a message of several would lose its bytes.
+    socket_.auto_fragment(false);
     socket_.read_message_max(largest_message);
     socket_.async_handshake(
         answer_, "localhost", target,

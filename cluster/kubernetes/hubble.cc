@@ -6,17 +6,13 @@
 #include <fmt/ranges.h>
 
 #include "cluster/kubernetes/api_error.h"
-#include "cluster/kubernetes/rights.h"
 
 namespace cluster {
 namespace {
 
-using base::ErrorKind;
 using base::Json;
 using base::Result;
 
-constexpr std::string_view agent_selector = "k8s-app%3Dcilium";
-constexpr std::string_view cilium_container = "cilium-agent";
 constexpr std::string_view hubble_socket = "unix:///var/run/cilium/hubble.sock";
 constexpr base::Duration hubble_patience = std::chrono::seconds(20);
 
@@ -53,42 +49,6 @@ std::string verdict_of(const Json& flow) {
   return text + " (Cilium, by Hubble)";
 }
 
-Result<> check_may_ask(ApiClient& api, const HubbleQuestion& question) {
-  std::vector<Right> rights{
-      {.verb = "list", .resource = "pods", .in_namespace = question.in_namespace}};
-  const auto exec = rights_to_exec(question.in_namespace, question.version);
-  rights.insert(rights.end(), exec.begin(), exec.end());
-  ASSIGN_OR_RETURN(const auto missing, missing_rights(api.options(), rights));
-  if (missing.empty()) return {};
-  return base::fail(ErrorKind::not_permitted,
-                    "Hubble is asked in the pods of Cilium's agents, and these credentials may not "
-                    "{} in namespace {}",
-                    fmt::join(missing, ", "), question.in_namespace);
-}
-
-// The agent's pod of each node. Errors: missing.
-Result<std::vector<std::string>> find_agents(ApiClient& api, const HubbleQuestion& question) {
-  ASSIGN_OR_RETURN(const auto list,
-                   api.get(fmt::format("/api/v1/namespaces/{}/pods?labelSelector={}",
-                                       question.in_namespace, agent_selector)));
-  std::vector<std::string> pods;
-  for (const auto& node : question.nodes) {
-    const auto& items = json_at(list, {"items"});
-    const auto runs = [&](const Json& pod) {
-      return text_at(pod, {"spec", "nodeName"}) == node &&
-             text_at(pod, {"status", "phase"}) == "Running";
-    };
-    const auto found = std::ranges::find_if(items, runs);
-    if (found == items.end()) {
-      return base::fail(ErrorKind::missing,
-                        "there is no agent of Cilium that runs on node {} (in {})", node,
-                        question.in_namespace);
-    }
-    pods.push_back(text_at(*found, {"metadata", "name"}));
-  }
-  return pods;
-}
-
 }  // namespace
 
 std::vector<std::string> hubble_command(const HubbleQuestion& question) {
@@ -123,11 +83,10 @@ std::optional<DeniedPacket> read_hubble_line(std::string_view line) {
 
 Result<std::vector<DeniedPacket>> ask_hubble(ApiClient& api, Agents& agents,
                                              const HubbleQuestion& question) {
-  RETURN_IF_ERROR(check_may_ask(api, question));
-  ASSIGN_OR_RETURN(const auto pods, find_agents(api, question));
+  ASSIGN_OR_RETURN(const auto pods, find_cilium_agents(api, question.agents, "Hubble"));
   std::vector<DeniedPacket> denied;
   for (const auto& pod : pods) {
-    ASSIGN_OR_RETURN(const auto text, agents.run({.in_namespace = question.in_namespace,
+    ASSIGN_OR_RETURN(const auto text, agents.run({.in_namespace = question.agents.in_namespace,
                                                   .pod = pod,
                                                   .container = std::string(cilium_container),
                                                   .command = hubble_command(question)},

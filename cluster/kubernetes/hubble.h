@@ -14,17 +14,13 @@
 #include "base/result.h"
 #include "cluster/kubernetes/agents.h"
 #include "cluster/kubernetes/api_client.h"
+#include "cluster/kubernetes/cilium_agents.h"
 #include "cluster/target.h"
 
 namespace cluster {
 
-// Where Cilium's agents are where nothing else is known.
-inline constexpr std::string_view cilium_namespace = "kube-system";
-
 struct HubbleQuestion {
-  std::string in_namespace;          // of Cilium's agents
-  std::string version;               // of the API server: "v1.33.6"
-  std::set<std::string> nodes;       // whose flows
+  CiliumAgents agents;               // of the nodes whose flows are asked for
   std::set<std::string> namespaces;  // of the pods they are from or to
   base::Duration age{0};             // how old they may be
 };
@@ -37,8 +33,8 @@ struct HubbleQuestion {
 // any other line, of one that is no JSON included.
 [[nodiscard]] std::optional<DeniedPacket> read_hubble_line(std::string_view line);
 
-// Asks the agent of each node, in order. Errors: not_permitted (naming each right that is missing),
-// missing (a node without an agent that runs), and as Agents::run() (Hubble is off).
+// Asks the agent of each node, in order. Errors: as find_cilium_agents(), and as Agents::run()
+// (Hubble is off).
 [[nodiscard]] base::Result<std::vector<DeniedPacket>> ask_hubble(ApiClient& api, Agents& agents,
                                                                  const HubbleQuestion& question);
 

@@ -6,6 +6,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include "cluster/kubernetes/testing/cilium.h"
 #include "cluster/kubernetes/testing/target_fixture.h"
 
 namespace cluster {
@@ -72,9 +73,7 @@ TEST(HubbleLine, WhatIsNoSuchPacketIsPassedOver) {
 }
 
 TEST(HubbleCommand, AsksForDropsOfTheseNamespacesThatAreNotTooOld) {
-  EXPECT_THAT(hubble_command({.in_namespace = "kube-system",
-                              .version = "",
-                              .nodes = {},
+  EXPECT_THAT(hubble_command({.agents = {.in_namespace = "kube-system", .version = "", .nodes = {}},
                               .namespaces = {"a", "b"},
                               .age = std::chrono::milliseconds(2100)}),
               ElementsAre("hubble", "observe", "--server", "unix:///var/run/cilium/hubble.sock",
@@ -86,21 +85,7 @@ class HubbleTest : public testing::KubernetesTargetTest {
  protected:
   // Cilium in a namespace of its own, with an agent on each node.
   void with_cilium() {
-    server_.answer_with(
-        {.when = "GET /apis/apps/v1/daemonsets",
-         .status = 200,
-         .body =
-             R"({"items":[{"metadata":{"name":"cilium","namespace":"network"},"spec":{)"
-             R"("template":{"spec":{"containers":[{"image":"quay.io/cilium/cilium:v1.17.4"}]}}}}]})",
-         .times = 2});
-    for (const auto& [name, node] : {std::pair{"cilium-aaaaa", "n1"}, {"cilium-bbbbb", "n2"}}) {
-      server_.put(
-          std::string("/api/v1/namespaces/network/pods/") + name,
-          {{"metadata",
-            {{"name", name}, {"namespace", "network"}, {"labels", {{"k8s-app", "cilium"}}}}},
-           {"spec", {{"nodeName", node}}},
-           {"status", {{"phase", "Running"}}}});
-    }
+    testing::put_cilium(server_);
     server_.on_exec([this](testing::ExecSession& session) {
       if (session.command().front() == "hubble") {
         asked_.push_back(session.pod());

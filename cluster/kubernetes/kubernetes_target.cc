@@ -95,7 +95,7 @@ Result<> KubernetesTarget::get_to_know() {
   ASSIGN_OR_RETURN(nodes_, list_nodes(api_));
   ASSIGN_OR_RETURN(cluster_, collect_cluster_facts(api_, nodes_));
   ASSIGN_OR_RETURN(auto observers, cluster::place(run_, "", owner_, options_.in_namespace));
-  observers_ = std::make_unique<Observers>(api_, agents_, std::move(observers), image_of(options_));
+  make_observers(std::move(observers));
   return {};
 }
 
@@ -103,6 +103,12 @@ Result<std::optional<std::string>> KubernetesTarget::unavailable(const Environme
   if (!options_.in_namespace.empty() && !plan.topology.namespaces.empty()) {
     return fmt::format("the run keeps to namespace {}, and the scenario has namespaces of its own",
                        options_.in_namespace);
+  }
+  if (!options_.in_namespace.empty() && plan.mesh) {
+    return fmt::format(
+        "the run keeps to namespace {}, and what it would tell a mesh there would "
+        "hold for others, too",
+        options_.in_namespace);
   }
   return why_unavailable(cluster_, plan);
 }
@@ -121,6 +127,7 @@ Result<EnvironmentHandle> KubernetesTarget::provision(const EnvironmentPlan& pla
   ASSIGN_OR_RETURN(const auto nodes, choose_nodes(nodes_, plan.topology.nodes));
   ASSIGN_OR_RETURN(auto environment, ClusterEnvironment::make(api_, plan, place));
   environment->annotate_load_balancers(load_balancer_annotations_);
+  if (plan.mesh && cluster_.istio) environment->use_mesh(*cluster_.istio);
   auto built = environment->build(nodes, image_of(options_));
   if (!built) {
     auto undo = api_.options();
@@ -148,6 +155,7 @@ std::vector<Right> KubernetesTarget::more_rights(const EnvironmentPlan& plan) co
   add(plan.replaces_pods, rights_to_replace(options_.in_namespace));
   add(!plan.generator_groups.empty(), rights_for_generators(options_.in_namespace));
   add(plan.has_policies, rights_for_policies(options_.in_namespace));
+  add(plan.mesh.has_value(), rights_for_meshes());
   return rights;
 }
 
@@ -208,8 +216,7 @@ Result<> KubernetesTarget::teardown() {
   networks_.clear();
   applied_to_.clear();
   if (observers_) {
-    auto place = observers_->place();
-    observers_ = std::make_unique<Observers>(api_, agents_, std::move(place), image_of(options_));
+    make_observers(observers_->place());
   }
   return explained(std::move(outcome));
 }
@@ -261,12 +268,11 @@ Result<WriteStamps> KubernetesTarget::apply(std::string_view environment, const 
   ASSIGN_OR_RETURN(const auto path, path_of(place, type.api_version, type.kind));
   const auto own = own_manifest(place, object);
   if (type.kind == policy_kind) found->note_policies();
+  ASSIGN_OR_RETURN(auto* const claims, claims_before(*found, type.kind));
   ASSIGN_OR_RETURN(const auto answer,
                    explained(of_ours(api_.apply(path + "/" + place.name(name), own))));
   applied_to_[{std::string(environment), type.kind, name}].insert(in_namespace);
-  return WriteStamps{.sent_ns = answer.sent_ns,
-                     .acked_ns = answer.acked_ns,
-                     .resource_version = answer.resource_version()};
+  return stamps_of(answer, claims);
 }
 
 Result<WriteStamps> KubernetesTarget::remove(std::string_view environment, std::string_view kind,
@@ -289,11 +295,60 @@ Result<WriteStamps> KubernetesTarget::remove(std::string_view environment, std::
   }
   ASSIGN_OR_RETURN(const Placement* place, found->find_place(in_namespace));
   ASSIGN_OR_RETURN(const auto path, path_of(*place, api_version, bare));
+  ASSIGN_OR_RETURN(auto* const claims, claims_before(*found, bare));
   ASSIGN_OR_RETURN(const auto answer, explained(api_.remove(path + "/" + place->name(bare_name))));
   applied.erase(in_namespace);
-  return WriteStamps{.sent_ns = answer.sent_ns,
+  return stamps_of(answer, claims);
+}
+
+CiliumAgents KubernetesTarget::cilium_at(const ClusterEnvironment& environment) const {
+  CiliumAgents agents{.in_namespace = cluster_.plugin.in_namespace.empty()
+                                          ? std::string(cilium_namespace)
+                                          : cluster_.plugin.in_namespace,
+                      .version = cluster_.version,
+                      .nodes = {}};
+  for (const auto& pod : environment.handle().pods) agents.nodes.insert(environment.node_of(pod));
+  return agents;
+}
+
+Result<CiliumClaims*> KubernetesTarget::claims_before(const ClusterEnvironment& environment,
+                                                      std::string_view kind) {
+  if (kind != policy_kind || cluster_.plugin.name != "cilium" || !unclaimed_.empty())
+    return nullptr;
+  const auto& name = environment.handle().name;
+  const auto begun = [&]() -> Result<CiliumClaims*> {
+    auto known = claims_.find(name);
+    if (known == claims_.end()) {
+      std::set<std::string> pods;
+      for (const auto& pod : environment.handle().pods) {
+        pods.insert(environment.place_of(pod).in_namespace + "/" + environment.object_name(pod));
+      }
+      ASSIGN_OR_RETURN(auto claims,
+                       CiliumClaims::make(api_, agents_, cilium_at(environment), pods));
+      known = claims_.emplace(name, std::move(claims)).first;
+    }
+    RETURN_IF_ERROR(known->second.begin());
+    return &known->second;
+  }();
+  if (begun || begun.error().kind == ErrorKind::interrupted) return begun;
+  unclaimed_ = begun.error().message;
+  return nullptr;
+}
+
+Result<WriteStamps> KubernetesTarget::stamps_of(const ApiAnswer& answer, CiliumClaims* claims) {
+  WriteStamps stamps{.sent_ns = answer.sent_ns,
                      .acked_ns = answer.acked_ns,
                      .resource_version = answer.resource_version()};
+  if (claims == nullptr) return stamps;
+  const auto claimed = claims->await();
+  if (claimed) {
+    stamps.programmed_ns = *claimed;
+  } else if (claimed.error().kind == ErrorKind::interrupted) {
+    return std::unexpected(claimed.error());
+  } else {
+    unclaimed_ = claimed.error().message;
+  }
+  return stamps;
 }
 
 Result<WriteStamps> KubernetesTarget::set_readiness(std::string_view environment,
@@ -326,6 +381,49 @@ Result<AgentStreams> KubernetesTarget::agent(std::string_view environment, std::
       agents_.attach(place.in_namespace, found->object_name(*handle), found->node_of(*handle)));
 }
 
+void KubernetesTarget::make_observers(Placement place) {
+  meters_.reset();
+  observers_ = std::make_unique<Observers>(api_, agents_, std::move(place), image_of(options_));
+  meters_ = std::make_unique<ProxyMeters>(*observers_, options_.interrupt);
+}
+
+Result<std::vector<ProxyCounters>> KubernetesTarget::proxy_counters(std::string_view environment) {
+  ASSIGN_OR_RETURN(ClusterEnvironment * found, find(environment));
+  ASSIGN_OR_RETURN(auto all, explained(found->proxy_counters()));
+  for (auto& counters : all) {
+    const auto reading = meters_->last().find(counters.pod);
+    if (reading != meters_->last().end()) {
+      counters.memory_bytes = reading->second.usage.resident_bytes;
+    }
+  }
+  return all;
+}
+
+Result<std::vector<ProxyUsage>> KubernetesTarget::proxy_usage(std::string_view environment) {
+  ASSIGN_OR_RETURN(ClusterEnvironment * found, find(environment));
+  ASSIGN_OR_RETURN(const auto readings, meters_->read(found->metered_pods()));
+  std::vector<ProxyUsage> all;
+  for (const auto& [pod, reading] : readings) {
+    all.push_back({.pod = pod, .at_ns = reading.at_ns, .cpu_ns = reading.usage.cpu_ns});
+  }
+  return all;
+}
+
+Result<> KubernetesTarget::close_kept_connections(std::string_view environment) {
+  ASSIGN_OR_RETURN(ClusterEnvironment * found, find(environment));
+  return explained(found->close_kept_connections());
+}
+
+Result<std::optional<ImpostorCertificates>> KubernetesTarget::impostor_certificates(
+    std::string_view environment) {
+  ASSIGN_OR_RETURN(ClusterEnvironment * found, find(environment));
+  const auto& mesh = found->plan().mesh;
+  if (!mesh || mesh->spec.mode == base::kube::MtlsMode::DISABLE || !is_own_cluster(nodes_)) {
+    return std::nullopt;
+  }
+  return explained(istio_impostors(api_, *cluster_.istio, found->place().in_namespace));
+}
+
 Result<std::optional<std::string>> KubernetesTarget::why_silent(std::string_view environment,
                                                                 std::string_view service) {
   ASSIGN_OR_RETURN(ClusterEnvironment * found, find(environment));
@@ -354,14 +452,9 @@ Result<std::vector<DeniedPacket>> KubernetesTarget::denied_lately(std::string_vi
   }
   // An exec takes a while to begin, and flows have stamps of the node's clock: of so much more.
   constexpr base::Duration margin = std::chrono::seconds(1);
-  HubbleQuestion question{.in_namespace = plugin.in_namespace.empty()
-                                              ? std::string(cilium_namespace)
-                                              : plugin.in_namespace,
-                          .version = cluster_.version,
-                          .nodes = {},
+  HubbleQuestion question{.agents = cilium_at(*found),
                           .namespaces = {},
                           .age = base::Duration(base::monotonic_now().ns - since_ns) + margin};
-  for (const auto& pod : found->handle().pods) question.nodes.insert(found->node_of(pod));
   for (const auto& place : found->places()) question.namespaces.insert(place.in_namespace);
   return explained(ask_hubble(api_, agents_, question));
 }
@@ -418,12 +511,19 @@ Json KubernetesTarget::facts() const {
   facts.update(facts_json(cluster_));
   facts["agent_image"] = image_of(options_);
   facts["agents_reached_by"] = agents_.way();
+  if (!unclaimed_.empty()) facts["policy_claims"] = unclaimed_;
   std::set<std::string> used;
   for (const auto& [name, environment] : environments_) {
     Json one = environment->facts();
     for (const auto& node : one["nodes"]) used.insert(node.get<std::string>());
     if (const auto network = networks_.find(name); network != networks_.end()) {
       one["pod_network"] = network->second;
+    }
+    if (one.contains("mesh")) {
+      one["mesh"]["usage"] =
+          meters_->why_not().empty()
+              ? "Envoy and istio-agent together: schedstat and resident pages of their processes"
+              : "unknown " + meters_->why_not();
     }
     facts["environments"][name] = std::move(one);
   }

@@ -17,10 +17,12 @@
 #include "cluster/kubernetes/agents.h"
 #include "cluster/kubernetes/announcers.h"
 #include "cluster/kubernetes/api_client.h"
+#include "cluster/kubernetes/cilium_claims.h"
 #include "cluster/kubernetes/cluster_facts.h"
 #include "cluster/kubernetes/environment.h"
 #include "cluster/kubernetes/kubectl_proxy.h"
 #include "cluster/kubernetes/observers.h"
+#include "cluster/kubernetes/proxy_meters.h"
 #include "cluster/kubernetes/rights.h"
 #include "cluster/target.h"
 
@@ -86,6 +88,17 @@ class KubernetesTarget : public Target {
   base::Result<std::vector<DeniedPacket>> denied_lately(std::string_view environment,
                                                         std::int64_t since_ns) override;
   base::Result<OtherPolicies> other_policies(std::string_view environment) override;
+  // Of proxies that Istio injected, by the pages their Envoys show; their memory, where somebody
+  // asked for what they use.
+  base::Result<std::vector<ProxyCounters>> proxy_counters(std::string_view environment) override;
+  // Of Envoy and istio-agent together. None where no program of ours may see a node's processes:
+  // facts() says why.
+  base::Result<std::vector<ProxyUsage>> proxy_usage(std::string_view environment) override;
+  // Waits until they are over: connections that nobody uses are told to end after a second.
+  base::Result<> close_kept_connections(std::string_view environment) override;
+  // Of a cluster of this machine's own alone, whose mesh's authority is ours to sign by.
+  base::Result<std::optional<ImpostorCertificates>> impostor_certificates(
+      std::string_view environment) override;
   base::Result<std::optional<std::string>> why_silent(std::string_view environment,
                                                       std::string_view service) override;
   base::Result<AgentStreams> agent(std::string_view environment, std::string_view pod) override;
@@ -115,11 +128,20 @@ class KubernetesTarget : public Target {
   KubernetesTarget(KubernetesOptions options, KubectlProxy proxy);
 
   base::Result<> get_to_know();
+  void make_observers(Placement place);
   // Errors: input, where another environment loads another number of Services into this cluster.
   [[nodiscard]] base::Result<> check_fillers(const EnvironmentPlan& plan) const;
   [[nodiscard]] std::vector<Right> more_rights(const EnvironmentPlan& plan) const;
   [[nodiscard]] EnvironmentHandle handle_of(const ClusterEnvironment& environment) const;
   base::Result<ClusterEnvironment*> find(std::string_view environment);
+  // Cilium's agents on the nodes of an environment.
+  [[nodiscard]] CiliumAgents cilium_at(const ClusterEnvironment& environment) const;
+  // Before a write: who will say since when it is enforced; null where nobody does, or may be asked
+  // (which the facts then say). Errors: interrupted.
+  base::Result<CiliumClaims*> claims_before(const ClusterEnvironment& environment,
+                                            std::string_view kind);
+  // What a write's answer says, and what is then claimed of it. Errors: interrupted.
+  base::Result<WriteStamps> stamps_of(const ApiAnswer& answer, CiliumClaims* claims);
   // Where objects of this kind are.
   base::Result<std::string> path_of(const Placement& place, const std::string& api_version,
                                     const std::string& kind);
@@ -134,6 +156,7 @@ class KubernetesTarget : public Target {
   ApiClient api_;
   Agents agents_;
   std::unique_ptr<Observers> observers_;
+  std::unique_ptr<ProxyMeters> meters_;
   ClusterFacts cluster_;
   Objects nodes_;  // as they were when we came
   std::map<std::string, std::unique_ptr<ClusterEnvironment>, std::less<>> environments_;
@@ -141,6 +164,8 @@ class KubernetesTarget : public Target {
   std::map<std::string, std::string> paths_;    // of kinds: "v1 Service" -> "/api/v1 services"
   // The scenario's namespaces that hold such an object, by environment, kind and name.
   std::map<std::tuple<std::string, std::string, std::string>, std::set<std::string>> applied_to_;
+  std::map<std::string, CiliumClaims, std::less<>> claims_;  // by environment
+  std::string unclaimed_;          // why nobody says since when policies are enforced
   std::optional<Announcer> told_;  // has objects of ours
   std::map<std::string, std::string> load_balancer_annotations_;
 };

@@ -278,6 +278,22 @@ Json observer_manifest(const Placement& place, const std::string& name, const st
   return manifest;
 }
 
+Json meter_manifest(const Placement& place, const std::string& name, const std::string& node,
+                    const std::string& image) {
+  Json manifest = agent_pod(place, name, node, image);
+  auto& spec = manifest["spec"];
+  spec["hostPID"] = true;
+  spec["tolerations"] = Json::array({{{"operator", "Exists"}}});
+  spec["securityContext"] = {{"runAsUser", agent_user},
+                             {"runAsGroup", agent_user},
+                             {"runAsNonRoot", true},
+                             {"seccompProfile", {{"type", "RuntimeDefault"}}}};
+  spec["containers"][0]["securityContext"] = {{"allowPrivilegeEscalation", false},
+                                              {"readOnlyRootFilesystem", true},
+                                              {"capabilities", {{"drop", {"ALL"}}}}};
+  return manifest;
+}
+
 Json service_manifest(const Placement& place, const std::string& name, const ServiceSpec& spec,
                       const std::vector<ServicePort>& ports) {
   Json selector = Json::object();

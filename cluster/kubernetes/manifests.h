@@ -106,6 +106,10 @@ struct PodNeeds {
 [[nodiscard]] base::Json observer_manifest(const Placement& place, const std::string& name,
                                            const std::string& node, const std::string& image);
 
+// One that sees the processes of its node, without any capability.
+[[nodiscard]] base::Json meter_manifest(const Placement& place, const std::string& name,
+                                        const std::string& node, const std::string& image);
+
 [[nodiscard]] base::Json service_manifest(const Placement& place, const std::string& name,
                                           const ServiceSpec& spec,
                                           const std::vector<ServicePort>& ports);

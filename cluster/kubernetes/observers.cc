@@ -17,13 +17,13 @@ constexpr base::Duration start_patience = std::chrono::minutes(1);
 
 }  // namespace
 
-Result<> Observers::start(const std::string& name, const std::string& node) {
+Result<> Observers::start(const std::string& name, const std::string& node,
+                          const base::Json& manifest) {
   if (running_.contains(name)) return {};
   if (const bool first = !std::exchange(begun_, true); first && place_.own_namespace) {
     RETURN_IF_ERROR(create_namespace(*api_, place_, "privileged"));
   }
-  RETURN_IF_ERROR(api_->apply(fmt::format("{}/{}", pods_path(place_), name),
-                              observer_manifest(place_, name, node, image_)));
+  RETURN_IF_ERROR(api_->apply(fmt::format("{}/{}", pods_path(place_), name), manifest));
   Watch pods(api_->options(),
              {.path = pods_path(place_), .field_selector = "metadata.name=" + name});
   std::string stage;
@@ -55,10 +55,16 @@ Result<std::string> Observers::host_interface(const Observed& pod, const std::st
                     own->name, pod.pod, pod.node);
 }
 
+Result<AgentStreams> Observers::meter(const std::string& node, uid_t user) {
+  const auto name = place_.name(fmt::format("meter.{}", node));
+  RETURN_IF_ERROR(start(name, node, meter_manifest(place_, name, node, image_)));
+  return agents_->start(place_.in_namespace, name, {"usage", "--user", std::to_string(user)});
+}
+
 Result<Observer> Observers::observe(const Observed& pod) {
   // One each: an agent serves one controller at a time.
   const auto name = place_.name(fmt::format("{}.{}", pod.in_namespace, pod.pod));
-  RETURN_IF_ERROR(start(name, pod.node));
+  RETURN_IF_ERROR(start(name, pod.node, observer_manifest(place_, name, pod.node, image_)));
   ASSIGN_OR_RETURN(auto interface, host_interface(pod, name));
   ASSIGN_OR_RETURN(auto streams, agents_->attach(place_.in_namespace, name, pod.node));
   return Observer{.streams = std::move(streams), .interface = std::move(interface)};

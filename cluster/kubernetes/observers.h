@@ -5,6 +5,8 @@
 #include <set>
 #include <string>
 
+#include <sys/types.h>
+
 #include "base/result.h"
 #include "cluster/kubernetes/agents.h"
 #include "cluster/kubernetes/api_client.h"
@@ -30,12 +32,16 @@ class Observers {
   // Target::observe(); missing (the pod's interface has no other end on its node).
   base::Result<Observer> observe(const Observed& pod);
 
+  // A program on a node that answers what proxies there use (proxy_meters.h). Errors: as observe().
+  base::Result<AgentStreams> meter(const std::string& node, uid_t user);
+
   [[nodiscard]] const Placement& place() const { return place_; }
   // Whether anything was made.
   [[nodiscard]] bool any() const { return begun_; }
 
  private:
-  base::Result<> start(const std::string& name, const std::string& node);
+  base::Result<> start(const std::string& name, const std::string& node,
+                       const base::Json& manifest);
   base::Result<std::string> host_interface(const Observed& pod, const std::string& observer);
 
   ApiClient* api_;

@@ -120,6 +120,16 @@ std::vector<Right> rights_for_generators(const std::string& in_namespace) {
   return rights;
 }
 
+std::vector<Right> rights_for_meshes() {
+  std::vector<Right> rights;
+  add(rights, "peerauthentications", "security.istio.io", "", {"create", "patch"});
+  for (const auto* resource : {"destinationrules", "envoyfilters"}) {
+    add(rights, resource, "networking.istio.io", "", {"create", "patch"});
+  }
+  add(rights, "pods/proxy", "", "", {"get"});
+  return rights;
+}
+
 std::vector<Right> rights_for_policies(const std::string& in_namespace) {
   std::vector<Right> rights;
   add(rights, "networkpolicies", networking, in_namespace, {"create", "patch", "delete", "list"});

@@ -39,6 +39,10 @@ struct Right {
 // Where NetworkPolicies are applied. Labels take no more than every run has.
 [[nodiscard]] std::vector<Right> rights_for_policies(const std::string& in_namespace);
 
+// Where a mesh is told what holds in namespaces of the run's own, and its proxies are asked what
+// they counted.
+[[nodiscard]] std::vector<Right> rights_for_meshes();
+
 // To run a program in a pod.
 [[nodiscard]] std::vector<Right> rights_to_exec(const std::string& in_namespace,
                                                 const std::string& version);

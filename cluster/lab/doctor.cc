@@ -14,6 +14,7 @@
 #include "base/file.h"
 #include "base/process.h"
 #include "cluster/fabric/init.h"
+#include "cluster/lab/mesh/find_envoy.h"
 
 namespace cluster {
 namespace {
@@ -201,9 +202,10 @@ struct Tool {
 constexpr std::array tools{
     Tool{"ip", "-V", true, "every lab", "iproute2"},
     Tool{"nft", "-v", false, "datapath nftables", "nftables"},
-    Tool{"iptables", "-V", false, "datapath iptables", "iptables"},
+    Tool{"iptables", "-V", false, "datapath iptables, environments with a mesh", "iptables"},
     Tool{"ip6tables", "-V", false, "datapath iptables", "iptables"},
-    Tool{"iptables-restore", "-V", false, "datapath iptables", "iptables"},
+    Tool{"iptables-restore", "-V", false, "datapath iptables, environments with a mesh",
+         "iptables"},
     Tool{"ip6tables-restore", "-V", false, "datapath iptables", "iptables"},
     Tool{"bpftool", "version", false, "building stackbench, and looking at its programs",
          "bpftool"},
@@ -246,6 +248,30 @@ constexpr std::string_view iptables_rules = R"(*nat
 -A OUTPUT -d 10.96.0.1/32 -p tcp -m tcp --dport 8001 -j DOCTOR
 COMMIT
 )";
+
+// "PATH  version: HASH/1.36.4/Clean/RELEASE/BoringSSL".
+Result<std::string> envoy_version(const MachineProbes& probes) {
+  ASSIGN_OR_RETURN(const auto program, probes.find_envoy());
+  ASSIGN_OR_RETURN(const auto said, probes.run({program, "--version"}, "", false));
+  constexpr std::string_view before = "version: ";
+  const auto at = said.find(before);
+  return first_line(at == said.npos ? said : said.substr(at + before.size()));
+}
+
+void add_envoy(const MachineProbes& probes, std::vector<Feature>& features) {
+  Feature envoy{.name = "envoy",
+                .available = Available::unknown,
+                .required = false,
+                .detail = "",
+                .needed_by = "environments with a mesh",
+                .mend =
+                    "The one that is there does not run: let ./bootstrap unpack it anew, or "
+                    "name another in STACKBENCH_ENVOY."};
+  const auto version = envoy_version(probes);
+  if (version) envoy.detail = *version;
+  features.push_back(
+      tried(probes, envoy, version ? Result<>() : Result<>(std::unexpected(version.error()))));
+}
 
 void add_rules(const MachineProbes& probes, std::vector<Feature>& features) {
   const auto load = [&](const std::vector<std::string>& argv, std::string_view rules) -> Result<> {
@@ -359,6 +385,7 @@ std::vector<Feature> probe_machine(const MachineProbes& probes) {
   add_namespaces(probes, features);
   add_mounts(probes, features);
   add_tools(probes, features);
+  add_envoy(probes, features);
   add_rules(probes, features);
   add_bpf(probes, features);
   add_machine(probes, features);
@@ -377,6 +404,7 @@ std::vector<Feature> probe_machine() {
   };
   probes.load = try_bpf_program;
   probes.make_namespace = make_namespace;
+  probes.find_envoy = find_envoy;
   return probe_machine(probes);
 }
 

@@ -35,6 +35,8 @@ struct MachineProbes {
   // Makes a namespace in a child that ends: "network", "pid", "mount". Errors: not_permitted,
   // system.
   std::function<base::Result<>(const std::string& kind)> make_namespace;
+  // Where the proxy's program is. Errors: missing.
+  std::function<base::Result<std::string>()> find_envoy;
 };
 
 // Everything, in the order a reader asks: privileges, kernel, eBPF, cgroups, tools, the machine.

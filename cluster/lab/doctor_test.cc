@@ -39,7 +39,9 @@ struct FakeMachine {
       {"ip6tables", "ip6tables v1.8.9 (nf_tables)\n"},
       {"iptables-restore", "iptables-restore v1.8.9\n"},
       {"ip6tables-restore", "ip6tables-restore v1.8.9\n"},
-      {"bpftool", "bpftool v7.1.0\n"}};
+      {"bpftool", "bpftool v7.1.0\n"},
+      {"/tools/envoy", "\n/tools/envoy  version: dc2d/1.36.4/Clean/RELEASE/BoringSSL\n\n"}};
+  std::string envoy = "/tools/envoy";
   std::map<std::string, ErrorKind> refused = {};  // a program, a kind of namespace, "rules of nft"
 
   [[nodiscard]] base::Result<> unless_refused(const std::string& what) const {
@@ -69,6 +71,10 @@ struct FakeMachine {
       return std::string();
     };
     probes.load = [this](const std::string& trial) { return unless_refused(trial); };
+    probes.find_envoy = [this]() -> base::Result<std::string> {
+      if (envoy.empty()) return base::fail_with_mend(ErrorKind::missing, "no Envoy", "get one");
+      return envoy;
+    };
     probes.make_namespace = [this](const std::string& kind) { return unless_refused(kind); };
     return probe_machine(probes);
   }
@@ -158,6 +164,21 @@ TEST(Doctor, NamesThePackageOfAMissingTool) {
   EXPECT_EQ(tool.detail, "nft: not found in PATH");
   EXPECT_EQ(tool.mend, "apt-get install nftables");
   EXPECT_EQ(machine.feature("nftables in the kernel").available, Available::no);
+}
+
+TEST(Doctor, SaysWhatAMeshTakesAndHowToGetIt) {
+  FakeMachine machine;
+  EXPECT_EQ(machine.feature("envoy").detail, "dc2d/1.36.4/Clean/RELEASE/BoringSSL");
+  machine.versions.erase("/tools/envoy");
+  EXPECT_EQ(machine.feature("envoy").available, Available::no);
+  EXPECT_THAT(machine.feature("envoy").mend, HasSubstr("STACKBENCH_ENVOY"));
+  machine.envoy.clear();
+  const auto missing = machine.feature("envoy");
+  EXPECT_EQ(missing.available, Available::no);
+  EXPECT_FALSE(missing.required);
+  EXPECT_EQ(missing.detail, "no Envoy");
+  EXPECT_EQ(missing.mend, "get one");
+  EXPECT_EQ(missing.needed_by, "environments with a mesh");
 }
 
 TEST(Doctor, SaysWhichKernelInterfaceIptablesSpeaks) {

@@ -16,6 +16,7 @@
 #include "cluster/lab/datapath/ebpf_tc.h"
 #include "cluster/lab/datapath/iptables.h"
 #include "cluster/lab/datapath/nftables.h"
+#include "cluster/lab/datapath/rule_sync.h"
 #include "cluster/lab/filler.h"
 #include "cluster/lab/wiring.h"
 
@@ -299,10 +300,8 @@ Result<> Environment::follow_services(ServiceFollower follower) {
 Result<> Environment::forget_udp_flows() {
   for (const auto& node : nodes_) {
     for (const char* family : {"ipv4", "ipv6"}) {
-      const auto deleted = node.run({"conntrack", "-D", "-f", family, "-p", "udp"}, "");
-      // It exits with 1 when there was none.
-      if (!deleted && deleted.error().message.find("0 flow entries") == std::string::npos) {
-        return base::in_context(base::Error(deleted.error()), "{}", node.name);
+      if (auto deleted = delete_flows(node, {"-f", family, "-p", "udp"}); !deleted) {
+        return base::in_context(std::move(deleted).error(), "{}", node.name);
       }
     }
   }

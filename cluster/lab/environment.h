@@ -63,6 +63,7 @@ class Environment {
   base::Result<WriteStamps> set_labels(LabelledKind kind, std::string_view name,
                                        const Labels& labels);
   base::Result<WriteStamps> restart_pod(std::string_view pod, const PodRestart& how);
+  base::Result<WriteStamps> restart_proxy(std::string_view pod, ProxyEnd how);
   // What policies denied; empty where none was ever written.
   [[nodiscard]] RecentDenials recent_denials() const;
   // Calls `follower` with the Services as they are, programmed, and from then on around every
@@ -74,7 +75,10 @@ class Environment {
   [[nodiscard]] base::Result<std::vector<ProxyCounters>> proxy_counters() const;
   // As Target's: nothing without a mesh. Errors: as Mesh's.
   base::Result<> close_kept_connections();
+  [[nodiscard]] base::Result<MeshIdentities> mesh_identities() const;
   [[nodiscard]] base::Result<std::optional<ImpostorCertificates>> impostor_certificates() const;
+  // Errors: missing, without a mesh.
+  base::Result<Rotated> rotate_certificates(RotationStep step);
   base::Result<AgentStreams> agent(std::string_view pod, const std::string& executable);
   base::Result<Observer> observe(std::string_view pod, const std::string& executable);
   // What the datapath says of itself now: counts and costs grow with its use. Under
@@ -109,6 +113,7 @@ class Environment {
   // Of environment_mesh.cc.
   base::Result<> make_mesh(const CgroupTree& cgroups);
   base::Result<> sync_mesh();
+  base::Result<> start_containers(std::string_view pod, const PodRestart& how, WriteStamps& stamps);
   base::Result<AgentStreams> start_agent(const Place& place, const std::string& executable);
   std::string how_it_ended(pid_t pid);
 

@@ -234,6 +234,7 @@ Result<WriteStamps> Environment::restart_pod(std::string_view name, const PodRes
   const bool left_open = has_fault(plan_, FaultKind::policy_new_pod_open);
   RETURN_IF_ERROR(
       prepare_policies(next, pods, left_open ? std::set{pod.id} : std::set<std::uint32_t>{}));
+  if (mesh_) RETURN_IF_ERROR(mesh_->strip(before.name));
   WriteStamps stamps{.sent_ns = base::monotonic_now().ns};
   std::swap(store_, next);
   stamps.resource_version = version;
@@ -245,8 +246,7 @@ Result<WriteStamps> Environment::restart_pod(std::string_view name, const PodRes
   if (how.on_address) RETURN_IF_ERROR(how.on_address(pod));
   numbers_given_[before.node] = number;
   handle_.pods = std::move(pods);
-  RETURN_IF_ERROR(sync());
-  stamps.programmed_ns = base::monotonic_now().ns;
+  RETURN_IF_ERROR(start_containers(before.name, how, stamps));
   if (left_open && policies_) {
     RETURN_IF_ERROR(prepare_policies(store_, handle_.pods));
     sleep_until(moved_ns + open_for.count());

@@ -3,6 +3,7 @@
 
 #include <gtest/gtest.h>
 
+#include "cluster/filler_policy.h"
 #include "cluster/lab/policy_fixture.h"
 
 namespace cluster {
@@ -40,6 +41,13 @@ TEST(FillerPoliciesLab, IsolatePodsAllowThePlansPortsAndEachItsOwn) {
         << number;
   }
   EXPECT_EQ(probe("client-0", filled.at("web-0", port_of_filler(100))), Outcome::denied);
+
+  // The ports by which it is told whether they are in force.
+  const auto ports = filler_ports(plan.filler);
+  ASSERT_EQ(ports.size(), 100U);
+  EXPECT_EQ(ports.front(), port_of_filler(1));
+  EXPECT_EQ(ports.back(), port_of_filler(199));
+  EXPECT_EQ(probe("client-0", filled.at("web-0", closed_filler_port)), Outcome::denied);
 
   const auto facts = filled.target().environment("env")->facts().at("network_policy");
   EXPECT_EQ(facts.at("policies"), 200);

@@ -102,6 +102,12 @@ Result<WriteStamps> LabTarget::restart_pod(std::string_view environment, std::st
   return found->restart_pod(pod, how);
 }
 
+Result<WriteStamps> LabTarget::restart_proxy(std::string_view environment, std::string_view pod,
+                                             ProxyEnd how) {
+  ASSIGN_OR_RETURN(Environment * found, find(environment));
+  return found->restart_proxy(pod, how);
+}
+
 Result<RecentDenials> LabTarget::recent_denials(std::string_view name) const {
   if (const auto* found = environment(name); found != nullptr) return found->recent_denials();
   return base::fail(ErrorKind::input, "there is no environment \"{}\"", name);
@@ -141,10 +147,20 @@ Result<> LabTarget::close_kept_connections(std::string_view environment) {
   return found->close_kept_connections();
 }
 
+Result<MeshIdentities> LabTarget::mesh_identities(std::string_view environment) {
+  ASSIGN_OR_RETURN(const auto* const found, find(environment));
+  return found->mesh_identities();
+}
+
 Result<std::optional<ImpostorCertificates>> LabTarget::impostor_certificates(
     std::string_view environment) {
   ASSIGN_OR_RETURN(const Environment* found, find(environment));
   return found->impostor_certificates();
+}
+
+Result<Rotated> LabTarget::rotate_certificates(std::string_view environment, RotationStep step) {
+  ASSIGN_OR_RETURN(Environment * found, find(environment));
+  return found->rotate_certificates(step);
 }
 
 Result<> LabTarget::follow_services(std::string_view environment, ServiceFollower follower) {

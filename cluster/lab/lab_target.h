@@ -49,8 +49,13 @@ class LabTarget : public Target {
   base::Result<std::vector<ProxyUsage>> proxy_usage(std::string_view environment) override;
   base::Result<std::vector<ProxyCounters>> proxy_counters(std::string_view environment) override;
   base::Result<> close_kept_connections(std::string_view environment) override;
+  base::Result<WriteStamps> restart_proxy(std::string_view environment, std::string_view pod,
+                                          ProxyEnd how) override;
+  base::Result<MeshIdentities> mesh_identities(std::string_view environment) override;
   base::Result<std::optional<ImpostorCertificates>> impostor_certificates(
       std::string_view environment) override;
+  base::Result<Rotated> rotate_certificates(std::string_view environment,
+                                            RotationStep step) override;
   [[nodiscard]] base::Json facts() const override;
 
   // What policies denied in an environment, the latest; empty where none was ever written there.

@@ -392,7 +392,7 @@ TEST(ObjectStore, SaysWhatTheLabDoesNotImplement) {
     EXPECT_FALSE(applied);
     return applied ? ErrorKind::usage : applied.error().kind;
   };
-  EXPECT_EQ(kind_of(R"({"apiVersion": "security.istio.io/v1", "kind": "AuthorizationPolicy"})"),
+  EXPECT_EQ(kind_of(R"({"apiVersion": "security.istio.io/v1", "kind": "Telemetry"})"),
             ErrorKind::missing);
   for (const auto* field : {R"("type": "ExternalName")", R"("internalTrafficPolicy": "Local")"}) {
     EXPECT_EQ(kind_of(fmt::format(R"({{"apiVersion": "v1", "kind": "Service",

@@ -20,11 +20,20 @@ constexpr std::string_view slice_list_kind = "EndpointSliceList";
 // What every namespace is called by, among its labels (core/v1 LabelMetadataName).
 constexpr std::string_view namespace_name_label = "kubernetes.io/metadata.name";
 
+// By namespace and name.
+template <typename Key, typename Object>
+std::vector<Object> listed(const std::map<Key, Object>& objects) {
+  std::vector<Object> all;
+  all.reserve(objects.size());
+  for (const auto& [key, object] : objects) all.push_back(object);
+  return all;
+}
+
 std::unexpected<base::Error> unknown_kind(std::string_view kind) {
   return base::fail(
       ErrorKind::missing,
-      "the lab does not implement {} (it knows Service, EndpointSlice, NetworkPolicy and "
-      "PeerAuthentication)",
+      "the lab does not implement {} (it knows Service, EndpointSlice, NetworkPolicy, "
+      "PeerAuthentication, AuthorizationPolicy and RequestAuthentication)",
       kind.empty() ? "objects without a kind" : kind);
 }
 
@@ -281,6 +290,16 @@ Result<std::uint64_t> ObjectStore::apply(const base::Json& object) {
   if (type.kind == kube::network_policy_kind) return apply_policy(object);
   if (type.kind == network_policy_list_kind) return apply_policies(object);
   if (type.kind == kube::peer_authentication_kind) return apply_peer_authentication(object);
+  if (type.kind == kube::authorization_policy_kind) {
+    ASSIGN_OR_RETURN(auto policy, kube::read_authorization_policy(object));
+    RETURN_IF_ERROR(check_namespace(policy.metadata, type.kind));
+    return store(authorization_policies_, std::move(policy));
+  }
+  if (type.kind == kube::request_authentication_kind) {
+    ASSIGN_OR_RETURN(auto policy, kube::read_request_authentication(object));
+    RETURN_IF_ERROR(check_namespace(policy.metadata, type.kind));
+    return store(request_authentications_, std::move(policy));
+  }
   return unknown_kind(type.kind);
 }
 
@@ -321,13 +340,18 @@ Result<std::uint64_t> ObjectStore::apply_policy(const base::Json& object) {
 }
 
 // The mesh's namespace has no pods of a lab, and is there all the same.
+Result<> ObjectStore::check_namespace(const kube::ObjectMeta& metadata,
+                                      std::string_view kind) const {
+  const auto& its = metadata.in_namespace;
+  if (its == kube::istio_root_namespace || namespaces_.contains(its)) return {};
+  return base::fail(ErrorKind::input, "{} {}/{}: namespaces \"{}\" not found", kind, its,
+                    metadata.name, its);
+}
+
 Result<std::uint64_t> ObjectStore::apply_peer_authentication(const base::Json& object) {
   ASSIGN_OR_RETURN(auto policy, kube::read_peer_authentication(object));
   const Key key{policy.metadata.in_namespace, policy.metadata.name};
-  if (key.first != kube::istio_root_namespace && !namespaces_.contains(key.first)) {
-    return base::fail(ErrorKind::input, "{} {}/{}: namespaces \"{}\" not found",
-                      kube::peer_authentication_kind, key.first, key.second, key.first);
-  }
+  RETURN_IF_ERROR(check_namespace(policy.metadata, kube::peer_authentication_kind));
   const auto version = store(peer_authentications_, std::move(policy));
   peer_authentications_made_.emplace(key, version);
   return version;
@@ -368,6 +392,10 @@ Result<std::uint64_t> ObjectStore::remove(std::string_view kind, std::string_vie
   } else if (kind == kube::peer_authentication_kind) {
     erased = peer_authentications_.erase(key);
     peer_authentications_made_.erase(key);
+  } else if (kind == kube::authorization_policy_kind) {
+    erased = authorization_policies_.erase(key);
+  } else if (kind == kube::request_authentication_kind) {
+    erased = request_authentications_.erase(key);
   } else {
     return unknown_kind(kind);
   }
@@ -408,11 +436,14 @@ std::uint64_t ObjectStore::renew_pod(const std::string& in_namespace, const std:
   return pods_.contains({in_namespace, name}) ? ++version_ : version_;
 }
 
-std::vector<kube::NetworkPolicy> ObjectStore::policies() const {
-  std::vector<kube::NetworkPolicy> policies;
-  policies.reserve(policies_.size());
-  for (const auto& [key, policy] : policies_) policies.push_back(policy);
-  return policies;
+std::vector<kube::NetworkPolicy> ObjectStore::policies() const { return listed(policies_); }
+
+std::vector<kube::AuthorizationPolicy> ObjectStore::authorization_policies() const {
+  return listed(authorization_policies_);
+}
+
+std::vector<kube::RequestAuthentication> ObjectStore::request_authentications() const {
+  return listed(request_authentications_);
 }
 
 std::vector<kube::PeerAuthentication> ObjectStore::peer_authentications() const {
@@ -427,13 +458,7 @@ std::vector<kube::PeerAuthentication> ObjectStore::peer_authentications() const 
 }
 
 ServiceTable ObjectStore::service_table() const {
-  std::vector<kube::Service> services;
-  std::vector<kube::EndpointSlice> slices;
-  services.reserve(services_.size());
-  slices.reserve(slices_.size());
-  for (const auto& [key, service] : services_) services.push_back(service);
-  for (const auto& [key, slice] : slices_) slices.push_back(slice);
-  return make_service_table(services, slices);
+  return make_service_table(listed(services_), listed(slices_));
 }
 
 }  // namespace cluster

@@ -12,9 +12,11 @@
 #include <vector>
 
 #include "base/json.h"
+#include "base/kube/authorization_policy.h"
 #include "base/kube/endpoint_slice.h"
 #include "base/kube/network_policy.h"
 #include "base/kube/peer_authentication.h"
+#include "base/kube/request_authentication.h"
 #include "base/kube/service.h"
 #include "base/result.h"
 #include "cluster/lab/datapath/datapath.h"
@@ -57,6 +59,8 @@ class ObjectStore {
   [[nodiscard]] std::vector<base::kube::NetworkPolicy> policies() const;
   // The oldest first.
   [[nodiscard]] std::vector<base::kube::PeerAuthentication> peer_authentications() const;
+  [[nodiscard]] std::vector<base::kube::AuthorizationPolicy> authorization_policies() const;
+  [[nodiscard]] std::vector<base::kube::RequestAuthentication> request_authentications() const;
 
  private:
   using Key = std::pair<std::string, std::string>;  // namespace, name
@@ -67,6 +71,9 @@ class ObjectStore {
   base::Result<std::uint64_t> apply_policy(const base::Json& object);
   base::Result<std::uint64_t> apply_policies(const base::Json& list);
   base::Result<std::uint64_t> apply_peer_authentication(const base::Json& object);
+  // Of an object in a namespace that must be there: the mesh's own always is. Errors: input.
+  [[nodiscard]] base::Result<> check_namespace(const base::kube::ObjectMeta& metadata,
+                                               std::string_view kind) const;
   base::Result<> allocate_addresses(base::kube::Service& service);
   base::Result<> allocate_node_ports(base::kube::Service& service) const;
   template <typename Object>
@@ -83,6 +90,8 @@ class ObjectStore {
   std::map<Key, base::kube::NetworkPolicy> policies_;
   std::map<Key, base::kube::PeerAuthentication> peer_authentications_;
   std::map<Key, std::uint64_t> peer_authentications_made_;  // the version each was made with
+  std::map<Key, base::kube::AuthorizationPolicy> authorization_policies_;
+  std::map<Key, base::kube::RequestAuthentication> request_authentications_;
   std::map<std::string, Labels> namespaces_;
   std::map<Key, Labels> pods_;
   std::uint64_t version_ = 0;

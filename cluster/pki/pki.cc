@@ -1,5 +1,6 @@
 #include "cluster/pki/pki.h"
 
+#include <ctime>
 #include <utility>
 
 #include <openssl/bio.h>
@@ -176,6 +177,22 @@ Result<Authority> Authority::create(const std::string& common_name) {
   return authority;
 }
 
+Result<Authority> Authority::of(KeyPair own) {
+  const auto buffer_of = [](const std::string& text) {
+    return Buffer(::BIO_new_mem_buf(text.data(), static_cast<int>(text.size())));
+  };
+  const auto certificate_text = buffer_of(own.certificate);
+  const auto key_text = buffer_of(own.key);
+  Certificate certificate(::PEM_read_bio_X509(certificate_text.get(), nullptr, nullptr, nullptr));
+  Key key(::PEM_read_bio_PrivateKey(key_text.get(), nullptr, nullptr, nullptr));
+  if (!certificate || !key || ::X509_check_private_key(certificate.get(), key.get()) != 1) {
+    return openssl_error("reading an authority");
+  }
+  Authority authority(std::make_unique<Handles>(Handles{std::move(certificate), std::move(key)}));
+  authority.own_ = std::move(own);
+  return authority;
+}
+
 Result<KeyPair> Authority::issue(const Subject& subject) const {
   ASSIGN_OR_RETURN(const Key key, make_key());
   ASSIGN_OR_RETURN(
@@ -196,6 +213,25 @@ Result<KeyPair> Authority::issue(const Subject& subject) const {
   }
   RETURN_IF_ERROR(sign(own, handles_->key.get()));
   return pem_of(own, key.get());
+}
+
+Result<CertificateFacts> facts_of(const std::string& pem) {
+  const Buffer text(::BIO_new_mem_buf(pem.data(), static_cast<int>(pem.size())));
+  const Certificate certificate(::PEM_read_bio_X509(text.get(), nullptr, nullptr, nullptr));
+  std::tm until{};
+  if (!certificate || ::ASN1_TIME_to_tm(::X509_get0_notAfter(certificate.get()), &until) != 1) {
+    auto error = openssl_error("reading one").error();
+    error.kind = ErrorKind::input;
+    return std::unexpected(std::move(error));
+  }
+  CertificateFacts facts{.serial = {}, .not_after_s = static_cast<std::int64_t>(::timegm(&until))};
+  const std::unique_ptr<BIGNUM, Freed<BN_free>> number(
+      ::ASN1_INTEGER_to_BN(::X509_get0_serialNumber(certificate.get()), nullptr));
+  if (char* const digits = number ? ::BN_bn2hex(number.get()) : nullptr; digits != nullptr) {
+    facts.serial = digits;
+    OPENSSL_free(digits);
+  }
+  return facts;
 }
 
 Result<SigningKey> make_signing_key() {

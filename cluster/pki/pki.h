@@ -3,6 +3,7 @@
 #pragma once
 
 #include <chrono>
+#include <cstdint>
 #include <memory>
 #include <string>
 #include <vector>
@@ -16,6 +17,14 @@ struct KeyPair {
   std::string certificate;
   std::string key;  // PKCS #8
 };
+
+// What whoever is shown a certificate reads first.
+struct CertificateFacts {
+  std::string serial;            // hexadecimal
+  std::int64_t not_after_s = 0;  // Unix time
+};
+// Of the first certificate in a PEM text. Errors: input.
+[[nodiscard]] base::Result<CertificateFacts> facts_of(const std::string& pem);
 
 // What a certificate may be shown for (RFC 5280, section 4.2.1.12).
 enum class Purpose {
@@ -44,11 +53,14 @@ struct Subject {
   Validity validity = {};
 };
 
-// A certificate authority, made new.
+// A certificate authority.
 class Authority {
  public:
   // Errors: system, with OpenSSL's words.
   static base::Result<Authority> create(const std::string& common_name);
+  // One that exists, of whatever kind its key is. Errors: system (it is none, or the two do not
+  // belong together), with OpenSSL's words.
+  static base::Result<Authority> of(KeyPair own);
 
   Authority(Authority&&) noexcept;
   Authority& operator=(Authority&&) = delete;

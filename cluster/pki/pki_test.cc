@@ -5,6 +5,8 @@
 #include <openssl/pem.h>
 #include <openssl/x509v3.h>
 
+#include "cluster/pki/impostors.h"
+
 namespace cluster::pki {
 namespace {
 
@@ -132,6 +134,23 @@ TEST(Authority, IssuesWhatHasExpiredOrIsNotYetValid) {
   EXPECT_EQ(seen({.from = -hours(1), .until = hours(1)}), X509_V_OK);
 }
 
+TEST(FactsOf, ACertificateAreItsSerialAndItsEnd) {
+  const auto authority = must(Authority::create("cluster.local"));
+  const auto until = [](std::chrono::seconds lasts) {
+    return std::chrono::system_clock::to_time_t(std::chrono::system_clock::now() + lasts);
+  };
+  const auto least = until(std::chrono::seconds(5));
+  const auto one = must(authority.issue({.validity = {.until = std::chrono::seconds(5)}}));
+  const auto most = until(std::chrono::seconds(5));
+  const auto facts = must(facts_of(one.certificate));
+  EXPECT_GE(facts.not_after_s, least);
+  EXPECT_LE(facts.not_after_s, most);
+  EXPECT_EQ(facts.serial.size(), 32U);
+  EXPECT_EQ(facts.serial.find_first_not_of("0123456789ABCDEF"), std::string::npos);
+  EXPECT_NE(must(facts_of(must(authority.issue({})).certificate)).serial, facts.serial);
+  EXPECT_EQ(facts_of("none").error().kind, base::ErrorKind::input);
+}
+
 TEST(Authority, HandsOutTheKeyOfTheCertificate) {
   const auto authority = must(Authority::create("stackbench"));
   const auto pair = must(authority.issue({.common_name = "admin"}));
@@ -147,6 +166,29 @@ TEST(SigningKey, IsAPair) {
   const auto pair = must(make_signing_key());
   EXPECT_THAT(pair.private_key, testing::StartsWith("-----BEGIN PRIVATE KEY-----"));
   EXPECT_THAT(pair.public_key, testing::StartsWith("-----BEGIN PUBLIC KEY-----"));
+}
+
+TEST(Authority, ThatExistsGoesOnWhereItIsReadAgain) {
+  const auto made = must(Authority::create("cluster.local"));
+  const auto again = must(Authority::of(made.own()));
+  const auto leaf = must(again.issue({.common_name = "web", .purpose = Purpose::both}));
+  EXPECT_EQ(verify(leaf.certificate, made.own().certificate, X509_PURPOSE_SSL_SERVER), X509_V_OK);
+  const auto other = must(Authority::create("cluster.local"));
+  EXPECT_FALSE(Authority::of({made.own().certificate, other.own().key})) << "another's key";
+  EXPECT_FALSE(Authority::of({"no", "key"}));
+}
+
+TEST(Impostors, AreTrustedAsTheirNamesSay) {
+  const auto mesh = must(Authority::create("cluster.local"));
+  const auto all = must(issue_impostors(mesh, "cluster.local", "ns/a/sa/b", "cluster.local"));
+  const auto trusted = [&](const CertificateAndKey& one) {
+    return verify(one.certificate, mesh.own().certificate, X509_PURPOSE_SSL_CLIENT);
+  };
+  EXPECT_EQ(trusted(all.of_the_mesh), X509_V_OK);
+  EXPECT_EQ(trusted(all.wrong_identity), X509_V_OK) << "its name alone is wrong";
+  EXPECT_NE(trusted(all.foreign_ca), X509_V_OK);
+  EXPECT_EQ(trusted(all.expired), X509_V_ERR_CERT_HAS_EXPIRED);
+  EXPECT_EQ(trusted(all.not_yet_valid), X509_V_ERR_CERT_NOT_YET_VALID);
 }
 
 }  // namespace

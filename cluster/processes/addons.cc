@@ -6,6 +6,7 @@
 
 #include "base/file.h"
 #include "cluster/processes/calico.h"
+#include "cluster/processes/coredns.h"
 #include "cluster/processes/metallb.h"
 
 namespace cluster::processes {
@@ -17,6 +18,7 @@ std::vector<std::string> definition_folders(const Tools& tools, const Shape& sha
   std::vector<std::string> folders;
   if (shape.cni == Cni::calico) folders.push_back(tools.calico + "/crds");
   if (shape.bgp == Bgp::metallb) folders.push_back(tools.metallb + "/crds");
+  if (shape.mesh == Mesh::istio) folders.push_back(tools.istio + "/crds");
   return folders;
 }
 
@@ -42,6 +44,9 @@ Result<std::vector<ApiObject>> addon_objects(const Tools& tools, const Shape& sh
   }
   if (shape.bgp == Bgp::metallb) {
     for (auto& object : metallb_objects(shape)) objects.push_back(std::move(object));
+  }
+  if (shape.mesh == Mesh::istio) {
+    for (auto& object : coredns_objects()) objects.push_back(std::move(object));
   }
   return objects;
 }

@@ -1,5 +1,5 @@
-// The addons of a cluster's shape (calico.h, metallb.h), as its API server is told of them before
-// any part of them starts.
+// The addons of a cluster's shape (calico.h, metallb.h, coredns.h, istio.h), as its API server is
+// told of them before any part of them starts.
 #pragma once
 
 #include <string>

@@ -5,6 +5,8 @@
 
 #include "cluster/processes/calico.h"
 #include "cluster/processes/components.h"
+#include "cluster/processes/coredns.h"
+#include "cluster/processes/istio.h"
 #include "cluster/processes/metallb.h"
 #include "cluster/processes/wiring.h"
 
@@ -37,6 +39,8 @@ TEST(Addons, BringTheirDefinitions) {
   EXPECT_THAT(definition_folders(tools, {}), IsEmpty());
   EXPECT_THAT(definition_folders(tools, with_both),
               ElementsAre("/tree/build/go/calico/crds", "/tree/build/go/metallb/crds"));
+  EXPECT_THAT(definition_folders(tools, {.mesh = Mesh::istio}),
+              ElementsAre("/tree/build/go/istio/crds"));
 }
 
 TEST(Calico, GivesEachNodesPodsAddressesOfItsOwnAndEnforcesPolicies) {
@@ -100,6 +104,54 @@ TEST(MetalLb, HasLoadedWhenItSaysSo) {
   EXPECT_FALSE(metallb_has_loaded(""));
   EXPECT_FALSE(metallb_has_loaded("# TYPE " + name + " gauge\n" + name + " 0\n"));
   EXPECT_TRUE(metallb_has_loaded("# TYPE " + name + " gauge\n" + name + " 1\n"));
+}
+
+TEST(CoreDns, AnswersWhereKubeletsTellTheirPods) {
+  const auto objects = addon_objects(tools, {.mesh = Mesh::istio}).value();
+  ASSERT_EQ(objects.size(), 2U);
+  const auto& service = objects[0].object;
+  EXPECT_EQ(objects[0].path, "/api/v1/namespaces/kube-system/services");
+  EXPECT_EQ(service["spec"]["clusterIP"], "10.96.0.10");
+  EXPECT_FALSE(service["spec"].contains("selector")) << "its slice is ours";
+  const auto& slice = objects[1].object;
+  EXPECT_EQ(slice["metadata"]["labels"]["kubernetes.io/service-name"], service["metadata"]["name"]);
+  EXPECT_EQ(slice["endpoints"][0]["addresses"][0], "172.18.1.1");
+  EXPECT_EQ(slice["ports"][0]["port"], 53);
+  EXPECT_EQ(slice["ports"][0]["protocol"], "UDP");
+
+  const auto text = corefile(directory);
+  EXPECT_THAT(text, HasSubstr("ready 127.0.0.1:8181\n"));
+  EXPECT_THAT(text, HasSubstr("kubeconfig /state/clusters/two/pki/coredns.conf\n"));
+  EXPECT_THAT(coredns_component(directory, tools).argv,
+              ElementsAre("/tree/build/go/coredns", "-conf", "/state/clusters/two/Corefile"));
+}
+
+TEST(Istio, IsInstalledByItsOwnCommandFromImagesOfItsVersion) {
+  EXPECT_THAT(
+      istio_install_command(directory, tools, "1.31.0-dev.x", "/o.yaml"),
+      ElementsAre("/tree/build/go/istio/istioctl", "install",
+                  "--kubeconfig=/state/clusters/two/kubeconfig", "--filename=/o.yaml",
+                  "--set=tag=1.31.0-dev.x", "--readiness-timeout=3m", "--skip-confirmation"));
+  // What stock Envoy lacks, and nothing else is taken from it.
+  for (const auto* setting :
+       {"PILOT_ENABLE_METADATA_EXCHANGE: \"false\"", "PILOT_ENABLE_ALPN_FILTER: \"false\"",
+        "hub: stackbench.test/istio"}) {
+    EXPECT_THAT(istio_operator(), HasSubstr(setting));
+  }
+}
+
+TEST(Istio, PutsAProxyBesideAPodWhereOneCameBack) {
+  auto pod = pod_asking_for_a_proxy();
+  EXPECT_EQ(pod["metadata"]["labels"]["sidecar.istio.io/inject"], "true");
+  EXPECT_FALSE(has_proxy(pod));
+  EXPECT_FALSE(has_proxy({{"kind", "Status"}}));
+  auto native = pod;
+  native["spec"]["initContainers"] = {{{"name", "istio-init"}}, {{"name", "istio-proxy"}}};
+  EXPECT_TRUE(has_proxy(native));
+  native["spec"]["initContainers"].erase(1);
+  EXPECT_FALSE(has_proxy(native)) << "one that only starts";
+  pod["spec"]["containers"].push_back({{"name", "istio-proxy"}});
+  EXPECT_TRUE(has_proxy(pod));
 }
 
 }  // namespace

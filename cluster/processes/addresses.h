@@ -43,6 +43,7 @@ inline constexpr int etcd_peer_port = 2380;
 inline constexpr int proxy_metrics_port = 10249;
 inline constexpr int felix_health_port = 9099;
 inline constexpr int metallb_metrics_port = 7472;
+inline constexpr int dns_ready_port = 8181;
 
 inline std::string node(int number) { return fmt::format("172.18.0.{}", number + 1); }
 inline std::string pod_cidr_of(int node) { return fmt::format("10.244.{}.0/24", node); }

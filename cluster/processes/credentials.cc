@@ -55,6 +55,7 @@ std::vector<Credential> credentials_of(const Shape& shape) {
   };
   if (shape.cni == Cni::calico) add_administrator("calico");
   if (shape.bgp == Bgp::metallb) add_administrator("metallb");
+  if (shape.mesh == Mesh::istio) add_administrator("coredns");
   for (int node = 1; node <= shape.nodes; ++node) {
     const auto name = node_name(node);
     const pki::Subject client{.common_name = "system:node:" + name, .organisation = "system:nodes"};

@@ -35,6 +35,7 @@ Feature probe_processes() {
   std::vector<std::string> options;
   if (find_tools({.cni = Cni::calico})) options.emplace_back("--cni calico");
   if (find_tools({.bgp = Bgp::metallb})) options.emplace_back("--bgp metallb");
+  if (find_tools({.mesh = Mesh::istio})) options.emplace_back("--mesh istio");
   return processes_feature(find_tools({}), base::read_file("/proc/filesystems").value_or(""),
                            filters_bridged_packets(), options);
 }

@@ -35,8 +35,8 @@ Result<std::string> state_of(const std::string& archive) {
 }  // namespace
 
 Result<std::vector<std::string>> import_images(const Directory& directory, const Tools& tools,
-                                               int nodes, const RunOnNode& run) {
-  ASSIGN_OR_RETURN(const auto archives, image_archives(tools));
+                                               const Shape& shape, const RunOnNode& run) {
+  ASSIGN_OR_RETURN(const auto archives, image_archives(tools, shape));
   Record record = read_record(directory);
   std::vector<std::string> imported;
   for (const auto& archive : archives) {
@@ -44,7 +44,7 @@ Result<std::vector<std::string>> import_images(const Directory& directory, const
     auto& known = record[archive];
     if (known == state) continue;
     const auto name = std::filesystem::path(archive).stem().string();
-    for (int node = 1; node <= nodes; ++node) {
+    for (int node = 1; node <= shape.nodes; ++node) {
       if (auto done = run(node, import_command(tools, archive)); !done) {
         return base::in_context(std::move(done).error(), "image {}", name);
       }

@@ -14,10 +14,11 @@ namespace cluster::processes {
 // Runs a program on a node, numbered from 1.
 using RunOnNode = std::function<base::Result<>(int node, const std::vector<std::string>& argv)>;
 
-// Takes every archive of tools.images that the cluster does not have yet into each of `nodes`
+// Takes every archive of image_archives() that the cluster does not have yet into each of its
 // nodes, and notes it. Returns the names of those taken in. Errors: of `run`, missing, system.
 [[nodiscard]] base::Result<std::vector<std::string>> import_images(const Directory& directory,
-                                                                   const Tools& tools, int nodes,
+                                                                   const Tools& tools,
+                                                                   const Shape& shape,
                                                                    const RunOnNode& run);
 
 }  // namespace cluster::processes

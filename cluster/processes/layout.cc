@@ -40,6 +40,10 @@ std::vector<std::string> needed_programs(const Tools& tools, const Shape& shape)
   };
   if (shape.cni == Cni::calico) add(tools.calico, {"calico", "calico-felix"});
   if (shape.bgp == Bgp::metallb) add(tools.metallb, {"controller", "speaker"});
+  if (shape.mesh == Mesh::istio) {
+    add(tools.istio, {"istioctl"});
+    all.push_back(tools.coredns);
+  }
   return all;
 }
 
@@ -51,15 +55,34 @@ std::vector<std::string> needed_files(const Tools& tools, const Shape& shape) {
     all.push_back(tools.calico + "/version");
   }
   if (shape.bgp == Bgp::metallb) all.push_back(tools.metallb + "/crds");
+  if (shape.mesh == Mesh::istio) {
+    for (const auto* file : {"crds", "version", "images/pilot.tar", "images/proxyv2.tar"}) {
+      all.push_back(fmt::format("{}/{}", tools.istio, file));
+    }
+  }
   return all;
+}
+
+// Sorted.
+Result<std::vector<std::string>> archives_in(const std::string& directory) {
+  std::error_code code;
+  std::vector<std::string> found;
+  for (fs::directory_iterator entry(directory, code), end; !code && entry != end;
+       entry.increment(code)) {
+    if (entry->path().extension() == ".tar") found.push_back(entry->path().string());
+  }
+  if (code) return base::system_error(code.value(), "{}", directory);
+  std::ranges::sort(found);
+  return found;
 }
 
 std::string mend_for(const Shape& shape) {
   return fmt::format(
-      "./bootstrap up{}{} builds and unpacks what is missing (what is made of Go takes some "
+      "./bootstrap up{}{}{} builds and unpacks what is missing (what is made of Go takes some "
       "minutes, once); STACKBENCH_TOOLS names another build/ directory.",
       shape.cni == Cni::calico ? " --cni calico" : "",
-      shape.bgp == Bgp::metallb ? " --bgp metallb" : "");
+      shape.bgp == Bgp::metallb ? " --bgp metallb" : "",
+      shape.mesh == Mesh::istio ? " --mesh istio" : "");
 }
 
 }  // namespace
@@ -76,6 +99,8 @@ Tools tools_below(const std::string& root) {
           .cni_plugins = root + "/tools/containernetworking-plugins/usr/lib/cni",
           .calico = root + "/go/calico",
           .metallb = root + "/go/metallb",
+          .istio = root + "/go/istio",
+          .coredns = root + "/go/coredns",
           .images = root + "/images",
           .path = fmt::format("{}:{}:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
                               containerd, runc)};
@@ -111,16 +136,13 @@ Result<Tools> find_tools(const Shape& shape) {
   return find_tools((own.parent_path() / "../..").string(), shape);
 }
 
-Result<std::vector<std::string>> image_archives(const Tools& tools) {
-  std::error_code code;
-  std::vector<std::string> found;
-  for (fs::directory_iterator entry(tools.images, code), end; !code && entry != end;
-       entry.increment(code)) {
-    if (entry->path().extension() == ".tar") found.push_back(entry->path().string());
+Result<std::vector<std::string>> image_archives(const Tools& tools, const Shape& shape) {
+  ASSIGN_OR_RETURN(auto all, archives_in(tools.images));
+  if (shape.mesh == Mesh::istio) {
+    ASSIGN_OR_RETURN(const auto of_mesh, archives_in(tools.istio + "/images"));
+    all.insert(all.end(), of_mesh.begin(), of_mesh.end());
   }
-  if (code) return base::system_error(code.value(), "{}", tools.images);
-  std::ranges::sort(found);
-  return found;
+  return all;
 }
 
 }  // namespace cluster::processes

@@ -57,8 +57,10 @@ struct Tools {
   std::string cni_plugins;  // a directory
   std::string calico;       // a directory: calico-felix, calico (the CNI plugin), crds/, version
   std::string metallb;      // a directory: controller, speaker, crds/
-  std::string images;       // a directory; every *.tar in it is for every node
-  std::string path;         // PATH for those that look others up
+  std::string istio;        // a directory: istioctl, images/, crds/ (the Gateway API's), version
+  std::string coredns;
+  std::string images;  // a directory; every *.tar in it is for every node
+  std::string path;    // PATH for those that look others up
 };
 
 // The layout below `root`, without a look at the disk.
@@ -70,8 +72,9 @@ struct Tools {
 [[nodiscard]] base::Result<Tools> find_tools(const Shape& shape);
 [[nodiscard]] base::Result<Tools> find_tools(const std::string& root, const Shape& shape);
 
-// The archives in tools.images, in the order of their names. Errors: missing (no such directory),
-// system.
-[[nodiscard]] base::Result<std::vector<std::string>> image_archives(const Tools& tools);
+// The archives in tools.images, in the order of their names, and after them those that a shape's
+// addons bring. Errors: missing (no such directory), system.
+[[nodiscard]] base::Result<std::vector<std::string>> image_archives(const Tools& tools,
+                                                                    const Shape& shape);
 
 }  // namespace cluster::processes

@@ -64,7 +64,8 @@ TEST(State, ReadsBackWhatItWrites) {
                                .nodes = 2,
                                .proxy = ProxyMode::nftables,
                                .cni = Cni::calico,
-                               .bgp = Bgp::metallb},
+                               .bgp = Bgp::metallb,
+                               .mesh = Mesh::istio},
                      .phase = Phase::degraded,
                      .supervisor = 4711,
                      .start_ticks = 18446744073709551615U,
@@ -113,7 +114,7 @@ TEST(Provider, KnowsTheClustersThatHaveADirectory) {
   EXPECT_FALSE(provider.find("a").value());
 }
 
-TEST(State, OfAClusterThatSaysNothingOfBgpHasNone) {
+TEST(State, OfAClusterThatSaysNothingOfBgpAndOfAMeshHasNone) {
   const Folder folder;
   const Directory directory(folder.path());
   std::ofstream(directory.state()) << R"({"shape": {"name": "x", "nodes": 2, "proxy": "iptables",
@@ -121,12 +122,15 @@ TEST(State, OfAClusterThatSaysNothingOfBgpHasNone) {
   const auto read = read_state(directory);
   ASSERT_TRUE(read) << read.error().message;
   EXPECT_EQ(read->shape.bgp, Bgp::none);
+  EXPECT_EQ(read->shape.mesh, Mesh::none);
 }
 
 TEST(ShapeText, NamesAnAnnouncerWhereThereIsOne) {
   EXPECT_EQ(to_string(Shape{}), "3 nodes, kube-proxy iptables, CNI bridge");
   EXPECT_EQ(to_string(Shape{.nodes = 1, .cni = Cni::calico, .bgp = Bgp::metallb}),
             "1 node, kube-proxy iptables, CNI calico, BGP metallb");
+  EXPECT_EQ(to_string(Shape{.nodes = 2, .mesh = Mesh::istio}),
+            "2 nodes, kube-proxy iptables, CNI bridge, mesh istio");
 }
 
 TEST(Tools, ThatAreMissingAreAllNamedWithTheMend) {
@@ -157,6 +161,13 @@ TEST(Tools, OfAddonsAreMissedByThoseWhoAskForThem) {
     EXPECT_THAT(both.error().message, HasSubstr(name));
   }
   EXPECT_THAT(both.error().mend, HasSubstr("./bootstrap up --cni calico --bgp metallb builds"));
+  const auto mesh = find_tools(folder / "build", {.mesh = Mesh::istio});
+  ASSERT_FALSE(mesh);
+  for (const auto* name : {"go/istio/istioctl", "go/istio/crds", "go/istio/version", "go/coredns",
+                           "go/istio/images/pilot.tar", "go/istio/images/proxyv2.tar"}) {
+    EXPECT_THAT(mesh.error().message, HasSubstr(name));
+  }
+  EXPECT_THAT(mesh.error().mend, HasSubstr("./bootstrap up --mesh istio builds"));
 }
 
 TEST(Tools, AreFoundWhereBootstrapLeavesThem) {
@@ -174,7 +185,7 @@ TEST(Tools, AreFoundWhereBootstrapLeavesThem) {
   const auto found = find_tools(root, {});
   ASSERT_TRUE(found) << found.error().message;
   EXPECT_EQ(found->hyperkube, root + "/go/hyperkube");
-  EXPECT_THAT(image_archives(*found).value(),
+  EXPECT_THAT(image_archives(*found, {}).value(),
               ElementsAre(wanted.images + "/agent.tar", wanted.images + "/pause.tar"));
 }
 
@@ -191,19 +202,27 @@ TEST(Images, AreTakenInOnceForEachStateOfTheirArchive) {
     ran.push_back(fmt::format("node{} {}", node, fs::path(argv.back()).filename().string()));
     return {};
   };
-  EXPECT_THAT(import_images(directory, tools, 2, run).value(), ElementsAre("pause"));
+  EXPECT_THAT(import_images(directory, tools, {.nodes = 2}, run).value(), ElementsAre("pause"));
   EXPECT_THAT(ran, ElementsAre("node1 pause.tar", "node2 pause.tar"));
-  EXPECT_THAT(import_images(directory, tools, 2, run).value(), IsEmpty());
+  EXPECT_THAT(import_images(directory, tools, {.nodes = 2}, run).value(), IsEmpty());
   std::ofstream(tools.images + "/agent.tar") << "two";
   std::ofstream(tools.images + "/pause.tar") << "three";
   ran.clear();
-  EXPECT_THAT(import_images(directory, tools, 1, run).value(), ElementsAre("agent", "pause"));
+  EXPECT_THAT(import_images(directory, tools, {.nodes = 1}, run).value(),
+              ElementsAre("agent", "pause"));
+  tools.istio = folder / "istio";
+  fs::create_directories(tools.istio + "/images");
+  std::ofstream(tools.istio + "/images/pilot.tar") << "five";
+  EXPECT_THAT(import_images(directory, tools, {.nodes = 1, .mesh = Mesh::istio}, run).value(),
+              ElementsAre("pilot"))
+      << "those of a mesh are for clusters that have one";
   const auto fail = [](int, const std::vector<std::string>&) -> base::Result<> {
     return base::fail(base::ErrorKind::system, "ctr: no");
   };
   std::ofstream(tools.images + "/pause.tar") << "four!";
-  EXPECT_EQ(import_images(directory, tools, 1, fail).error().message, "image pause: ctr: no");
-  EXPECT_THAT(import_images(directory, tools, 1, run).value(), ElementsAre("pause"))
+  EXPECT_EQ(import_images(directory, tools, {.nodes = 1}, fail).error().message,
+            "image pause: ctr: no");
+  EXPECT_THAT(import_images(directory, tools, {.nodes = 1}, run).value(), ElementsAre("pause"))
       << "one that failed is tried again";
 }
 
@@ -252,7 +271,7 @@ TEST(SuperviseWords, SayTheWholeShape) {
                                      Directory("/state/x"), "/tree/build");
   EXPECT_THAT(words, ElementsAre("supervise", "--directory", "/state/x", "--tools", "/tree/build",
                                  "--name", "x", "--nodes", "2", "--proxy", "nftables", "--cni",
-                                 "bridge", "--bgp", "none"));
+                                 "bridge", "--bgp", "none", "--mesh", "none"));
 }
 
 TEST(SuperviseWords, SayWhichClocksAreAhead) {

@@ -90,8 +90,7 @@ Result<> import_new_images(const ClusterState& state, const Directory& directory
         entered, {.timeout = import_patience, .interrupt_fd = interrupt.fd()}));
     return {};
   };
-  ASSIGN_OR_RETURN(const auto imported,
-                   import_images(directory, tools, static_cast<int>(state.nodes.size()), run));
+  ASSIGN_OR_RETURN(const auto imported, import_images(directory, tools, state.shape, run));
   for (const auto& name : imported) progress(fmt::format("image {} taken in", name));
   return {};
 }

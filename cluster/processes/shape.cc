@@ -49,6 +49,7 @@ std::string to_string(const Shape& shape) {
       fmt::format("{} {}, kube-proxy {}, CNI {}", shape.nodes, shape.nodes == 1 ? "node" : "nodes",
                   base::enum_name(shape.proxy), base::enum_name(shape.cni));
   if (shape.bgp != Bgp::none) text += fmt::format(", BGP {}", base::enum_name(shape.bgp));
+  if (shape.mesh != Mesh::none) text += fmt::format(", mesh {}", base::enum_name(shape.mesh));
   for (const auto& [node, ahead] : shape.clocks_ahead) {
     text += fmt::format(", clock of {} {} ahead", node, DurationText::format(ahead));
   }

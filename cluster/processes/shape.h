@@ -26,6 +26,9 @@ enum class Cni { bridge, calico };
 // MetalLB's controller, and its speaker on each node, towards a peer at the router.
 enum class Bgp { none, metallb };
 
+// Who puts proxies beside pods. `none`: nobody. `istio`: the real Istio, by its own istioctl.
+enum class Mesh { none, istio };
+
 inline constexpr int most_nodes = 16;
 inline constexpr std::string_view default_name = "default";
 
@@ -35,6 +38,7 @@ struct Shape {
   ProxyMode proxy = ProxyMode::iptables;
   Cni cni = Cni::bridge;
   Bgp bgp = Bgp::none;
+  Mesh mesh = Mesh::none;
   // A fault: how far the clocks of nodes are ahead of the machine's, by node ("node2").
   std::map<std::string, base::Duration> clocks_ahead = {};
 
@@ -52,6 +56,7 @@ void describe(Visit& visit, Self& self) {
   visit("proxy", self.proxy, {.doc = "The mode of kube-proxy.", .required = true});
   visit("cni", self.cni, {.doc = "Who connects pods.", .required = true});
   visit("bgp", self.bgp, {.doc = "Who announces the addresses of load balancers."});
+  visit("mesh", self.mesh, {.doc = "Who puts proxies beside pods."});
   visit("clocks_ahead", self.clocks_ahead,
         {.doc = "By node: how far its CLOCK_MONOTONIC is ahead of the machine's."});
 }
@@ -65,7 +70,8 @@ void describe(Visit& visit, Self& self) {
 // The words that say shape.clocks_ahead.
 [[nodiscard]] std::vector<std::string> clock_words(const Shape& shape);
 
-// "3 nodes, kube-proxy iptables, CNI bridge"; "..., BGP metallb, clock of node2 50ms ahead".
+// "3 nodes, kube-proxy iptables, CNI bridge"; "..., BGP metallb, mesh istio, clock of node2 50ms
+// ahead".
 [[nodiscard]] std::string to_string(const Shape& shape);
 
 }  // namespace cluster::processes
@@ -89,4 +95,11 @@ struct base::EnumNames<cluster::processes::Bgp> {
   static constexpr std::array names{
       std::pair{cluster::processes::Bgp::none, std::string_view("none")},
       std::pair{cluster::processes::Bgp::metallb, std::string_view("metallb")}};
+};
+
+template <>
+struct base::EnumNames<cluster::processes::Mesh> {
+  static constexpr std::array names{
+      std::pair{cluster::processes::Mesh::none, std::string_view("none")},
+      std::pair{cluster::processes::Mesh::istio, std::string_view("istio")}};
 };

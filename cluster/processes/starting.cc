@@ -143,7 +143,9 @@ std::vector<std::string> supervise_words(const Shape& shape, const Directory& di
                                  "--cni",
                                  std::string(base::enum_name(shape.cni)),
                                  "--bgp",
-                                 std::string(base::enum_name(shape.bgp))};
+                                 std::string(base::enum_name(shape.bgp)),
+                                 "--mesh",
+                                 std::string(base::enum_name(shape.mesh))};
   for (const auto& clock : clock_words(shape)) words.insert(words.end(), {"--clock-ahead", clock});
   return words;
 }

@@ -13,6 +13,7 @@
 #include "cluster/processes/addresses.h"
 #include "cluster/processes/components.h"
 #include "cluster/processes/configs.h"
+#include "cluster/processes/coredns.h"
 #include "cluster/processes/files.h"
 #include "cluster/processes/images.h"
 #include "cluster/processes/metallb.h"
@@ -94,6 +95,7 @@ Result<> Supervisor::start_everything() {
                         seconds(base::monotonic_now() - started_)));
   RETURN_IF_ERROR(wait_until_proxies_have_synced());
   RETURN_IF_ERROR(wait_until_addons_are_ready());
+  RETURN_IF_ERROR(install_mesh());
   state_.timings.total_ns = (base::monotonic_now() - started_).count();
   state_.phase = Phase::ready;
   return save_state();
@@ -191,7 +193,7 @@ Result<> Supervisor::take_in_images() {
     RETURN_IF_ERROR(nodes_[static_cast<std::size_t>(node - 1)].run({}, argv, {}, import_patience));
     return {};
   };
-  RETURN_IF_ERROR(import_images(directory_, tools_, shape_.nodes, run));
+  RETURN_IF_ERROR(import_images(directory_, tools_, shape_, run));
   return {};
 }
 
@@ -205,7 +207,14 @@ Result<> Supervisor::start_controllers() {
 Result<> Supervisor::make_addons() {
   const auto folders = definition_folders(tools_, shape_);
   if (folders.empty()) return {};
-  for (const auto& folder : folders) RETURN_IF_ERROR(create_definitions(*api_, folder));
+  // Those that are long take a busy server its time; one that is there already is no error.
+  RETURN_IF_ERROR(wait_until("the API server to take the addons' definitions", step_patience,
+                             [&]() -> Result<bool> {
+                               for (const auto& folder : folders) {
+                                 RETURN_IF_ERROR(create_definitions(*api_, folder));
+                               }
+                               return true;
+                             }));
   RETURN_IF_ERROR(wait_until("the addons' definitions", step_patience, [&]() -> Result<bool> {
     ASSIGN_OR_RETURN(const auto definitions, api_->get(std::string(definitions_path)));
     const auto lack = what_definitions_lack(definitions);
@@ -221,6 +230,12 @@ Result<> Supervisor::make_addons() {
     return true;
   };
   RETURN_IF_ERROR(wait_until("the addons' objects", step_patience, make_all));
+  if (shape_.mesh != Mesh::none) {
+    const auto file = corefile_path(directory_);
+    RETURN_IF_ERROR(write_plain_file(file, corefile(directory_)));
+    RETURN_IF_ERROR(components_.start(coredns_component(directory_, tools_), *root_,
+                                      {.netns = netns(control_plane_netns)}));
+  }
   if (shape_.bgp == Bgp::none) return {};
   return components_.start(metallb_controller_component(directory_, tools_), *root_,
                            {.netns = netns(control_plane_netns)});
@@ -275,6 +290,13 @@ Result<> Supervisor::wait_until_addons_are_ready() {
         return is_success(answer.status);
       }));
     }
+  }
+  if (shape_.mesh != Mesh::none) {
+    RETURN_IF_ERROR(wait_until("the cluster's DNS", step_patience, [&]() -> Result<bool> {
+      ASSIGN_OR_RETURN(const auto answer,
+                       ask(control_plane_netns, addresses::dns_ready_port, "/ready"));
+      return is_success(answer.status);
+    }));
   }
   if (shape_.bgp == Bgp::none) return {};
   std::vector<std::string> places{std::string(control_plane_netns)};

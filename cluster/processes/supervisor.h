@@ -76,6 +76,9 @@ class Supervisor {
   base::Result<> wait_until_nodes_are_ready();
   base::Result<> wait_until_proxies_have_synced();
   base::Result<> wait_until_addons_are_ready();
+  // Istio, by its own command, until it puts proxies beside pods (supervisor_mesh.cc).
+  base::Result<> install_mesh();
+  base::Result<> run_istioctl(const std::string& operator_file);
   // What a component in a namespace answers at 127.0.0.1. Errors: as base::http::exchange().
   [[nodiscard]] base::Result<base::http::Response> ask(std::string_view in, int port,
                                                        std::string_view path) const;

@@ -9,6 +9,7 @@
 
 #include <boost/asio/io_context.hpp>
 #include <boost/asio/local/stream_protocol.hpp>
+#include <boost/asio/read.hpp>
 #include <boost/asio/write.hpp>
 #include <boost/beast/core/flat_buffer.hpp>
 #include <boost/beast/http.hpp>
@@ -75,14 +76,20 @@ class WebSocketExec : public ExecSession {
   [[nodiscard]] const std::vector<std::string>& command() const override { return command_; }
   [[nodiscard]] const std::string& pod() const override { return pod_; }
 
+  // As an API server reads: each frame is a message, one that continues another as well.
   std::optional<std::string> read() override {
-    beast::flat_buffer buffer;
-    error_code problem;
-    stream_.read(buffer, problem);
-    if (problem) return std::nullopt;
-    std::string text(static_cast<const char*>(buffer.data().data()), buffer.size());
-    if (text.empty() || text[0] != 0) return std::nullopt;  // 255: stdin is closed
-    return text.substr(1);
+    while (const auto frame = read_frame()) {
+      const auto& [opcode, text] = *frame;
+      error_code ignored;
+      if (opcode == ping) stream_.pong({}, ignored);
+      if (opcode > binary) {
+        if (opcode == close) return std::nullopt;
+        continue;
+      }
+      if (text.empty() || text[0] != 0) return std::nullopt;  // 255: stdin is closed
+      return text.substr(1);
+    }
+    return std::nullopt;
   }
   void write_out(std::string_view text) override { write(1, text); }
   void write_err(std::string_view text) override { write(2, text); }
@@ -103,6 +110,39 @@ class WebSocketExec : public ExecSession {
   }
 
  private:
+  // RFC 6455, 5.2.
+  enum Opcode : unsigned char { binary = 2, close = 8, ping = 9 };
+  struct Frame {
+    unsigned char opcode = 0;
+    std::string payload;
+  };
+
+  std::optional<std::string> read_bytes(std::size_t size) {
+    std::string bytes(size, '\0');
+    error_code problem;
+    asio::read(stream_.next_layer(), asio::buffer(bytes), problem);
+    if (problem) return std::nullopt;
+    return bytes;
+  }
+  std::optional<Frame> read_frame() {
+    const auto head = read_bytes(2);
+    if (!head) return std::nullopt;
+    std::size_t size = static_cast<unsigned char>((*head)[1]) & 0x7fU;
+    if (size > 125) {
+      const auto longer = read_bytes(size == 126 ? 2 : 8);
+      if (!longer) return std::nullopt;
+      size = 0;
+      for (const char byte : *longer) size = size << 8 | static_cast<unsigned char>(byte);
+    }
+    const auto mask = read_bytes(4);  // a client always has one
+    auto payload = mask ? read_bytes(size) : std::nullopt;
+    if (!payload) return std::nullopt;
+    for (std::size_t i = 0; i < size; ++i) {
+      (*payload)[i] = static_cast<char>((*payload)[i] ^ (*mask)[i % 4]);
+    }
+    return Frame{static_cast<unsigned char>((*head)[0] & 0x0f), *std::move(payload)};
+  }
+
   void write(char channel, std::string_view text) {
     const std::string message = channel + std::string(text);
     error_code ignored;
@@ -377,6 +417,7 @@ void FakeApiServer::drop_watches() { impl_->store.drop_watches(); }
 void FakeApiServer::forget_history() { impl_->store.forget_history(); }
 void FakeApiServer::set_pod_fate(PodFate fate) { impl_->store.set_pod_fate(fate); }
 void FakeApiServer::set_balancer(bool there) { impl_->store.set_balancer(there); }
+void FakeApiServer::set_injects_proxies(bool injects) { impl_->store.set_injects_proxies(injects); }
 void FakeApiServer::set_follows_readiness(bool follows) {
   impl_->store.set_follows_readiness(follows);
 }

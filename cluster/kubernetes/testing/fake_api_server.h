@@ -73,6 +73,8 @@ class FakeApiServer {
   // How pods fare that are created from now on, and whether LoadBalancers get addresses.
   void set_pod_fate(PodFate fate);
   void set_balancer(bool there);
+  // Whether pods that ask for a proxy get one.
+  void set_injects_proxies(bool injects);
   // With false, pods stay as unready as they were: a kubelet that is gone.
   void set_follows_readiness(bool follows);
   // A protocol an exec may ask for; empty: it is answered as by a server that knows no WebSocket.

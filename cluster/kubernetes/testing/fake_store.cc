@@ -156,6 +156,10 @@ void FakeStore::after_write(const ResourcePath& path) {
 }
 
 void FakeStore::start_pod(Json& pod) {
+  if (injects_proxies_ &&
+      text_at(pod, {"metadata", "labels", "sidecar.istio.io/inject"}) == "true") {
+    pod["spec"]["initContainers"] = Json::array({{{"name", "istio-proxy"}}});
+  }
   auto& status = pod["status"];
   status["conditions"] = Json::array();
   const auto waiting = [&](const std::string& reason, const std::string& message) {
@@ -179,6 +183,7 @@ void FakeStore::start_pod(Json& pod) {
       break;
   }
   ++addresses_;
+  pod["metadata"]["uid"] = fmt::format("uid-{}", addresses_);
   const auto ipv4 = fmt::format("10.244.0.{}", addresses_);
   const auto ipv6 = fmt::format("fd00:10:244::{:x}", addresses_);
   status["phase"] = "Running";
@@ -342,6 +347,11 @@ void FakeStore::set_pod_fate(PodFate fate) {
 void FakeStore::set_balancer(bool there) {
   const std::lock_guard lock(mutex_);
   balancer_ = there;
+}
+
+void FakeStore::set_injects_proxies(bool injects) {
+  const std::lock_guard lock(mutex_);
+  injects_proxies_ = injects;
 }
 
 void FakeStore::set_follows_readiness(bool follows) {

@@ -60,6 +60,7 @@ class FakeStore {
 
   void set_pod_fate(PodFate fate);
   void set_balancer(bool there);
+  void set_injects_proxies(bool injects);
   void set_follows_readiness(bool follows);
 
  private:
@@ -82,6 +83,7 @@ class FakeStore {
   int addresses_ = 0;
   PodFate fate_ = PodFate::runs;
   bool balancer_ = true;
+  bool injects_proxies_ = false;
   bool follows_readiness_ = true;
 };
 

@@ -11,19 +11,12 @@ namespace {
 
 using base::Result;
 
-// `conntrack -D` exits with 1 when there was no such flow, which is as good.
 Result<> forget(const DatapathNode& node, const LostFlow& flow) {
   const bool ipv4 = flow.frontend.address.family == base::AddressFamily::ipv4;
-  const auto deleted = node.run(
-      {"conntrack", "-D", "-f", ipv4 ? "ipv4" : "ipv6", "-p", "udp", "--orig-dst",
-       flow.frontend.address.to_string(), "--orig-port-dst", std::to_string(flow.frontend.port),
-       "--reply-src", flow.backend.address.to_string()},
-      "");
-  if (deleted ||
-      deleted.error().message.find("0 flow entries have been deleted") != std::string::npos) {
-    return {};
-  }
-  return std::unexpected(deleted.error());
+  return delete_flows(
+      node, {"-f", ipv4 ? "ipv4" : "ipv6", "-p", "udp", "--orig-dst",
+             flow.frontend.address.to_string(), "--orig-port-dst",
+             std::to_string(flow.frontend.port), "--reply-src", flow.backend.address.to_string()});
 }
 
 // What the kernel holds for itself and cannot give back: rules are in slabs, and large ones in
@@ -41,6 +34,23 @@ std::optional<std::int64_t> kernel_memory() {
 }
 
 }  // namespace
+
+Result<> delete_flows(const DatapathNode& node, const std::vector<std::string>& which) {
+  constexpr int most_looks = 50;
+  std::vector<std::string> argv{"conntrack", "-D"};
+  argv.insert(argv.end(), which.begin(), which.end());
+  for (int look = 1;; ++look) {
+    const auto deleted = node.run(argv, "");
+    const auto says = [&](std::string_view words) {
+      return deleted.error().message.find(words) != std::string::npos;
+    };
+    // It exits with 1 when there was no such flow.
+    if (deleted || says("0 flow entries have been deleted")) return {};
+    if (look == most_looks || !says("such conntrack doesn't exist")) {
+      return std::unexpected(deleted.error());
+    }
+  }
+}
 
 Result<> RuleSync::sync(const ServiceTable& table,
                         const std::function<std::vector<Load>(const DatapathNode&)>& rules_of) {

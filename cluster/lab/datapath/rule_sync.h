@@ -15,6 +15,12 @@
 
 namespace cluster {
 
+// Deletes the tracked flows of a node that match, by conntrack(8), which is told which of them:
+// {"-f", "ipv4", "-p", "udp"}. None is as good. It lists them first, and gives up at one that went
+// by itself meanwhile, as flows do where many short ones come and go: then it looks again, 50 times
+// at most. Errors: as DatapathNode::run.
+base::Result<> delete_flows(const DatapathNode& node, const std::vector<std::string>& which);
+
 class RuleSync {
  public:
   // One program and what it reads: {{"nft", "-f", "-"}, text}.

@@ -309,6 +309,7 @@ TEST(NftablesRules, HoldTheNodesOwnAddressForNodePorts) {
 struct FakeNode {
   std::vector<std::string> calls;
   bool fails = false;
+  int flows_that_vanish = 0;  // while conntrack looks, one at each look
 
   DatapathNode node() {
     return {.name = "node1",
@@ -317,6 +318,12 @@ struct FakeNode {
             .run = [this](const std::vector<std::string>& argv,
                           std::string_view input) -> base::Result<std::string> {
               calls.push_back(fmt::format("{} <{}>", fmt::join(argv, " "), input.size()));
+              if (argv[0] == "conntrack" && flows_that_vanish > 0) {
+                --flows_that_vanish;
+                return base::fail(base::ErrorKind::system,
+                                  "conntrack: exit code 1: conntrack v1.4.7 (conntrack-tools): "
+                                  "Operation failed: such conntrack doesn't exist");
+              }
               if (argv[0] == "conntrack") {
                 return base::fail(base::ErrorKind::system,
                                   "conntrack: exit code 1: conntrack v1.4.7 (conntrack-tools): 0 "
@@ -394,6 +401,21 @@ TEST(RuleDatapaths, ForgetTheUdpFlowsOfABackendThatLeft) {
               ElementsAre(testing::StartsWith("nft -f - "),
                           "conntrack -D -f ipv4 -p udp --orig-dst 10.96.0.11 --orig-port-dst 8003 "
                           "--reply-src 10.244.2.2 <0>"));
+}
+
+// conntrack(8) gives up at the first flow that went between its look and its deletion.
+TEST(RuleDatapaths, LookAgainWhereAFlowWentByItself) {
+  FakeNode fake;
+  const auto node = fake.node();
+  fake.flows_that_vanish = 3;
+  EXPECT_TRUE(delete_flows(node, {"-f", "ipv4"}));
+  EXPECT_THAT(fake.calls, testing::SizeIs(4));
+  fake.calls.clear();
+  fake.flows_that_vanish = 1000;
+  const auto given_up = delete_flows(node, {"-f", "ipv4"});
+  ASSERT_FALSE(given_up);
+  EXPECT_THAT(given_up.error().message, testing::HasSubstr("such conntrack doesn't exist"));
+  EXPECT_THAT(fake.calls, testing::SizeIs(50));
 }
 
 TEST(LostUdpFlows, AreThoseOfUdpAlone) {

@@ -4,6 +4,7 @@
 
 #include <fmt/format.h>
 
+#include "cluster/lab/mesh/envoy_json.h"
 #include "cluster/lab/mesh/interception.h"
 
 namespace cluster {
@@ -11,8 +12,9 @@ namespace {
 
 using base::Json;
 using base::kube::MtlsMode;
+using envoy::extension;
+using envoy::list;
 
-constexpr std::string_view extensions = "type.googleapis.com/envoy.extensions.";
 constexpr std::string_view passthrough = "PassthroughCluster";
 constexpr std::string_view inbound_passthrough = "InboundPassthroughCluster";
 constexpr std::string_view black_hole = "BlackHoleCluster";
@@ -20,23 +22,6 @@ constexpr std::string_view black_hole = "BlackHoleCluster";
 // application's own.
 const Json mesh_protocols = {"istio", "istio-peer-exchange", "istio-http/1.0", "istio-http/1.1",
                              "istio-h2"};
-
-Json typed(std::string_view type, Json config) {
-  Json all = {{"@type", fmt::format("{}{}", extensions, type)}};
-  all.update(config);
-  return all;
-}
-
-Json extension(std::string_view name, std::string_view type, Json config = Json::object()) {
-  return {{"name", name}, {"typed_config", typed(type, std::move(config))}};
-}
-
-// An array, also of a single element, which braces alone would take for the element itself.
-Json list(std::initializer_list<Json> elements) {
-  auto all = Json::array();
-  for (const auto& element : elements) all.push_back(element);
-  return all;
-}
 
 // ---- TLS ----------------------------------------------------------------------------------------
 
@@ -107,13 +92,15 @@ Json tcp_proxy(std::string_view cluster) {
                    {{"stat_prefix", cluster}, {"cluster", cluster}});
 }
 
-Json http_manager(std::string_view cluster, std::string_view prefix, bool inbound) {
+// `before`: the filters that requests meet first.
+Json http_manager(std::string_view cluster, std::string_view prefix, bool inbound,
+                  Json before = Json::array()) {
+  before.push_back(extension("envoy.filters.http.router", "filters.http.router.v3.Router"));
   Json config = {
       {"stat_prefix", prefix},
       {"stream_idle_timeout", "0s"},
       {"normalize_path", true},
-      {"http_filters",
-       list({extension("envoy.filters.http.router", "filters.http.router.v3.Router")})},
+      {"http_filters", std::move(before)},
       {"route_config",
        {{"name", cluster},
         {"validate_clusters", false},
@@ -123,6 +110,7 @@ Json http_manager(std::string_view cluster, std::string_view prefix, bool inboun
                 {"routes", list({{{"match", {{"prefix", "/"}}},
                                   {"route", {{"cluster", cluster}, {"timeout", "0s"}}}}})}}})}}}};
   if (inbound) {
+    config["server_name"] = "istio-envoy";
     config["forward_client_cert_details"] = "APPEND_FORWARD";
     config["set_current_client_cert_details"] = {{"subject", true}, {"dns", true}, {"uri", true}};
   } else {
@@ -261,14 +249,14 @@ Json all_clusters(const ProxySpec& spec) {
 struct InboundChain {
   std::string name;
   Json match = Json::object();
-  Json filter;
+  Json filters;
   Json socket = {};
 };
 
 void add_chain(Json& chains, InboundChain chain) {
   Json one = {{"name", std::move(chain.name)},
               {"filter_chain_match", std::move(chain.match)},
-              {"filters", list({std::move(chain.filter)})}};
+              {"filters", std::move(chain.filters)}};
   if (!chain.socket.is_null()) one["transport_socket"] = std::move(chain.socket);
   chains.push_back(std::move(one));
 }
@@ -277,8 +265,15 @@ void add_chain(Json& chains, InboundChain chain) {
 // connection that none of them takes is closed with what it sent unread, and so reset.
 void add_chains(Json& chains, const ProxySpec& spec, MtlsMode mode, bool http,
                 const std::string& name, const std::string& cluster, const Json& port) {
-  const auto filter = [&] {
-    return http ? http_manager(cluster, fmt::format("inbound_{}", name), true) : tcp_proxy(cluster);
+  const auto passed_on = [&] {
+    auto filters = network_authorization(spec.authorization);
+    filters.push_back(tcp_proxy(cluster));
+    return filters;
+  };
+  const auto filters = [&] {
+    if (!http) return passed_on();
+    return list({http_manager(cluster, fmt::format("inbound_{}", name), true,
+                              http_authorization(spec.authorization))});
   };
   const auto match = [&](Json more) {
     auto all = port;
@@ -286,22 +281,22 @@ void add_chains(Json& chains, const ProxySpec& spec, MtlsMode mode, bool http,
     return all;
   };
   if (mode == MtlsMode::DISABLE) {
-    add_chain(chains, {.name = name, .match = port, .filter = filter()});
+    add_chain(chains, {.name = name, .match = port, .filters = filters()});
     return;
   }
   add_chain(
       chains,
       {.name = name + " mutual TLS",
        .match = match({{"transport_protocol", "tls"}, {"application_protocols", mesh_protocols}}),
-       .filter = filter(),
+       .filters = filters(),
        .socket = server_tls(spec, http)});
   if (mode == MtlsMode::STRICT) return;
   add_chain(chains, {.name = name + " plaintext",
                      .match = match({{"transport_protocol", "raw_buffer"}}),
-                     .filter = filter()});
+                     .filters = filters()});
   add_chain(chains, {.name = name + " the application's own TLS",
                      .match = match({{"transport_protocol", "tls"}}),
-                     .filter = tcp_proxy(cluster)});
+                     .filters = passed_on()});
 }
 
 // A connection to where TLS is never looked for need not send anything first.
@@ -327,7 +322,7 @@ Json inbound_listener(const ProxySpec& spec) {
   // Dialled by itself it would go round in a circle.
   add_chain(chains, {.name = "virtualInbound-blackhole",
                      .match = {{"destination_port", inbound_port}},
-                     .filter = tcp_proxy(black_hole)});
+                     .filters = list({tcp_proxy(black_hole)})});
   for (const auto& port : spec.ports) {
     const auto cluster = inbound_cluster(port.port);
     add_chains(chains, spec, port.mode, port.http, cluster, cluster,
@@ -377,10 +372,10 @@ Json file_of(const ProxySpec& spec, std::string_view name) {
 }
 
 Json secret_file(std::string_view name, std::string_view kind, Json content) {
-  return {
-      {"resources", list({{{"@type", fmt::format("{}transport_sockets.tls.v3.Secret", extensions)},
-                           {"name", name},
-                           {std::string(kind), std::move(content)}}})}};
+  return {{"resources",
+           list({{{"@type", fmt::format("{}transport_sockets.tls.v3.Secret", envoy::extensions)},
+                  {"name", name},
+                  {std::string(kind), std::move(content)}}})}};
 }
 
 }  // namespace

@@ -13,6 +13,7 @@
 
 #include "base/address.h"
 #include "base/json.h"
+#include "cluster/lab/mesh/authorization.h"
 #include "cluster/mesh.h"
 
 namespace cluster {
@@ -63,6 +64,7 @@ struct ProxySpec {
   std::vector<ProxiedService> services = {};
   std::vector<ProxiedPort> ports = {};
   base::kube::MtlsMode other_ports = base::kube::MtlsMode::PERMISSIVE;
+  ProxyAuthorization authorization = {};  // of what comes in
   bool trusts_any_ca = false;  // a fault: takes clients' certificates of whatever authority
   // Counted up to have it close what it keeps open: to Envoy a cluster whose metadata is another
   // is another cluster, and it drains the connections of the one before.

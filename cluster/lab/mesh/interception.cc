@@ -44,4 +44,6 @@ std::string interception_rules(std::optional<unsigned> let_through) {
   return rules;
 }
 
+std::string no_interception_rules() { return "*nat\nCOMMIT\n"; }
+
 }  // namespace cluster

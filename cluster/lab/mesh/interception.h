@@ -18,4 +18,7 @@ inline constexpr std::uint16_t inbound_port = 15006;
 // a fault, a user whose connections leave without meeting the proxy.
 [[nodiscard]] std::string interception_rules(std::optional<unsigned> let_through = {});
 
+// The same table with nothing in it: a pod as it is before that.
+[[nodiscard]] std::string no_interception_rules();
+
 }  // namespace cluster

@@ -1,8 +1,10 @@
 #include "cluster/lab/mesh/mesh.h"
 
 #include <algorithm>
+#include <csignal>
 #include <filesystem>
 #include <set>
+#include <thread>
 
 #include <sys/mount.h>
 #include <sys/stat.h>
@@ -12,6 +14,7 @@
 #include "cluster/lab/layout.h"
 #include "cluster/lab/mesh/interception.h"
 #include "cluster/lab/mesh/peer_authentication.h"
+#include "cluster/pki/impostors.h"
 
 namespace cluster {
 namespace {
@@ -46,7 +49,10 @@ Result<std::string> show_envoy(const Sandbox& sandbox, const std::string& enviro
     if (std::filesystem::exists(shown, code)) return {};
     RETURN_IF_ERROR(base::write_file(shown, ""));
     if (::mount(program.c_str(), shown.c_str(), nullptr, MS_BIND, nullptr) < 0) {
-      return base::system_error(errno, "showing {} to a lab", program);
+      const int why = errno;
+      // What is empty would be run by the next environment.
+      std::filesystem::remove(shown, code);
+      return base::system_error(why, "showing {} to a lab", program);
     }
     return {};
   };
@@ -54,15 +60,10 @@ Result<std::string> show_envoy(const Sandbox& sandbox, const std::string& enviro
   return program;
 }
 
-bool is_served(const EnvironmentPlan& plan, const std::string& group) {
-  return std::ranges::any_of(plan.topology.services,
-                             [&](const auto& service) { return service.second.target == group; });
-}
-
 std::vector<ProxiedPort> ports_of(const EnvironmentPlan& plan, const PodHandle& pod,
                                   const EffectiveMtls& mtls, bool left_out) {
   std::vector<ProxiedPort> ports;
-  if (!is_served(plan, pod.group)) return ports;
+  if (!is_served(plan.topology, pod.group)) return ports;
   for (const auto& port : plan.ports) {
     if (port.protocol != Protocol::TCP) continue;
     ports.push_back({.port = port.target_port,
@@ -84,6 +85,11 @@ std::string listened_at(const EnvironmentPlan& plan) {
 
 }  // namespace
 
+bool is_served(const TopologySpec& topology, const std::string& group) {
+  return std::ranges::any_of(topology.services,
+                             [&](const auto& service) { return service.second.target == group; });
+}
+
 bool has_proxy(const std::map<std::string, std::string>& labels) {
   const auto inject = labels.find(std::string(inject_label));
   return inject == labels.end() || inject->second != no_injection;
@@ -103,6 +109,11 @@ ProxySpec proxy_spec(const EnvironmentPlan& plan, const MeshState& state, const 
                  .session_resumption = plan.mesh->spec.session_resumption,
                  .ports = ports_of(plan, pod, own, left_out),
                  .other_ports = own.mode,
+                 .authorization = has_fault(plan, FaultKind::authorization_left_out)
+                                      ? ProxyAuthorization{}
+                                      : authorization_of(state.authorization_policies,
+                                                         state.request_authentications,
+                                                         pod.in_namespace, pod.labels),
                  .trusts_any_ca = has_fault(plan, FaultKind::any_ca_trusted)};
   for (const auto& entry : state.table.entries) {
     if (entry.protocol != Protocol::TCP ||
@@ -131,21 +142,64 @@ Result<std::unique_ptr<Mesh>> Mesh::create(const Sandbox& sandbox, const Environ
                                            std::vector<MeshPod> pods) {
   std::erase_if(pods, [](const MeshPod& pod) { return !has_proxy(pod.handle.labels); });
   ASSIGN_OR_RETURN(const auto program, show_envoy(sandbox, plan.name));
-  ASSIGN_OR_RETURN(auto authority, pki::Authority::create(std::string(trust_domain)));
-  std::unique_ptr<Mesh> mesh(new Mesh(sandbox, plan, std::move(pods), std::move(authority)));
-  ASSIGN_OR_RETURN(mesh->version_of_envoy_, base::run_for_output({program, "--version"}));
-  const auto rules = has_fault(plan, FaultKind::interception_hole) ? interception_rules(agents_uid)
-                                                                   : interception_rules();
+  std::unique_ptr<Mesh> mesh(new Mesh(sandbox, plan, std::move(pods)));
+  RETURN_IF_ERROR(mesh->make_authority());
+  mesh->roots_ = mesh->issuer().own().certificate;
+  ASSIGN_OR_RETURN(const auto said, base::run_for_output({program, "--version"}));
+  ASSIGN_OR_RETURN(mesh->version_of_envoy_, read_version(said, program));
   const auto reserve = [&] {
     return write_sysctls({{"net.ipv4.ip_local_reserved_ports", listened_at(plan)}});
   };
   for (const auto& pod : mesh->pods_) {
     RETURN_IF_ERROR(sandbox.inside(pod.place.netns, reserve));
-    if (auto done = sandbox.run({.netns = pod.place.netns}, {"iptables-restore"}, rules); !done) {
+    if (auto done = sandbox.run({.netns = pod.place.netns}, {"iptables-restore"}, mesh->rules());
+        !done) {
       return base::in_context(std::move(done).error(), "{}", pod.handle.name);
     }
   }
   return mesh;
+}
+
+std::string Mesh::rules() const {
+  return has_fault(plan_, FaultKind::interception_hole) ? interception_rules(agents_uid)
+                                                        : interception_rules();
+}
+
+const MeshPod* Mesh::find(std::string_view pod) const {
+  const auto found = std::ranges::find(
+      pods_, pod, [](const MeshPod& one) -> const std::string& { return one.handle.name; });
+  return found == pods_.end() ? nullptr : &*found;
+}
+
+Result<const MeshPod*> Mesh::must_find(std::string_view pod) const {
+  if (const auto* found = find(pod)) return found;
+  return base::fail(base::ErrorKind::input, "environment {}: there is no proxy beside {}",
+                    plan_.name, pod);
+}
+
+Result<base::MonotonicTime> Mesh::end_proxy(std::string_view pod, ProxyEnd how) {
+  RETURN_IF_ERROR(must_find(pod));
+  const auto proxy = proxies_.find(pod);
+  if (proxy != proxies_.end()) {
+    RETURN_IF_ERROR(proxy->second.end(how == ProxyEnd::killed ? SIGKILL : SIGTERM));
+    proxies_.erase(proxy);
+  }
+  return base::monotonic_now();
+}
+
+Result<> Mesh::strip(std::string_view pod) {
+  const auto* const its = find(pod);
+  if (its == nullptr) return {};
+  RETURN_IF_ERROR(end_proxy(pod, ProxyEnd::killed));
+  ASSIGN_OR_RETURN(auto nothing,
+                   StagedRules::stage(sandbox_, its->place.netns, no_interception_rules()));
+  RETURN_IF_ERROR(nothing.put_in_force());
+  return {};
+}
+
+Result<StagedRules> Mesh::interception_of(std::string_view pod) {
+  ASSIGN_OR_RETURN(const auto* const its, must_find(pod));
+  return StagedRules::stage(sandbox_, its->place.netns, rules());
 }
 
 int Mesh::cpu_of(const PodHandle& pod) const {
@@ -158,10 +212,13 @@ Result<pki::KeyPair> Mesh::identity_of(const PodHandle& pod) const {
   pki::Subject subject{.purpose = pki::Purpose::both,
                        .uris = {spiffe_id(pod.in_namespace, pod.group)},
                        .validity = {.until = certificate_lasts}};
-  if (has_fault(plan_, FaultKind::certificate_not_renewed) && is_served(plan_, pod.group)) {
+  if (const auto lasts = plan_.mesh->certificates_last) {
+    subject.validity.until = *lasts;
+  } else if (has_fault(plan_, FaultKind::certificate_not_renewed) &&
+             is_served(plan_.topology, pod.group)) {
     subject.validity = {.from = -certificate_lasts, .until = -std::chrono::hours(1)};
   }
-  return authority_.issue(subject);
+  return issuer().issue(subject);
 }
 
 ProxySpec Mesh::spec_of(const MeshState& state, const PodHandle& pod) const {
@@ -170,28 +227,43 @@ ProxySpec Mesh::spec_of(const MeshState& state, const PodHandle& pod) const {
   return spec;
 }
 
-Result<> Mesh::start(const MeshState& state) {
-  for (const auto& pod : pods_) {
-    ASSIGN_OR_RETURN(const auto identity, identity_of(pod.handle));
-    ASSIGN_OR_RETURN(auto proxy, Proxy::start(sandbox_, spec_of(state, pod.handle), identity,
-                                              authority_.own().certificate,
-                                              {.program = std::string(envoy_path),
-                                               .workers = plan_.mesh->spec.workers,
-                                               .cpu = cpu_of(pod.handle),
-                                               .place = pod.place}));
-    proxies_.emplace(pod.handle.name, std::move(proxy));
-  }
+Result<> Mesh::start(const MeshState& state, const MeshPod& pod) {
+  // Its handle may be another by now: a pod that is made anew has another address.
+  const auto& handle = *std::ranges::find(state.pods, pod.handle.name, &PodHandle::name);
+  ASSIGN_OR_RETURN(identities_[handle.name], identity_of(handle));
+  return start(pod, spec_of(state, handle));
+}
+
+Result<> Mesh::start(const MeshPod& pod, const ProxySpec& spec) {
+  const auto& name = pod.handle.name;
+  ASSIGN_OR_RETURN(auto proxy, Proxy::start(sandbox_, spec, identities_.at(name), roots_,
+                                            {.program = std::string(envoy_path),
+                                             .workers = plan_.mesh->spec.workers,
+                                             .cpu = cpu_of(pod.handle),
+                                             .place = pod.place}));
+  proxies_.emplace(name, std::move(proxy));
   return {};
 }
 
+// The fault: what is stored is in nobody's ears for a while.
+void Mesh::hear_late(const MeshState& state) {
+  const bool news = !proxies_.empty() && policies_ != state.policies;
+  policies_ = state.policies;
+  if (news && has_fault(plan_, FaultKind::peer_authentication_late)) {
+    std::this_thread::sleep_for(plan_.peer_authentication_delay);
+  }
+}
+
 Result<> Mesh::sync(const MeshState& state) {
-  if (proxies_.empty()) {
-    RETURN_IF_ERROR(start(state));
-  } else {
-    for (auto& [name, proxy] : proxies_) {
-      const auto pod = std::ranges::find(state.pods, name, &PodHandle::name);
-      RETURN_IF_ERROR(proxy.update(spec_of(state, *pod)));
+  hear_late(state);
+  for (const auto& pod : pods_) {
+    const auto proxy = proxies_.find(pod.handle.name);
+    if (proxy == proxies_.end()) {
+      RETURN_IF_ERROR(start(state, pod));
+      continue;
     }
+    const auto handle = std::ranges::find(state.pods, pod.handle.name, &PodHandle::name);
+    RETURN_IF_ERROR(proxy->second.update(spec_of(state, *handle)));
   }
   for (auto& [name, proxy] : proxies_) RETURN_IF_ERROR(proxy.await());
   return {};
@@ -211,29 +283,9 @@ Result<> Mesh::close_kept_connections() {
 }
 
 Result<ImpostorCertificates> Mesh::impostor_certificates() const {
-  constexpr pki::Validity good{.until = certificate_lasts};
-  constexpr pki::Validity over{.from = -certificate_lasts, .until = -std::chrono::hours(1)};
-  constexpr pki::Validity to_come{.from = std::chrono::hours(1), .until = certificate_lasts};
-  constexpr std::string_view account = "client";
-  const auto own = spiffe_id(default_namespace, account);
-  const auto others =
-      fmt::format("spiffe://elsewhere.example/ns/{}/sa/{}", default_namespace, account);
-  // By an authority of the same name, which only its key tells from the mesh's.
-  ASSIGN_OR_RETURN(const auto foreign, pki::Authority::create(std::string(trust_domain)));
-  const auto issue = [](const pki::Authority& by, const std::string& identity,
-                        const pki::Validity& validity) -> Result<CertificateAndKey> {
-    ASSIGN_OR_RETURN(
-        auto pair,
-        by.issue({.purpose = pki::Purpose::both, .uris = {identity}, .validity = validity}));
-    return CertificateAndKey{std::move(pair.certificate), std::move(pair.key)};
-  };
-  ImpostorCertificates all;
-  ASSIGN_OR_RETURN(all.of_the_mesh, issue(authority_, own, good));
-  ASSIGN_OR_RETURN(all.foreign_ca, issue(foreign, own, good));
-  ASSIGN_OR_RETURN(all.wrong_identity, issue(authority_, others, good));
-  ASSIGN_OR_RETURN(all.expired, issue(authority_, own, over));
-  ASSIGN_OR_RETURN(all.not_yet_valid, issue(authority_, own, to_come));
-  return all;
+  const std::string domain(trust_domain);
+  return pki::issue_impostors(issuer(), domain, fmt::format("ns/{}/sa/client", default_namespace),
+                              domain);
 }
 
 Result<std::vector<ProxyUsage>> Mesh::usage() const {
@@ -254,11 +306,20 @@ Result<std::vector<ProxyCounters>> Mesh::counters() const {
   return all;
 }
 
+Result<MeshIdentities> Mesh::identities() const {
+  MeshIdentities all;
+  for (const auto& [name, proxy] : proxies_) {
+    all.spiffe[name] = spiffe_id(proxy.spec().in_namespace, proxy.spec().account);
+    if (all.roots.empty()) {
+      ASSIGN_OR_RETURN(all.roots, proxy.roots());
+    }
+  }
+  return all;
+}
+
 base::Json Mesh::facts() const {
-  auto version = version_of_envoy_;
-  std::erase(version, '\n');
   base::Json facts = {
-      {"proxy", version.substr(version.find("version: ") + std::string("version: ").size())},
+      {"proxy", version_of_envoy_},
       {"mode", std::string(base::enum_name(plan_.mesh->spec.mode))},
       {"session_resumption", std::string(base::enum_name(plan_.mesh->spec.session_resumption))},
       {"workers", plan_.mesh->spec.workers},

@@ -2,25 +2,34 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <map>
 #include <memory>
+#include <optional>
 #include <string>
+#include <string_view>
 #include <vector>
 
+#include "base/clock.h"
 #include "base/json.h"
 #include "base/result.h"
 #include "cluster/fabric/sandbox.h"
 #include "cluster/impostors.h"
 #include "cluster/lab/datapath/datapath.h"
 #include "cluster/lab/mesh/proxy.h"
+#include "cluster/lab/mesh/put_in_force.h"
 #include "cluster/mesh.h"
 #include "cluster/pki/pki.h"
+#include "cluster/rotation.h"
 #include "cluster/target.h"
 
 namespace cluster {
 
 // Whether a pod of these labels has a proxy.
 [[nodiscard]] bool has_proxy(const std::map<std::string, std::string>& labels);
+
+// Whether a Service sends traffic to a group of pods.
+[[nodiscard]] bool is_served(const TopologySpec& topology, const std::string& group);
 
 // A pod as the mesh meets it.
 struct MeshPod {
@@ -33,6 +42,8 @@ struct MeshState {
   std::vector<PodHandle> pods;
   ServiceTable table;
   std::vector<base::kube::PeerAuthentication> policies;
+  std::vector<base::kube::AuthorizationPolicy> authorization_policies = {};
+  std::vector<base::kube::RequestAuthentication> request_authentications = {};
 };
 
 // The specification of a pod's proxy. `left_out`: a fault, of ports that STRICT holds for the first
@@ -49,14 +60,30 @@ class Mesh {
                                                     const EnvironmentPlan& plan,
                                                     std::vector<MeshPod> pods);
 
-  // Has every proxy know this state, and returns once each says it does. The first time it starts
-  // them. Errors: as Proxy::start() and Proxy::await().
+  // Has every proxy know this state, and returns once each says it does. Those that do not run it
+  // starts. Errors: as Proxy::start() and Proxy::await().
   base::Result<> sync(const MeshState& state);
+
+  [[nodiscard]] bool has_proxy_of(std::string_view pod) const { return find(pod) != nullptr; }
+  // Ends a pod's proxy, and returns when it was gone; sync() starts another. Errors: input (no such
+  // pod, or none with a proxy), and as Proxy::end().
+  base::Result<base::MonotonicTime> end_proxy(std::string_view pod, ProxyEnd how);
+  // A pod as before its first container: no proxy, and nothing leads its traffic to one. Nothing of
+  // a pod that never has any. Errors: as Proxy::end() and StagedRules.
+  base::Result<> strip(std::string_view pod);
+  // What leads its traffic, once that is put in force. Errors: input (as end_proxy()), and as
+  // StagedRules::stage().
+  base::Result<StagedRules> interception_of(std::string_view pod);
 
   // Has every proxy close the connections it keeps for later, and returns once none between
   // proxies is open: the next request's is new. Nothing else of them changes. Errors: as
   // Proxy::await() and Proxy::await_no_connections(), which is in vain under traffic.
   base::Result<> close_kept_connections();
+
+  // As Target::rotate_certificates(): their files are another's once it returns. Errors: input
+  // (leaf_of_new_root and drop_old_root without a new root), and as Proxy::renew(); of the fault
+  // that restarts proxies also as Proxy::start() and Proxy::await().
+  base::Result<Rotated> rotate(RotationStep step);
 
   // Certificates for whoever tries the doors of this mesh, made new. The wrong identity is of
   // another trust domain: without an AuthorizationPolicy any of its own is let in by every pod,
@@ -66,15 +93,25 @@ class Mesh {
   // Of every proxy, by pod. Errors: as Proxy's.
   [[nodiscard]] base::Result<std::vector<ProxyUsage>> usage() const;
   [[nodiscard]] base::Result<std::vector<ProxyCounters>> counters() const;
+  // Whom each proxy is, and what they trust by the files they read. Errors: system.
+  [[nodiscard]] base::Result<MeshIdentities> identities() const;
   // Version, cores, what differs from Istio, and each proxy's configuration.
   [[nodiscard]] base::Json facts() const;
 
  private:
-  Mesh(const Sandbox& sandbox, const EnvironmentPlan& plan, std::vector<MeshPod> pods,
-       pki::Authority authority)
-      : sandbox_(sandbox), plan_(plan), pods_(std::move(pods)), authority_(std::move(authority)) {}
+  Mesh(const Sandbox& sandbox, const EnvironmentPlan& plan, std::vector<MeshPod> pods)
+      : sandbox_(sandbox), plan_(plan), pods_(std::move(pods)) {}
 
-  base::Result<> start(const MeshState& state);
+  base::Result<> start(const MeshState& state, const MeshPod& pod);
+  void hear_late(const MeshState& state);
+  [[nodiscard]] std::string rules() const;
+  [[nodiscard]] const MeshPod* find(std::string_view pod) const;
+  [[nodiscard]] base::Result<const MeshPod*> must_find(std::string_view pod) const;
+  base::Result<> start(const MeshPod& pod, const ProxySpec& spec);
+  // Of mesh_rotation.cc.
+  [[nodiscard]] base::Result<> make_authority();
+  [[nodiscard]] const pki::Authority& issuer() const { return *authorities_[issuing_]; }
+  base::Result<GivenCertificate> renew(const MeshPod& pod, bool new_leaf);
   [[nodiscard]] ProxySpec spec_of(const MeshState& state, const PodHandle& pod) const;
   [[nodiscard]] int cpu_of(const PodHandle& pod) const;
   [[nodiscard]] base::Result<pki::KeyPair> identity_of(const PodHandle& pod) const;
@@ -82,10 +119,15 @@ class Mesh {
   const Sandbox& sandbox_;
   const EnvironmentPlan& plan_;
   std::vector<MeshPod> pods_;
-  pki::Authority authority_;
+  std::vector<std::unique_ptr<pki::Authority>> authorities_;  // the newest last
+  std::size_t issuing_ = 0;                                   // of them
+  std::string roots_;                                         // that proxies trust, PEM
+  std::map<std::string, pki::KeyPair> identities_;            // by pod: what its proxy was given
+  bool rotated_ = false;                                      // once, or more often
   std::string version_of_envoy_;
-  std::map<std::string, Proxy> proxies_;  // by pod
-  std::uint64_t connections_of_ = 0;      // ProxySpec's
+  std::map<std::string, Proxy, std::less<>> proxies_;     // by pod
+  std::uint64_t connections_of_ = 0;                      // ProxySpec's
+  std::vector<base::kube::PeerAuthentication> policies_;  // that proxies were told last
 };
 
 }  // namespace cluster

@@ -116,5 +116,22 @@ TEST(PeerAuthentications, AreKeptByAgeAndReplacedInPlace) {
   EXPECT_EQ(store.peer_authentications().size(), 1);
 }
 
+TEST(ProxySpec, AuthorizationIsThatOfThePodsOwnObjectsUnlessItIsPlantedOut) {
+  World world(MtlsMode::STRICT);
+  base::kube::AuthorizationPolicy of_web;
+  of_web.metadata.name = "web";
+  of_web.spec.selector = base::kube::WorkloadSelector{.match_labels = {{"app", "web"}}};
+  base::kube::RequestAuthentication elsewhere;
+  elsewhere.metadata.in_namespace = "elsewhere";
+  elsewhere.spec.jwt_rules = {{.issuer = "i", .jwks = "{}"}};
+  world.state.authorization_policies = {of_web};
+  world.state.request_authentications = {elsewhere};
+  EXPECT_EQ(world.spec("web-0").authorization.policies.size(), 1);
+  EXPECT_TRUE(world.spec("web-0").authorization.jwt_rules.empty());
+  EXPECT_TRUE(world.spec("client-0").authorization.policies.empty());
+  world.plan.faults = {FaultKind::authorization_left_out};
+  EXPECT_TRUE(world.spec("web-0").authorization.policies.empty());
+}
+
 }  // namespace
 }  // namespace cluster

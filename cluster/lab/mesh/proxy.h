@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <string>
 
 #include "base/fd.h"
@@ -10,14 +11,11 @@
 #include "base/result.h"
 #include "cluster/fabric/sandbox.h"
 #include "cluster/lab/mesh/envoy_config.h"
+#include "cluster/lab/mesh/find_envoy.h"
 #include "cluster/mesh.h"
 #include "cluster/pki/pki.h"
 
 namespace cluster {
-
-// Where the program is that ./bootstrap unpacked beside this one (build/tools), or
-// $STACKBENCH_ENVOY. Errors: missing, with how to get it.
-[[nodiscard]] base::Result<std::string> find_envoy();
 
 struct ProxyOptions {
   std::string program;  // as the sandbox sees it, for its user to run
@@ -41,8 +39,14 @@ class Proxy {
   // Gives it another configuration, where it is another; await() tells when it has it. Errors:
   // system.
   base::Result<> update(const ProxySpec& spec);
-  // Waits until no connection to or from another proxy is open. Errors: timed_out; system, when it
-  // ended.
+  // Ends it by a signal, and waits until it is gone. Errors: timed_out, system.
+  base::Result<> end(int signal);
+  // Gives it another key and certificate, or other roots to trust (PEM, one after the other),
+  // as a kubelet renews a mounted Secret: at one instant, which it notices by itself. Errors:
+  // system.
+  base::Result<> renew(const pki::KeyPair& identity, const std::string& roots);
+  // Waits until no connection to or from another proxy is open. Errors: timed_out, naming those
+  // that are; system, when it ended.
   base::Result<> await_no_connections();
 
   // What it has used, and what it counted. Errors: system, timed_out.
@@ -50,6 +54,8 @@ class Proxy {
   [[nodiscard]] base::Result<ProxyCounters> counters() const;
 
   [[nodiscard]] const ProxySpec& spec() const { return spec_; }
+  // The authorities that it reads it is to trust, PEM. Errors: system.
+  [[nodiscard]] base::Result<std::string> roots() const;
   // The files it runs by, as they are now.
   [[nodiscard]] base::Json files() const;
   [[nodiscard]] pid_t pid() const { return process_.pid(); }
@@ -70,8 +76,9 @@ class Proxy {
   // Whether both listeners are up with the last configuration. Errors: system, it was refused.
   [[nodiscard]] base::Result<bool> serves() const;
   [[nodiscard]] base::Result<bool> has_no_connections() const;
-  // Waits for one of these; `wanted` says what for.
-  base::Result<> await(base::Result<bool> (Proxy::*there)() const, std::string_view wanted);
+  // Waits for one of these; `why_not` says what lacks where that is in vain.
+  base::Result<> await(base::Result<bool> (Proxy::*there)() const,
+                       const std::function<base::Error()>& why_not);
 
   const Sandbox* sandbox_;
   ProxySpec spec_;
@@ -80,13 +87,23 @@ class Proxy {
   base::UniqueFd errors_;     // what it writes to stderr
   std::string cgroup_;
   std::uint64_t workers_;
-  std::uint64_t version_ = 1;  // of its configuration
+  std::uint64_t version_ = 1;         // of its configuration
+  std::uint64_t certificates_ = 1;    // how many times it was given some
+  std::uint64_t refused_before_ = 0;  // what it refused until it was given its configuration
 };
 
 // Of Envoy's statistics, as its administration lists them ("name: value", one a line).
 [[nodiscard]] ProxyCounters read_counters(std::string_view stats);
-// How many connections to and from other proxies are open, by the same.
+// How many connections to and from other proxies are open, by the same; and which, in words:
+// "2 of outbound|8004||web.default.svc.cluster.local, 1 of inbound".
 [[nodiscard]] std::uint64_t read_open_connections(std::string_view stats);
+[[nodiscard]] std::string name_open_connections(std::string_view stats);
+// How many configurations it refused or could not get since it began, by the same.
+[[nodiscard]] std::uint64_t read_refusals(std::string_view stats);
+// "abc/1.36.2/Clean/RELEASE/BoringSSL", of what `envoy --version` says. Errors: input, naming the
+// program.
+[[nodiscard]] base::Result<std::string> read_version(std::string_view said,
+                                                     std::string_view program);
 // Nanoseconds of `cpu.stat` of cgroup2. Errors: input.
 [[nodiscard]] base::Result<std::int64_t> read_cpu_usage(std::string_view cpu_stat);
 

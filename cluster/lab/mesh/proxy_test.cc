@@ -40,6 +40,36 @@ TEST(ProxyCounters, AreNoneWhereNothingIsListed) {
   EXPECT_FALSE(counters.certificate_expires_s);
 }
 
+TEST(OpenConnections, AreNamed) {
+  EXPECT_EQ(name_open_connections(
+                "cluster.outbound|8001||web.default.svc.cluster.local.upstream_cx_active: 0\n"
+                "cluster.outbound|8004||web.default.svc.cluster.local.upstream_cx_active: 3\n"
+                "listener.inbound.downstream_cx_active: 4\n"
+                "listener.outbound.downstream_cx_active: 9\n"),
+            "3 of outbound|8004||web.default.svc.cluster.local, 4 of inbound");
+}
+
+TEST(Refusals, AreCountedOfAllWhoTakeConfigurations) {
+  EXPECT_EQ(read_refusals("cluster_manager.cds.update_rejected: 1\n"
+                          "cluster_manager.cds.update_success: 9\n"
+                          "listener_manager.lds.update_failure: 2\n"
+                          "sds.default.update_rejected: 0\n"),
+            3);
+}
+
+TEST(Version, IsWhatAnEnvoySaysItIs) {
+  const auto version =
+      read_version("\n/x/envoy  version: abc/1.36.2/Clean/RELEASE/BoringSSL\n", "e");
+  ASSERT_TRUE(version);
+  EXPECT_EQ(*version, "abc/1.36.2/Clean/RELEASE/BoringSSL");
+  for (const auto* other : {"", "1.0\n", "true (GNU coreutils) 9.1\n"}) {
+    const auto refused = read_version(other, "/bin/true");
+    ASSERT_FALSE(refused) << other;
+    EXPECT_EQ(refused.error().kind, base::ErrorKind::input);
+    EXPECT_TRUE(refused.error().message.starts_with("/bin/true: is no Envoy"));
+  }
+}
+
 TEST(OpenConnections, AreThoseBetweenProxies) {
   EXPECT_EQ(read_open_connections(
                 "cluster.inbound|7004||.upstream_cx_active: 9\n"

@@ -1,0 +1,272 @@
+#include "cluster/kubernetes/istio.h"
+
+#include <algorithm>
+#include <utility>
+
+#include <openssl/evp.h>
+
+#include "cluster/kubernetes/api_error.h"
+#include "cluster/kubernetes/cluster_facts.h"
+#include "cluster/kubernetes/manifests.h"
+#include "cluster/pki/impostors.h"
+
+namespace cluster {
+namespace {
+
+using base::ErrorKind;
+using base::Json;
+using base::Result;
+using base::kube::MtlsMode;
+
+constexpr std::string_view security_version = "security.istio.io/v1";
+constexpr std::string_view networking_version = "networking.istio.io/v1";
+constexpr std::string_view filter_version = "networking.istio.io/v1alpha3";
+constexpr std::string_view revision_label = "istio.io/rev";
+constexpr std::string_view default_revision = "default";
+constexpr std::string_view proxy_config_annotation = "proxy.istio.io/config";
+constexpr std::string_view object_name = "stackbench";
+constexpr std::string_view trust_domain = "cluster.local";  // unless its users chose another
+// How long a connection between proxies that nobody uses is kept: longer than any pause within a
+// measurement, and soon over.
+constexpr std::string_view kept_for = "1s";
+
+const Json& items_of(const Json& list) {
+  static const Json none = Json::array();
+  const auto& items = json_at(list, {"items"});
+  return items.is_array() ? items : none;
+}
+
+const Json& control_plane_container(const Json& deployment) {
+  static const Json none;
+  const auto& containers = json_at(deployment, {"spec", "template", "spec", "containers"});
+  return containers.is_array() && !containers.empty() ? containers.front() : none;
+}
+
+// Of the filters that only Istio's own build of Envoy has, those that this control plane leaves
+// out.
+std::vector<std::string> left_out(const Json& deployment) {
+  constexpr std::pair<std::string_view, std::string_view> known[] = {
+      {"PILOT_ENABLE_METADATA_EXCHANGE", "metadata exchange"},
+      {"PILOT_ENABLE_ALPN_FILTER", "ALPN override"}};
+  std::vector<std::string> names;
+  const auto& environment = json_at(control_plane_container(deployment), {"env"});
+  if (!environment.is_array()) return names;
+  for (const auto& [setting, name] : known) {
+    const auto is_off = [&](const Json& one) {
+      return text_at(one, {"name"}) == setting && text_at(one, {"value"}) == "false";
+    };
+    if (std::ranges::any_of(environment, is_off)) names.emplace_back(name);
+  }
+  return names;
+}
+
+MeshObject object_of(std::string_view api_version, std::string_view resource, std::string_view kind,
+                     std::string_view name, const std::string& in_namespace, Json spec) {
+  return {.api_version = std::string(api_version),
+          .resource = std::string(resource),
+          .object = {{"apiVersion", api_version},
+                     {"kind", kind},
+                     {"metadata", {{"name", name}, {"namespace", in_namespace}}},
+                     {"spec", std::move(spec)}}};
+}
+
+Json destination_rule(const MeshSpec& spec, const std::string& in_namespace) {
+  Json policy = {{"connectionPool", {{"http", {{"idleTimeout", kept_for}}}}}};
+  // Unless said, a proxy finds out by itself what the other end takes.
+  if (spec.mode == MtlsMode::DISABLE) policy["tls"] = {{"mode", "DISABLE"}};
+  return {{"host", fmt::format("*.{}.svc.cluster.local", in_namespace)},
+          {"trafficPolicy", std::move(policy)}};
+}
+
+// Without tickets and without a cache nobody resumes.
+Json no_resumption() {
+  const Json context = {
+      {"@type",
+       "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.DownstreamTlsContext"},
+      {"disable_stateless_session_resumption", true},
+      {"disable_stateful_session_resumption", true}};
+  const Json change = {
+      {"transport_socket", {{"name", "envoy.transport_sockets.tls"}, {"typed_config", context}}}};
+  const Json match = {{"context", "SIDECAR_INBOUND"},
+                      {"listener", {{"filterChain", {{"transportProtocol", "tls"}}}}}};
+  const Json patch = {{"applyTo", "FILTER_CHAIN"},
+                      {"match", match},
+                      {"patch", {{"operation", "MERGE"}, {"value", change}}}};
+  return {{"configPatches", Json::array({patch})}};
+}
+
+Result<std::string> decoded(const std::string& base64) {
+  std::string text(base64.size(), '\0');
+  const int size = ::EVP_DecodeBlock(reinterpret_cast<unsigned char*>(text.data()),
+                                     reinterpret_cast<const unsigned char*>(base64.data()),
+                                     static_cast<int>(base64.size()));
+  if (size < 0) return base::fail(ErrorKind::input, "it is no base64");
+  const auto padding = std::ranges::count(base64, '=');
+  text.resize(static_cast<std::size_t>(size - padding));
+  return text;
+}
+
+}  // namespace
+
+std::optional<IstioFacts> istio_of(const Json& deployments, const Json& daemon_sets,
+                                   const Json& webhooks) {
+  const auto& all = items_of(deployments);
+  if (all.empty()) return std::nullopt;
+  // Of several, the one that pods get which name none.
+  const auto is_default = [](const Json& one) {
+    const auto labels = object_labels(one);
+    const auto revision = labels.find(std::string(revision_label));
+    return revision == labels.end() || revision->second == default_revision;
+  };
+  auto chosen = std::ranges::find_if(all, is_default);
+  if (chosen == all.end()) chosen = all.begin();
+  IstioFacts facts{.version = image_tag(text_at(control_plane_container(*chosen), {"image"})),
+                   .source = fmt::format("image of Deployment {}", object_key(*chosen)),
+                   .in_namespace = text_at(*chosen, {"metadata", "namespace"}),
+                   .control_plane = text_at(*chosen, {"metadata", "name"}),
+                   .ambient = !items_of(daemon_sets).empty(),
+                   .without = left_out(*chosen)};
+  if (!is_default(*chosen)) {
+    facts.revision = object_labels(*chosen).at(std::string(revision_label));
+  }
+  facts.sidecars = !items_of(webhooks).empty();
+  return facts;
+}
+
+IstioFacts find_istio(ApiClient& api) {
+  std::string why;
+  const auto look = [&](const std::string& path) -> Json {
+    auto found = api.find(path);
+    if (found && *found) return std::move(**found);
+    if (!found && why.empty()) why = found.error().message;
+    return {};
+  };
+  const auto selected = [](std::string_view path, std::string_view app) {
+    return fmt::format("{}?labelSelector={}", path, url_escape(fmt::format("app={}", app)));
+  };
+  const auto deployments = look(selected("/apis/apps/v1/deployments", "istiod"));
+  if (!why.empty()) return {.source = why};
+  const auto webhooks = look(selected(
+      "/apis/admissionregistration.k8s.io/v1/mutatingwebhookconfigurations", "sidecar-injector"));
+  // Who may not look at webhooks finds out when a pod comes back without a proxy.
+  const bool unseen = !why.empty();
+  auto facts =
+      istio_of(deployments, look(selected("/apis/apps/v1/daemonsets", "ztunnel")), webhooks);
+  if (!facts) return {.source = "its kinds are there, and no Deployment is labelled app=istiod"};
+  facts->sidecars = facts->sidecars || unseen;
+  constexpr int monitoring_port = 15014;
+  const auto said = api.request_once(
+      {.target = fmt::format("/api/v1/namespaces/{}/services/http:{}:{}/proxy/version",
+                             facts->in_namespace, facts->control_plane, monitoring_port)});
+  if (said && said->status == 200 && said->body.is_string()) {
+    auto version = said->body.get<std::string>();
+    while (version.ends_with('\n')) version.pop_back();
+    facts->version = std::move(version);
+    facts->source = fmt::format("{} in {} itself", facts->control_plane, facts->in_namespace);
+  }
+  return *std::move(facts);
+}
+
+std::optional<std::string> why_no_sidecars(const std::optional<IstioFacts>& istio) {
+  if (!istio) {
+    return "the scenario asks for a mesh, and this cluster has no Istio (one of this machine's own "
+           "has after: stackbench up --mesh istio)";
+  }
+  if (istio->control_plane.empty()) {
+    return fmt::format("the scenario asks for a mesh, and no Istio was found here: {}",
+                       istio->source);
+  }
+  if (istio->sidecars) return std::nullopt;
+  return fmt::format("Istio {} injects no sidecars here{}", istio->version,
+                     istio->ambient ? ": it runs in ambient mode, which this scenario's words do "
+                                      "not describe"
+                                    : "");
+}
+
+std::optional<std::string> why_not_told(const MeshPlan& mesh) {
+  if (!mesh.spec.objects.empty()) {
+    return "the objects of the scenario's mesh name identities as a lab gives them, a service "
+           "account for each group of pods";
+  }
+  if (mesh.certificates_last) {
+    return "how long certificates last is said to a lab's mesh alone";
+  }
+  return std::nullopt;
+}
+
+Json istio_json(const IstioFacts& istio) {
+  return {
+      {"name", "istio"},          {"version", istio.version.empty() ? "unknown" : istio.version},
+      {"source", istio.source},   {"sidecars", istio.sidecars},
+      {"ambient", istio.ambient}, {"stock_envoy_lacks", istio.without}};
+}
+
+std::vector<MeshObject> mesh_objects(const MeshSpec& spec, const std::string& in_namespace) {
+  std::vector<MeshObject> all;
+  const Json mode = {{"mtls", {{"mode", base::enum_name(spec.mode)}}}};
+  all.push_back(object_of(security_version, "peerauthentications",
+                          base::kube::peer_authentication_kind, "default", in_namespace, mode));
+  all.push_back(object_of(networking_version, "destinationrules", "DestinationRule", object_name,
+                          in_namespace, destination_rule(spec, in_namespace)));
+  if (spec.mode != MtlsMode::DISABLE && spec.session_resumption == SessionResumption::off) {
+    all.push_back(object_of(filter_version, "envoyfilters", "EnvoyFilter", object_name,
+                            in_namespace, no_resumption()));
+  }
+  return all;
+}
+
+std::vector<MeshObject> port_left_out(const EnvironmentPlan& plan,
+                                      const std::string& in_namespace) {
+  std::vector<MeshObject> all;
+  const auto first = std::ranges::find(plan.ports, Protocol::TCP, &ServicePort::protocol);
+  if (first == plan.ports.end()) return all;
+  for (const auto& [name, service] : plan.topology.services) {
+    Json spec = {{"mtls", {{"mode", base::enum_name(MtlsMode::STRICT)}}}};
+    spec["selector"]["matchLabels"][std::string(group_label)] = service.target;
+    spec["portLevelMtls"][std::to_string(first->target_port)] = {
+        {"mode", base::enum_name(MtlsMode::PERMISSIVE)}};
+    all.push_back(object_of(security_version, "peerauthentications",
+                            base::kube::peer_authentication_kind, fmt::format("left-out-{}", name),
+                            in_namespace, std::move(spec)));
+  }
+  return all;
+}
+
+void ask_for_proxy(Json& pod, const IstioFacts& istio, const MeshSpec& spec) {
+  auto& metadata = pod["metadata"];
+  metadata["labels"][std::string(inject_label)] = "true";
+  if (!istio.revision.empty()) metadata["labels"][std::string(revision_label)] = istio.revision;
+  const Json config = {
+      {"concurrency", spec.workers},
+      {"proxyStatsMatcher", {{"inclusionRegexps", {"cluster\\.outbound.*", "listener\\..*"}}}}};
+  metadata["annotations"][std::string(proxy_config_annotation)] = base::dump_json(config);
+}
+
+bool is_own_cluster(const Objects& nodes) {
+  return !nodes.empty() && std::ranges::all_of(nodes, [](const auto& node) {
+    const auto labels = object_labels(node.second);
+    const auto by = labels.find(std::string(managed_by_label));
+    return by != labels.end() && by->second == managed_by;
+  });
+}
+
+Result<ImpostorCertificates> istio_impostors(ApiClient& api, const IstioFacts& istio,
+                                             const std::string& in_namespace) {
+  const auto path =
+      fmt::format("/api/v1/namespaces/{}/secrets/istio-ca-secret", istio.in_namespace);
+  ASSIGN_OR_RETURN(const auto secret, api.get(path));
+  pki::KeyPair own;
+  for (const auto& [key, text] :
+       {std::pair<const char*, std::string*>{"ca-cert.pem", &own.certificate},
+        {"ca-key.pem", &own.key}}) {
+    auto decoding = decoded(text_at(secret, {"data", key}));
+    if (!decoding) return base::in_context(std::move(decoding).error(), "{}: {}", path, key);
+    *text = *std::move(decoding);
+  }
+  ASSIGN_OR_RETURN(const auto authority, pki::Authority::of(std::move(own)));
+  return pki::issue_impostors(authority, std::string(trust_domain),
+                              fmt::format("ns/{}/sa/default", in_namespace),
+                              std::string(trust_domain));
+}
+
+}  // namespace cluster
