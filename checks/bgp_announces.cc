@@ -139,6 +139,15 @@ Finding bgp_session_established(const std::vector<ExpectedSession>& expected,
       fault(fmt::format("hold time {} s, expected {} s", peer.negotiated_hold_time_s,
                         one.hold_time_s));
     }
+    // RFC 4271, 4.4: a third of the hold time at most.
+    if (3 * peer.keepalive_interval_s > peer.negotiated_hold_time_s) {
+      fault(fmt::format("a KEEPALIVE every {} s, with a hold time of {} s",
+                        peer.keepalive_interval_s, peer.negotiated_hold_time_s));
+    }
+    if (peer.remote.four_octet_asn.value_or(one.asn) != one.asn) {
+      fault(fmt::format("AS {} in its capabilities, expected {}",
+                        peer.remote.four_octet_asn->number, one.asn.number));
+    }
     for (const auto family : one.families) {
       if (std::ranges::find(peer.remote.families, family) == peer.remote.families.end()) {
         fault(fmt::format("does not carry {}", base::enum_name(family)));

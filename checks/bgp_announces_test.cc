@@ -79,7 +79,9 @@ bgp_peer::Peer peer() {
   bgp_peer::Peer one{.address = address("172.18.0.2"),
                      .asn = {64512},
                      .state = bgp_peer::SessionState::established,
-                     .negotiated_hold_time_s = 9};
+                     .negotiated_hold_time_s = 9,
+                     .keepalive_interval_s = 3};
+  one.remote.four_octet_asn = {64512};
   one.remote.families = {bgp_peer::Family::ipv4_unicast};
   return one;
 }
@@ -106,6 +108,10 @@ TEST(BgpSessionEstablished, SeesEveryDifference) {
   fault([](auto& one) { one.state = bgp_peer::SessionState::active; }, "is active");
   fault([](auto& one) { one.asn = {1}; }, "AS 1, expected 64512");
   fault([](auto& one) { one.negotiated_hold_time_s = 3; }, "hold time 3 s, expected 9 s");
+  fault([](auto& one) { one.keepalive_interval_s = 4; },
+        "a KEEPALIVE every 4 s, with a hold time of 9 s");
+  fault([](auto& one) { one.remote.four_octet_asn = {7}; },
+        "AS 7 in its capabilities, expected 64512");
   fault([](auto& one) { one.remote.families.clear(); }, "does not carry ipv4_unicast");
   fault([](auto& one) { one.remote.graceful_restart.emplace().restart_time_s = 5; },
         "graceful restart 5 s, expected none");

@@ -10,7 +10,7 @@ using base::Verdict;
 using testing::HasSubstr;
 
 HandshakeWindow window(std::uint64_t connections, std::uint64_t handshakes, std::uint64_t resumed) {
-  return {connections, handshakes, resumed, handshakes, resumed};
+  return {connections, handshakes, resumed, handshakes, resumed, connections, connections};
 }
 
 TEST(HandshakePerConnection, WholeOnesAreCreditedWhereNothingIsResumed) {
@@ -68,6 +68,31 @@ TEST(HandshakePerConnection, WithoutTlsThereIsNone) {
   const HandshakePromise plaintext{.mutual_tls = false};
   EXPECT_EQ(handshake_per_connection(plaintext, {window(1000, 0, 0)}).verdict, Verdict::pass);
   EXPECT_EQ(handshake_per_connection(plaintext, {window(1000, 1, 0)}).verdict, Verdict::invalid);
+}
+
+// As where interception has a hole: whoever goes by it meets no proxy, and costs what none cost.
+TEST(HandshakePerConnection, ConnectionsThatMetNoProxyAreNotTheCostOfProxies) {
+  const HandshakePromise plaintext{.mutual_tls = false};
+  for (const auto field : {&HandshakeWindow::client_taken, &HandshakeWindow::server_taken}) {
+    auto one = window(1000, 0, 0);
+    one.*field = 990;
+    EXPECT_EQ(handshake_per_connection(plaintext, {one}).verdict, Verdict::pass);
+    one.*field = 0;
+    const auto finding = handshake_per_connection(plaintext, {one});
+    EXPECT_EQ(finding.verdict, Verdict::invalid);
+    EXPECT_THAT(finding.sentence, HasSubstr("1000 of 1000 connections did not pass the"));
+    EXPECT_THAT(finding.sentence, HasSubstr("not the cost of proxies"));
+  }
+}
+
+TEST(HandshakePerConnection, OfPooledConnectionsOnlyTheClientsAreCounted) {
+  const HandshakePromise pooled{.pooled = true};
+  HandshakeWindow one{.connections = 8, .client_handshakes = 1, .client_taken = 8};
+  const auto finding = handshake_per_connection(pooled, {one});
+  EXPECT_EQ(finding.verdict, Verdict::pass);
+  EXPECT_EQ(finding.observed, "pooled");
+  one.client_taken = 7;
+  EXPECT_EQ(handshake_per_connection(pooled, {one}).verdict, Verdict::invalid);
 }
 
 TEST(HandshakePerConnection, NothingConnectedTellsNothing) {

@@ -25,8 +25,18 @@ inline constexpr std::string_view control_cell = "of_the_mesh";
 [[nodiscard]] bench::TlsProbeJob impostor_doors(const cluster::ImpostorCertificates& certificates,
                                                 const base::Endpoint& server, bool http);
 
-// Judges one server. Fail: an impostor was answered, and which; inconclusive: the control was not
+// Judges one server. Fail: an impostor was answered, and which, or a hello of TLS in the clear
+// (`not_tls`), where nobody is asked who he is; inconclusive: the control was not
 // let in, or a cell ended without the peer's word. Evidence: the cells.
 [[nodiscard]] Finding impostors_refused(const bench::TlsProbeResult& tried);
+
+// A server that may answer, and what became of them at its doors.
+struct TriedServer {
+  std::string name;
+  bench::TlsProbeResult tried;
+};
+
+// Judges several by the worst of them, which it names. Evidence: the cells of each, by its name.
+[[nodiscard]] Finding impostors_refused(const std::vector<TriedServer>& servers);
 
 }  // namespace checks

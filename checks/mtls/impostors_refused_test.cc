@@ -52,6 +52,16 @@ TEST(ImpostorsRefused, AnAnswerToAnImpostorFails) {
          "1 of 6 impostors were answered: foreign_ca: HTTP 200");
 }
 
+TEST(ImpostorsRefused, AServerInClearAsksNobodyForACertificate) {
+  auto tried = sound();
+  for (auto& door : tried.doors) door.outcome = DoorOutcome::not_tls;
+  cell(tried, "plaintext").outcome = DoorOutcome::reset;
+  expect(tried, base::Verdict::fail, "not_tls", "the server speaks in the clear");
+  cell(tried, "plaintext").outcome = DoorOutcome::answered;
+  cell(tried, "plaintext").http_status = 200;
+  expect(tried, base::Verdict::fail, "let_in", "plaintext: HTTP 200");
+}
+
 TEST(ImpostorsRefused, SilenceAndAnEndWithoutAWordAreNoRefusals) {
   for (const auto outcome :
        {DoorOutcome::timed_out, DoorOutcome::closed, DoorOutcome::handshake_closed,
@@ -76,6 +86,54 @@ TEST(ImpostorsRefused, AServerThatRefusesEverybodyIsNoProof) {
   expect(tried, base::Verdict::inconclusive, "not_proven", "was not let in either");
 }
 
+TEST(ImpostorsRefused, SomebodyOfTheMeshGetsThroughWhereHeIsServed) {
+  for (const int status : {403, 503}) {
+    auto tried = sound();
+    cell(tried, "of_the_mesh").http_status = status;
+    expect(tried, base::Verdict::inconclusive, "not_proven",
+           fmt::format("was not let in either, so refusals say nothing: of_the_mesh: HTTP {}",
+                       status));
+  }
+  auto tcp = sound();
+  cell(tcp, "of_the_mesh").http_status.reset();
+  expect(tcp, base::Verdict::pass, "refused", "6 of 6");
+}
+
+// Whose certificate is sound may be denied by an AuthorizationPolicy; of any other cell that is too
+// late, for the server has taken its certificate.
+TEST(ImpostorsRefused, AnIdentityMayBeDeniedInSoManyWords) {
+  auto tried = sound();
+  cell(tried, "wrong_identity").outcome = DoorOutcome::answered;
+  cell(tried, "wrong_identity").http_status = 403;
+  expect(tried, base::Verdict::pass, "refused", "6 of 6");
+  cell(tried, "wrong_identity").http_status = 200;
+  expect(tried, base::Verdict::fail, "let_in", "wrong_identity: HTTP 200");
+  tried = sound();
+  cell(tried, "foreign_ca").outcome = DoorOutcome::answered;
+  cell(tried, "foreign_ca").http_status = 403;
+  expect(tried, base::Verdict::fail, "let_in", "foreign_ca: HTTP 403");
+}
+
+TEST(ImpostorsRefused, OneServerOfManyThatLetsThemInFails) {
+  auto trusting = sound();
+  cell(trusting, "foreign_ca").outcome = DoorOutcome::answered;
+  cell(trusting, "foreign_ca").http_status = 200;
+  auto silent = sound();
+  cell(silent, "expired").outcome = DoorOutcome::timed_out;
+  auto finding = impostors_refused(
+      std::vector<TriedServer>{{"web-0", sound()}, {"web-1", silent}, {"web-2", trusting}});
+  EXPECT_EQ(finding.verdict, base::Verdict::fail);
+  EXPECT_EQ(finding.observed, "let_in");
+  EXPECT_THAT(finding.sentence, HasSubstr("at web-2 (1 of 3 servers are so): 1 of 6 impostors"));
+  EXPECT_EQ(finding.evidence["web-0"]["doors"].size(), 7U);
+  finding = impostors_refused(std::vector<TriedServer>{{"web-0", sound()}, {"web-1", silent}});
+  EXPECT_EQ(finding.verdict, base::Verdict::inconclusive);
+  finding = impostors_refused(std::vector<TriedServer>{{"web-0", sound()}, {"web-1", sound()}});
+  EXPECT_EQ(finding.verdict, base::Verdict::pass);
+  EXPECT_THAT(finding.sentence, HasSubstr("at each of 2 servers: 6 of 6 impostors were refused"));
+  EXPECT_EQ(impostors_refused(std::vector<TriedServer>()).verdict, base::Verdict::inconclusive);
+}
+
 TEST(ImpostorsRefused, EveryWayIsACellOfItsOwn) {
   const cluster::ImpostorCertificates certificates{
       {"a", "1"}, {"b", "2"}, {"c", "3"}, {"d", "4"}, {"e", "5"}};
@@ -86,6 +144,10 @@ TEST(ImpostorsRefused, EveryWayIsACellOfItsOwn) {
   EXPECT_THAT(names,
               ::testing::ElementsAre("of_the_mesh", "plaintext", "foreign_ca", "wrong_identity",
                                      "expired", "not_yet_valid", "tls_1_1"));
+  for (const auto& door : job.doors) {
+    EXPECT_THAT(door.request, ::testing::StartsWith("GET /0 HTTP/1.1\r\n"))
+        << "what a server of ours answers by 200";
+  }
   EXPECT_TRUE(job.doors[1].plaintext);
   EXPECT_TRUE(job.doors[1].certificate.empty());
   EXPECT_EQ(job.doors[4].certificate, "d");

@@ -20,7 +20,7 @@ struct Impostors : ::testing::Test {
   Finding tried_at(TlsServer::Options options) {
     options.shown = mesh.issue(web);
     options.trusts = mesh.certificate();
-    options.trust_domain = "spiffe://cluster.local/";
+    if (options.trust_domain.empty()) options.trust_domain = "spiffe://cluster.local/";
     const TlsServer server(std::move(options));
     const base::UniqueFd stop(::eventfd(0, EFD_CLOEXEC));
     const auto tried = bench::run_tls_probe(
@@ -54,6 +54,32 @@ TEST_F(Impostors, AreFoundWhereAServerTrustsAnybody) {
                            "not_yet_valid: HTTP 200"}) {
     EXPECT_THAT(finding.sentence, HasSubstr(cell));
   }
+}
+
+// Each cell by itself: a server that overlooks one thing lets in one impostor.
+TEST_F(Impostors, AreFoundOneByOneWhereAServerOverlooksOneThing) {
+  struct Case {
+    std::string_view cell;
+    std::set<int> overlooks;
+  };
+  for (const auto& [cell, overlooks] :
+       {Case{"foreign_ca",
+             {X509_V_ERR_UNABLE_TO_GET_ISSUER_CERT_LOCALLY, X509_V_ERR_CERT_UNTRUSTED,
+              X509_V_ERR_UNABLE_TO_VERIFY_LEAF_SIGNATURE}},
+        Case{"expired", {X509_V_ERR_CERT_HAS_EXPIRED}},
+        Case{"not_yet_valid", {X509_V_ERR_CERT_NOT_YET_VALID}}}) {
+    const auto finding = tried_at({.overlooks = overlooks});
+    EXPECT_EQ(finding.verdict, base::Verdict::fail) << finding.sentence;
+    EXPECT_EQ(finding.sentence, fmt::format("1 of 6 impostors were answered: {}: HTTP 200", cell));
+  }
+  const auto anybodys = tried_at({.trust_domain = "spiffe://"});
+  EXPECT_EQ(anybodys.sentence, "1 of 6 impostors were answered: wrong_identity: HTTP 200");
+}
+
+TEST_F(Impostors, AreFoundWhereAServerSpeaksInTheClear) {
+  const auto finding = tried_at({.in_clear = true});
+  EXPECT_EQ(finding.verdict, base::Verdict::fail) << finding.sentence;
+  EXPECT_EQ(finding.sentence, "1 of 6 impostors were answered: plaintext: HTTP 200");
 }
 
 TEST_F(Impostors, AreFoundWhereAServerSpeaksOldTls) {

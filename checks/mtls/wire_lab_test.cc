@@ -40,6 +40,7 @@ class Wire : public bench::testing::InLabNetwork {
   probes::CaptureJob capture_job() const {
     probes::CaptureJob job{.interface = "client0",
                            .servers = {at(port)},
+                           .clients = {endpoint("10.244.78.2:4").address},
                            .canaries = {{"request", request_}, {"reply", reply_}}};
     job.samples.push_back({.protocol = "http",
                            .client = endpoint("10.244.78.2:4"),
@@ -73,7 +74,7 @@ class Wire : public bench::testing::InLabNetwork {
                const std::function<void(int worker)>& during = {}) {
     const auto app = endpoint(fmt::format("127.0.0.1:{}", port));
     const auto sidecar = endpoint("127.0.0.1:15001");
-    const ServerRelay theirs(network().server_netns(), at(port), app, authority_.issue(web));
+    const ServerRelay theirs(network().server_netns(), at(port), app, shown_by_server());
     const ClientRelay ours(network().client_netns(), sidecar, at(port), options);
     const auto server = start_server(app);
     if (!server) return {.sentence = server.error().message};
@@ -91,8 +92,8 @@ class Wire : public bench::testing::InLabNetwork {
                                 .reply_bytes = client->requests * 64,
                                 .identities = bench::TlsProbeResult{}};
     observation.points.push_back({"client_pod", std::move(report)});
-    observation.identities =
-        observer().tls_probe({{{.name = "web-0", .to = at(port), .alpn = mesh_alpn(true)}}});
+    observation.identities = observer().tls_probe(
+        {{{.name = "web-0", .to = at(port), .roots = authority_.text(), .alpn = mesh_alpn(true)}}});
     return wire_is_encrypted(observation);
   }
 
@@ -106,6 +107,12 @@ class Wire : public bench::testing::InLabNetwork {
   // One request in so many is looked for, at a rate that has to be reached without a packet lost.
   void find_one_in(std::uint64_t requests, base::Duration within);
 
+  bench::testing::Issued shown_by_server() const {
+    if (of_foreign_ca_) return bench::testing::TestAuthority("mesh").issue(web);
+    return authority_.issue(web);
+  }
+
+  bool of_foreign_ca_ = false;  // who answers
   std::string request_ = base::make_token();
   std::string reply_ = base::make_token();
   bench::testing::TestAuthority authority_{"mesh"};
@@ -135,9 +142,17 @@ TEST_F(Wire, EncryptedBySomethingElseIsDescribedNotCredited) {
          "no canary could be read");
 }
 
+// The client's sidecar here trusts whatever authority, so its traffic gets through.
+TEST_F(Wire, EncryptedForWhoeverComesByAnAuthorityOfHisOwnIsNoProof) {
+  of_foreign_ca_ = true;
+  expect(seen({}, capture_job()), base::Verdict::fail, "wrong_identity",
+         "not of the mesh's authority");
+}
+
 TEST_F(Wire, AFilterThatMatchesNothingProvesNothing) {
   auto job = capture_job();
   job.servers = {endpoint("10.244.99.9:7004")};
+  job.clients.clear();
   job.samples.front().client = endpoint("10.244.78.2:4");
   expect(seen({}, job), base::Verdict::inconclusive, "not_proven",
          "did not find canaries that were sent there in clear");
