@@ -64,6 +64,7 @@ std::string bgp_scale_tables(const Points& points, const base::Terminal& termina
   whole.add("first UPDATE", 80,
             [&](const auto& point) { return whole.time(point.first_update_ns); });
   whole.add("last UPDATE", 90, [&](const auto& point) { return whole.time(point.all_updates_ns); });
+  whole.add("to a sink", 75, [&](const auto& point) { return whole.time(point.sink_updates_ns); });
   whole.add("last told", 70, [&](const auto& point) { return whole.time(point.all_told_ns); });
   whole.add("last route", 95, [&](const auto& point) { return whole.time(point.all_routes_ns); });
   Table each(points, terminal);

@@ -48,6 +48,7 @@ struct BgpScalePoint {
   std::optional<std::int64_t> programmed_ns = {};
   std::optional<std::int64_t> first_update_ns = {};
   std::optional<std::int64_t> all_updates_ns = {};
+  std::optional<std::int64_t> sink_updates_ns = {};
   std::optional<std::int64_t> all_told_ns = {};
   std::optional<std::int64_t> all_routes_ns = {};
   std::optional<LatencySummary> update = {};
@@ -73,6 +74,9 @@ void describe(Visit& visit, Self& self) {
   visit("first_update_ns", self.first_update_ns, {.doc = "Write sent to the first UPDATE."});
   visit("all_updates_ns", self.all_updates_ns,
         {.doc = "Write sent to the UPDATE with the last prefix of the last speaker."});
+  visit("sink_updates_ns", self.sink_updates_ns,
+        {.doc = "The same, where a sink that only reads stands in the peer's place; of the most "
+                "addresses alone."});
   visit("all_told_ns", self.all_told_ns, {.doc = "Write sent to the last told by the watch."});
   visit("all_routes_ns", self.all_routes_ns,
         {.doc = "Write sent to the last route in the router's kernel."});

@@ -19,6 +19,7 @@ std::vector<BgpScalePoint> points() {
                     .rounds = 3,
                     .first_update_ns = 4 * ms,
                     .all_updates_ns = 6 * ms,
+                    .sink_updates_ns = 3 * ms,
                     .all_told_ns = 7 * ms,
                     .all_routes_ns = 9 * ms,
                     .update = LatencySummary{.p50_ns = 5 * ms, .p99_ns = {}, .max_ns = 6 * ms},
@@ -39,6 +40,8 @@ TEST(BgpScale, TablesHaveARowForEveryPoint) {
   EXPECT_THAT(text, HasSubstr("5.00 ms / - / 6.00 ms"));
   EXPECT_THAT(text, HasSubstr("5.00 ms / 8.00 ms / 6.00 ms"));
   EXPECT_THAT(text, HasSubstr("30.0 MB"));
+  EXPECT_THAT(text, HasSubstr("to a sink"));
+  EXPECT_THAT(text, HasSubstr("6.00 ms    3.00 ms"));
   EXPECT_EQ(bgp_scale_tables({}, {}), "");
 }
 

@@ -100,7 +100,7 @@ std::string cost_table(const std::vector<Growth>& growths, const base::Terminal&
         memory.cells[loaded] = base::format_bytes(static_cast<double>(bytes));
       }
     }
-    // A cluster does not say what loading costs.
+    // A cluster does not say what loading Services costs, nor where it keeps policies.
     for (auto* row : {&time, &memory}) {
       if (!row->cells.empty()) rows.push_back(std::move(*row));
     }

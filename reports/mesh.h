@@ -55,7 +55,7 @@ struct ProxyCost {
   std::optional<int> cpu = {};  // it is pinned to
   double cpu_per_request_ns = 0;
   std::optional<Interval> interval = {};
-  double vcpu_per_1000_rps = 0;  // the same, as it is often said
+  double vcpu_per_1000_rps = 0;  // as it is often said: at that rate of its own pod's requests
   std::int64_t memory_bytes = 0;
   double handshakes_per_connection = 0;
   double resumed_share = 0;  // of the handshakes
@@ -74,11 +74,12 @@ void describe(Visit& visit, Self& self) {
          .required = true});
   visit("interval", self.interval, {.doc = "Of cpu_per_request_ns."});
   visit("vcpu_per_1000_rps", self.vcpu_per_1000_rps,
-        {.doc = "CPUs it keeps busy at 1,000 requests a second."});
+        {.doc = "CPUs it keeps busy at 1,000 requests a second of its own pod's."});
   visit("memory_bytes", self.memory_bytes,
         {.doc = "Proportional set size after an invocation, middle of all."});
   visit("handshakes_per_connection", self.handshakes_per_connection,
-        {.doc = "TLS handshakes with the other proxy for each connection of the client's."});
+        {.doc = "TLS handshakes with the other proxy for each of the client's connections, of a "
+                "server for its share of them."});
   visit("resumed_share", self.resumed_share, {.doc = "How many of them resumed a session."});
   visit("blocks", self.blocks, {.doc = "Blocks behind it.", .required = true});
 }

@@ -205,6 +205,11 @@ void PolicyRenderer::add_cases(const CasesRecord& cases) {
       fmt::format("{} for features of the API, {} at random from seed {}, in {}.", cases.systematic,
                   cases.random, cases.seed, base::format_wait(cases.took_ns)),
       "  ");
+  if (cases.nobody_enforces) {
+    paragraph(
+        "Nothing that they close was closed: nobody enforces them, and the rest was not tried.",
+        "  ");
+  }
   if (cases.left_out > 0) {
     paragraph(fmt::format("{} left out: {}", cases.left_out, cases.left_out_because), "  ");
   }

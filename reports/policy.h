@@ -110,7 +110,7 @@ void describe(Visit& visit, Self& self) {
   visit("settled", self.settled,
         {.doc = "Whether two sweeps in a row agreed before the deadline."});
   visit("settled_ns", self.settled_ns,
-        {.doc = "From the acknowledgement of the last policy to the beginning of the first of the "
+        {.doc = "From the acknowledgement of the last policy to the first probe of the first of the "
                 "sweeps that agree with the last, or to the deadline."});
   visit("watched_ns", self.watched_ns,
         {.doc = "From the same to the end of the last sweep: sweeps that agree and differ from the "
@@ -150,6 +150,7 @@ struct CasesRecord {
   int no_telling = 0;
   int unsettled = 0;
   int same_as_before = 0;
+  bool nobody_enforces = false;
   std::uint64_t unreached = 0;
   std::uint64_t seed = 0;
   std::uint64_t cells = 0;
@@ -178,6 +179,8 @@ void describe(Visit& visit, Self& self) {
   visit("same_as_before", self.same_as_before,
         {.doc = "Sets that allow and deny just what the one before did: nothing tells the one from "
                 "the other."});
+  visit("nobody_enforces", self.nobody_enforces,
+        {.doc = "Nothing that the first of them close was closed, so the rest was not tried."});
   visit(
       "unreached", self.unreached,
       {.doc = "Cells that were not reached with no policy in force, before the first set or after "

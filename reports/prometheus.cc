@@ -280,6 +280,46 @@ void add_mesh(Exposition& out, const Report& report) {
   }
 }
 
+void add_rotation(Exposition& out, const RotationRecord& rotation) {
+  for (const auto& step : rotation.steps) {
+    const Labels labels{{"environment", step.environment},
+                        {"number", std::to_string(step.number)},
+                        {"step", step.step}};
+    const auto with = [&](std::string name, std::string value) {
+      auto more = labels;
+      more.emplace_back(std::move(name), std::move(value));
+      return more;
+    };
+    for (const auto& traffic : step.traffic) {
+      const auto its = with("traffic", traffic.name);
+      out.gauge("rotation_answered_requests", "Until the next step.", its,
+                static_cast<double>(traffic.answered));
+      out.gauge("rotation_longest_gap_seconds", "The longest time between two answers.", its,
+                static_cast<double>(traffic.longest_gap_ns) * ns);
+      for (const auto& [what, count] : traffic.failed) {
+        auto more = its;
+        more.emplace_back("class", what);
+        out.gauge("rotation_failed_requests", "By class; absent where none failed.", more,
+                  static_cast<double>(count));
+      }
+      if (!traffic.went_on) continue;
+      out.gauge("rotation_connections_went_on",
+                "Kept connections from before the step that went on to its end, at least.", its,
+                static_cast<double>(*traffic.went_on));
+    }
+    for (const auto& renewal : step.renewals) {
+      if (!renewal.shown_ns) continue;
+      out.gauge("rotation_shown_seconds",
+                "From the write of a new certificate until its proxy showed it; absent: never.",
+                with("pod", renewal.pod), static_cast<double>(*renewal.shown_ns) * ns);
+    }
+  }
+  for (const auto& one : rotation.expired) {
+    out.gauge("certificate_expired", "1: a proxy showed this certificate when it was over.",
+              {{"environment", one.environment}, {"pod", one.pod}, {"identity", one.identity}}, 1);
+  }
+}
+
 void add_traffic(Exposition& out, const Report& report) {
   std::map<std::pair<std::string, std::string>, std::uint64_t> requests;
   std::map<std::tuple<std::string, std::string, std::string>, std::uint64_t> failed;
@@ -494,10 +534,11 @@ void add_bgp_scale(Exposition& out, const std::vector<BgpScalePoint>& points) {
       more.emplace_back(key, value);
       return more;
     };
-    for (const auto& [event, time] :
-         {std::pair("first_update", point.first_update_ns),
-          std::pair("last_update", point.all_updates_ns), std::pair("last_told", point.all_told_ns),
-          std::pair("last_route", point.all_routes_ns)}) {
+    for (const auto& [event, time] : {std::pair("first_update", point.first_update_ns),
+                                      std::pair("last_update", point.all_updates_ns),
+                                      std::pair("last_update_to_sink", point.sink_updates_ns),
+                                      std::pair("last_told", point.all_told_ns),
+                                      std::pair("last_route", point.all_routes_ns)}) {
       if (!time) continue;
       out.gauge("bgp_scale_seconds",
                 "From the write that announces, or withdraws, all addresses to an event; middle of "
@@ -529,6 +570,36 @@ void add_bgp_scale(Exposition& out, const std::vector<BgpScalePoint>& points) {
   }
 }
 
+void add_plaintext_windows(Exposition& out, const std::vector<PlaintextWindowRecord>& records) {
+  for (const auto& record : records) {
+    const Labels labels{
+        {"environment", record.environment}, {"change", record.change}, {"pod", record.pod}};
+    for (const auto& [what, which] : {std::pair("answered", &PlaintextRepetition::answered),
+                                      std::pair("readable", &PlaintextRepetition::readable)}) {
+      auto with = labels;
+      with.emplace_back("plaintext", what);
+      std::uint64_t times = 0;
+      for (const auto& one : record.repetitions) times += (one.*which).times;
+      const auto longest = longest_of(record, which);
+      out.gauge("plaintext_requests",
+                "That were answered though they must not be, or that the mesh's client sent and a "
+                "capture could read, in all repetitions.",
+                with, static_cast<double>(times));
+      out.gauge("plaintext_window_seconds", "The longest time of that in a repetition.", with,
+                static_cast<double>(longest.length_ns) * ns);
+      out.gauge("plaintext_window_error_seconds", "By which it may be off, either way.", with,
+                static_cast<double>(longest.error_ns) * ns);
+      out.gauge("plaintext_window_unended", "Whether it was so to the end of the watch.", with,
+                longest.closed ? 0 : 1);
+    }
+    std::int64_t outage = 0;
+    for (const auto& one : record.repetitions) outage = std::max(outage, one.outage_ns);
+    out.gauge("mesh_change_outage_seconds",
+              "The longest time without an answer within the mesh while it changed.", labels,
+              static_cast<double>(outage) * ns);
+  }
+}
+
 }  // namespace
 
 std::string prometheus_scenario(const Report& report) {
@@ -551,6 +622,8 @@ std::vector<prometheus::MetricFamily> prometheus_families(const Report& report) 
   add_events(out, report);
   add_bgp_scale(out, report.bgp_scale);
   add_mesh(out, report);
+  add_plaintext_windows(out, report.plaintext_windows);
+  if (report.rotation) add_rotation(out, *report.rotation);
   if (report.policy) add_policy(out, *report.policy);
   add_bgp_faults(out, report);
   return out.take();

@@ -19,7 +19,9 @@
 #include "reports/growth.h"
 #include "reports/judgement.h"
 #include "reports/mesh.h"
+#include "reports/plaintext_window.h"
 #include "reports/policy.h"
+#include "reports/rotation.h"
 #include "reports/sample.h"
 
 namespace reports {
@@ -241,6 +243,8 @@ struct Report {
   std::optional<PolicyRecord> policy = {};
   std::vector<BgpFaultRecord> bgp_faults = {};
   std::optional<MeshRecord> mesh = {};
+  std::vector<PlaintextWindowRecord> plaintext_windows = {};
+  std::optional<RotationRecord> rotation = {};
   std::vector<Expectation> expectations = {};
   std::vector<Check> checks = {};
   std::vector<ProbeOverhead> probes = {};
@@ -285,6 +289,9 @@ void describe(Visit& visit, Self& self) {
   visit("bgp_faults", self.bgp_faults,
         {.doc = "What became of BGP's sessions, routes and traffic at faults."});
   visit("mesh", self.mesh, {.doc = "What proxies and encryption cost."});
+  visit("plaintext_windows", self.plaintext_windows,
+        {.doc = "For how long plaintext was answered, or readable, while a mesh changed."});
+  visit("rotation", self.rotation, {.doc = "What was noticed while certificates were rotated."});
   visit("expectations", self.expectations, {.doc = "What must hold, judged."});
   visit("checks", self.checks, {.doc = "Claims, judged."});
   visit("probes", self.probes,

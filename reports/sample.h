@@ -86,6 +86,24 @@ void describe(Visit& visit, Self& self) {
   visit("offloads", self.offloads, {.doc = "In force there: of tso, gso, gro."});
 }
 
+// The handshakes of a tls_handshake's window.
+struct TlsSample {
+  std::uint64_t handshakes = 0;
+  std::uint64_t resumed = 0;
+  std::string version = {};
+  std::string cipher = {};
+  bool client_certificate = false;
+};
+
+template <typename Visit, base::SelfOf<TlsSample> Self>
+void describe(Visit& visit, Self& self) {
+  visit("handshakes", self.handshakes, {.doc = "Completed in the window.", .required = true});
+  visit("resumed", self.resumed, {.doc = "Of those, sessions that went on.", .required = true});
+  visit("version", self.version, {.doc = "Of the first, such as TLSv1.3."});
+  visit("cipher", self.cipher, {.doc = "Of the first."});
+  visit("client_certificate", self.client_certificate, {.doc = "Whether the client showed one."});
+}
+
 // What became of a udp_stream's datagrams, warm-up included.
 struct DatagramSample {
   std::uint64_t sent = 0;
@@ -176,6 +194,7 @@ struct Sample {
   std::map<std::string, std::uint64_t> drops = {};
   std::optional<StreamSample> stream = {};               // tcp_stream
   std::optional<DatagramSample> datagrams = {};          // udp_stream
+  std::optional<TlsSample> tls = {};                     // tls_handshake
   std::optional<std::vector<ProxySample>> proxies = {};  // of an arm that has them
   std::optional<std::uint64_t> series_row = {};          // its line in the series file, from 0
 
@@ -235,6 +254,7 @@ void describe(Visit& visit, Self& self) {
                 "failed or segments were sent again."});
   visit("stream", self.stream, {.doc = "What a tcp_stream moved."});
   visit("datagrams", self.datagrams, {.doc = "What became of a udp_stream's datagrams."});
+  visit("tls", self.tls, {.doc = "The handshakes of a tls_handshake."});
   visit("proxies", self.proxies, {.doc = "What each proxy did, of an arm that has them."});
   visit("series_row", self.series_row, {.doc = "Its line in the series file, from 0."});
 }

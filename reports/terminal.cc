@@ -45,6 +45,8 @@ class Renderer {
   void policy();
   void bgp_faults();
   void mesh();
+  void plaintext_windows();
+  void rotation();
   void skipped();
   void run_notes();
   void expectations();
@@ -111,7 +113,7 @@ void Renderer::header() {
   if (!report_.complete) {
     const auto kept = std::ranges::count(report_.blocks, BlockState::kept, &Block::state);
     const std::string partial =
-        report_.policy || !report_.bgp_faults.empty()
+        report_.policy || !report_.bgp_faults.empty() || !report_.plaintext_windows.empty()
             ? std::string("PARTIAL: the run ended early; what is here was whole by then.")
             : fmt::format(
                   "PARTIAL: the run ended early, after {} of {}.", kept,
@@ -177,8 +179,10 @@ void Renderer::bgp_scale() {
   paragraph(
       "Each is announced by every node's speaker; a time to a route is to the one by all of them. "
       "UPDATEs are stamped on the wire, told by the peer's watch, routes by the kernel; from the "
-      "UPDATE on all of it is the peer's and our installer's. All processes share this machine's "
-      "CPUs. Ours is the controller, clients, captures and installer in one process.",
+      "UPDATE on all of it is the peer's and our installer's. The last UPDATE to a sink: of the "
+      "same, "
+      "told to one in the peer's place that only reads. All processes share this machine's CPUs. "
+      "Ours is the controller, clients, captures and installer in one process.",
       "  ");
 }
 
@@ -201,6 +205,22 @@ void Renderer::bgp_faults() {
   }
 }
 
+void Renderer::plaintext_windows() {
+  if (report_.plaintext_windows.empty()) return;
+  heading("Plaintext while the mesh changes");
+  text_ += plaintext_window_table(report_.plaintext_windows, terminal_);
+  paragraph(
+      "Answered: in clear, requests of a client outside of the mesh that must be refused and were "
+      "answered. Readable: on the wire, requests of a client in the mesh that a capture at its "
+      "node's uplink could read. Each in all repetitions, and of the longest: how long, from when "
+      "to when after the write was sent; of a flip to STRICT for how long after it was "
+      "acknowledged. Times are between the knocks around an edge, so they may be off by as much. "
+      "The outsider's own: STRICT refuses what it says, and cannot keep it from the wire. Outage: "
+      "the longest time without an answer within the mesh. May have missed: the longest time in "
+      "which nobody tried the door.",
+      "  ");
+}
+
 void Renderer::mesh() {
   if (!report_.mesh || report_.mesh->proxies.empty()) return;
   heading("What the mesh costs");
@@ -214,6 +234,19 @@ void Renderer::mesh() {
       "with its share of what several of them map. Handshakes: for each connection of the "
       "client's; "
       "of http, proxies keep their own.",
+      "  ");
+}
+
+void Renderer::rotation() {
+  if (!report_.rotation || report_.rotation->steps.empty()) return;
+  heading("While certificates are rotated");
+  text_ += rotation_text(*report_.rotation, terminal_);
+  paragraph(
+      "Shown: in a whole handshake with each proxy, from the write of its new certificate on, the "
+      "slowest proxy's. New: a connection for each request; kept: connections of before, of which "
+      "those on older certificates went on with the one they were opened with. Gap: the longest "
+      "time between two answers. Handshakes: of the client's proxy with the others; one that "
+      "resumes a session shows no certificate.",
       "  ");
 }
 
@@ -252,7 +285,8 @@ void Renderer::run_notes() {
                        base::format_wait(report_.plan.expected_ns));
   };
   const auto warm_up = std::ranges::count(report_.blocks, BlockState::warm_up, &Block::state);
-  if (report_.policy && report_.complete && report_.plan.expected_ns > 0) {
+  const bool changes = report_.policy || !report_.plaintext_windows.empty();
+  if (changes && report_.complete && report_.plan.expected_ns > 0) {
     lines.push_back(took());
   }
   if (!report_.blocks.empty()) {
@@ -364,6 +398,8 @@ std::string render_terminal(const Report& report, const base::Terminal& terminal
   renderer.policy();
   renderer.bgp_faults();
   renderer.mesh();
+  renderer.plaintext_windows();
+  renderer.rotation();
   renderer.skipped();
   renderer.run_notes();
   renderer.expectations();
