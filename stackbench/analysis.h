@@ -31,6 +31,7 @@ struct ProxySample {
   std::uint64_t handshakes = 0;
   std::uint64_t resumed = 0;  // of those
   std::uint64_t failed = 0;
+  std::uint64_t handshakes_ever = 0;  // those since the proxy began
 };
 
 // One arm in one block, once.

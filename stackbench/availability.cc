@@ -88,6 +88,28 @@ base::Result<> leave_out_unavailable(Plan& plan, cluster::Target& target) {
   return {};
 }
 
+void leave_out_unenforced(Plan& plan, const std::map<std::size_t, PoliciesInForce>& policies) {
+  std::map<std::size_t, std::string> lacking;  // by environment
+  bool nobody = false;
+  for (const auto& [environment, in_force] : policies) {
+    auto why = in_force.lacking();
+    if (!why) continue;
+    nobody = nobody || !in_force.seen.isolated;
+    lacking.emplace(environment, *std::move(why));
+  }
+  std::map<std::size_t, std::string> reasons;  // by arm
+  for (std::size_t i = 0; i < plan.arms.size(); ++i) {
+    const auto environment = plan.arms[i].environment;
+    if (const auto found = lacking.find(environment); found != lacking.end()) {
+      reasons.emplace(i, found->second);
+    } else if (nobody && plan.environments[environment].filler.policies == 0) {
+      reasons.emplace(i,
+                      "nobody enforces NetworkPolicies here: see the environments that have some");
+    }
+  }
+  leave_out(plan, reasons);
+}
+
 base::Result<> leave_out_unreachable(Plan& plan, const Session& session) {
   std::map<std::size_t, std::string> reasons;
   for (std::size_t i = 0; i < plan.arms.size(); ++i) {

@@ -3,6 +3,9 @@
 // load balancers or both address families.
 #pragma once
 
+#include <cstddef>
+#include <map>
+
 #include "base/result.h"
 #include "cluster/target.h"
 #include "stackbench/plan.h"
@@ -18,5 +21,10 @@ namespace stackbench {
 // balancer that nobody provides), and takes over the datapath that is there where the plan takes
 // whichever is installed. `session` is of this plan.
 [[nodiscard]] base::Result<> leave_out_unreachable(Plan& plan, const Session& session);
+
+// `policies`: Session::policies(). Leaves out the arms in environments whose NetworkPolicies are
+// not in force: what they cost is told of enforced ones alone. Where nobody enforces any, an
+// environment that is to be enforced and has none tells nothing either.
+void leave_out_unenforced(Plan& plan, const std::map<std::size_t, PoliciesInForce>& policies);
 
 }  // namespace stackbench

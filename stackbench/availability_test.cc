@@ -167,5 +167,32 @@ TEST(LeaveOutUnreachable, TakesOverTheDatapathThatIsThere) {
   EXPECT_EQ(plan.environments[1].datapath, DatapathKind::nftables);
 }
 
+TEST(LeaveOutUnenforced, LeavesOutWhatIsNotEnforcedAndWhereNobodyEnforcesWhatHasNone) {
+  const PoliciesInForce all{.seen = {.isolated = true, .open = 2, .of = 2}};
+  const PoliciesInForce some{.seen = {.isolated = true, .open = 1, .of = 2}};
+  const PoliciesInForce none{.seen = {.isolated = false, .open = 2, .of = 2}};
+  const auto filled = [] {
+    auto plan = plan_of_three();
+    for (std::size_t i = 0; i < 3; ++i) {
+      plan.environments[i].filler.policies = static_cast<int>(2 * i);
+    }
+    return plan;
+  };
+  auto plan = filled();
+  leave_out_unenforced(plan, {{1, all}, {2, all}});
+  EXPECT_EQ(plan.arms.size(), 4U);
+
+  plan = filled();
+  leave_out_unenforced(plan, {{1, all}, {2, some}});
+  EXPECT_EQ(plan.arms.size(), 3U) << "the one without any is enforced";
+  ASSERT_NE(plan.skipped("any_service"), nullptr);
+  EXPECT_THAT(*plan.skipped("any_service"), testing::HasSubstr("1 of 2 are in force"));
+
+  plan = filled();
+  leave_out_unenforced(plan, {{1, none}, {2, none}});
+  EXPECT_THAT(plan.arms, IsEmpty());
+  EXPECT_THAT(*plan.skipped("iptables_pod"), testing::HasSubstr("nobody enforces"));
+}
+
 }  // namespace
 }  // namespace stackbench

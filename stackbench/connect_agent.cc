@@ -3,6 +3,13 @@
 #include <utility>
 
 namespace stackbench {
+namespace {
+
+// Of an agent that is reached by a program started in its container: a node that is busy, as with
+// thousands of new policies, takes its time for that.
+constexpr base::Duration greeting_patience = std::chrono::seconds(30);
+
+}  // namespace
 
 base::Result<bench::AgentClient> connect_agent(cluster::AgentStreams streams, std::string name,
                                                const base::Interrupt* interrupt,
@@ -12,6 +19,7 @@ base::Result<bench::AgentClient> connect_agent(cluster::AgentStreams streams, st
                                 .how_it_ended = std::move(streams.how_it_ended),
                                 .plan = std::move(plan)};
   if (streams.reattach) {
+    options.timeout = greeting_patience;
     options.reattach = [again = std::move(streams.reattach)]() -> base::Result<bench::AgentStream> {
       ASSIGN_OR_RETURN(auto others, again());
       return bench::AgentStream{.to_agent = std::move(others.to_agent),

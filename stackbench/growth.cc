@@ -211,6 +211,10 @@ void add_load_cost(const base::Json& facts, reports::GrowthBy by, reports::Growt
   const auto compiled = number(*policies, "compile_ns");
   const auto loaded = number(*policies, "load_ns");
   if (compiled && loaded) point.load_ns = *compiled + *loaded;
+  // A cluster's take as long as they are written and not yet seen to be enforced.
+  const auto written = number(*policies, "written_ns");
+  const auto seen = number(*policies, "seen_after_ns");
+  if (written && seen) point.load_ns = *written + *seen;
 }
 
 }  // namespace stackbench

@@ -37,7 +37,8 @@ struct GrowthSeries {
     const Plan& plan, const GrowthSeries& series, const std::vector<Sample>& samples,
     const std::vector<int>& kept_blocks);
 
-// Puts what loading cost into a point, as the facts of its environment say; a cluster says nothing.
+// Puts what loading cost into a point, as the facts of its environment say: of Services a
+// cluster says nothing, of policies how long it took until packets saw them in force.
 void add_load_cost(const base::Json& facts, reports::GrowthBy by, reports::GrowthPoint& point);
 
 }  // namespace stackbench

@@ -154,6 +154,9 @@ TEST(Growth, WhatLoadingCostIsThatOfWhatGrows) {
   reports::GrowthPoint of_cluster;
   add_load_cost({{"namespace", "it"}}, reports::GrowthBy::policies, of_cluster);
   EXPECT_FALSE(of_cluster.load_ns);
+  add_load_cost({{"network_policy", {{"written_ns", 300}, {"seen_after_ns", 20}}}},
+                reports::GrowthBy::policies, of_cluster);
+  EXPECT_EQ(of_cluster.load_ns, 320);
 }
 
 TEST(Growth, TwoNumbersOfServicesMakeNoLine) {

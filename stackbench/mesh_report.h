@@ -12,8 +12,10 @@
 
 namespace stackbench {
 
-// Nothing where no arm has proxies. Costs are of arms that are compared with another, under every
-// workload whose requests' CPU is known; proxies those of every arm that has them.
+// Nothing where no arm has proxies. Costs are of arms that are compared with one that differs in
+// its mesh alone, under every workload whose requests' CPU is known and all of whose connections
+// met the proxies, and named by whether these counted handshakes; proxies those of every arm that
+// has them.
 [[nodiscard]] std::optional<reports::MeshRecord> mesh_record(const Plan& plan,
                                                              const Measurements& measured);
 
@@ -21,8 +23,7 @@ namespace stackbench {
 [[nodiscard]] std::optional<std::vector<reports::ProxySample>> proxies_of(const Sample& sample);
 
 // The check handshake_per_connection where the plan has it: of arms with proxies, under workloads
-// each of whose connections is one between proxies. Over every block but the one to warm up: a
-// disturbed machine counts as well as any.
+// of TCP. Over every block but the one to warm up: a disturbed machine counts as well as any.
 [[nodiscard]] std::vector<RunCheck> judge_handshakes(const Plan& plan,
                                                      const Measurements& measured);
 

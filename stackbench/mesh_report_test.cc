@@ -26,6 +26,7 @@ Plan three_arms() {
     PlannedArm arm;
     arm.name = std::vector<std::string>{"none", "plaintext", "mtls"}[i];
     arm.environment = i;
+    arm.dial = {.kind = DialTarget::Kind::service, .name = "web"};
     arm.from = "client-0";
     arm.servers = {"web-0"};
     if (i > 0) arm.base = i - 1;
@@ -89,6 +90,80 @@ TEST(MeshRecord, ProxiesAndEncryptionAreToldApart) {
   EXPECT_TRUE(record->costs[1].interval);
 }
 
+// A difference is named by what the proxies counted, and by nothing that only the plan says.
+TEST(MeshRecord, WhatWasNotEncryptedIsNoCostOfEncryption) {
+  auto plan = three_arms();
+  const auto of_mtls = [&](const Measurements& all) {
+    for (const auto& cost : mesh_record(plan, all)->costs) {
+      if (cost.arm == "mtls") return true;
+    }
+    return false;
+  };
+  EXPECT_TRUE(of_mtls(measured()));
+  EXPECT_FALSE(of_mtls(measured(0))) << "passed on in clear: from outside, or to a pod without one";
+  // Of HTTP those of an invocation before.
+  auto pooled = measured(0);
+  for (auto& sample : pooled.samples) {
+    for (auto& proxy : sample.proxies) proxy.handshakes_ever = sample.arm == 2 ? 1 : 0;
+  }
+  EXPECT_TRUE(of_mtls(pooled));
+  // What goes to a pod's own address a proxy passes on as it came.
+  for (auto& arm : plan.arms) arm.dial = {.kind = DialTarget::Kind::pod, .name = "web"};
+  EXPECT_FALSE(of_mtls(pooled));
+}
+
+TEST(MeshRecord, ArmsThatDifferInMoreThanTheirMeshAreNotCompared) {
+  const auto costs = [](const Plan& plan) { return mesh_record(plan, measured())->costs.size(); };
+  auto plan = three_arms();
+  EXPECT_EQ(costs(plan), 2);
+  plan.environments[2].datapath = cluster::DatapathKind::nftables;
+  EXPECT_EQ(costs(plan), 1);
+  plan = three_arms();
+  plan.environments[2].mesh->spec.workers = 2;
+  EXPECT_EQ(costs(plan), 1);
+  plan = three_arms();
+  plan.arms[1].dial = {.kind = DialTarget::Kind::pod, .name = "web"};
+  EXPECT_EQ(costs(plan), 0);
+}
+
+// As where interception has a hole.
+TEST(MeshRecord, ConnectionsThatMetNoProxyAreNoCostOfProxies) {
+  auto all = measured();
+  for (auto& sample : all.samples) {
+    for (auto& proxy : sample.proxies) {
+      if (sample.arm == 1) proxy.connections = 0;
+    }
+  }
+  EXPECT_TRUE(mesh_record(three_arms(), all)->costs.empty());
+  const auto judged = judge_handshakes(three_arms(), all);
+  EXPECT_EQ(judged[0].finding.verdict, base::Verdict::invalid) << judged[0].finding.sentence;
+}
+
+// Of two servers each answers half: a proxy's CPU at so many requests a second is that at so many
+// of its own pod's.
+TEST(MeshRecord, AServersProxyIsSaidForTheRequestsOfItsOwnPod) {
+  auto plan = three_arms();
+  auto all = measured(50);
+  plan.arms[2].servers = {"web-0", "web-1"};
+  for (auto& sample : all.samples) {
+    if (sample.arm != 2) continue;
+    sample.servers.resize(2);
+    for (auto& server : sample.servers) server.requests = 50;
+  }
+  const auto record = mesh_record(plan, all);
+  const auto& server = record->proxies[3];
+  ASSERT_EQ(server.pod, "web-0");
+  EXPECT_NEAR(server.cpu_per_request_ns, 90'000, 1e-6) << "for each of the client's requests";
+  EXPECT_NEAR(server.vcpu_per_1000_rps, 0.18, 1e-9);
+  EXPECT_NEAR(server.handshakes_per_connection, 1, 1e-9);
+  EXPECT_NEAR(record->proxies[2].vcpu_per_1000_rps, 0.09, 1e-9);
+  // Where a kept connection went to the other one, nothing is said of it.
+  auto& elsewhere = all.samples[2];
+  elsewhere.servers[0].requests = 0;
+  elsewhere.servers[1].requests = 100;
+  EXPECT_NEAR(mesh_record(plan, all)->proxies[3].vcpu_per_1000_rps, 0.18, 1e-9);
+}
+
 TEST(MeshRecord, EachProxyIsSaidWithItsCoreAndMemory) {
   const auto record = mesh_record(three_arms(), measured());
   ASSERT_EQ(record->proxies.size(), 4);
@@ -147,7 +222,13 @@ TEST(Handshakes, OfADisturbedBlockCountAsWellAsAnyAndThoseOfTheWarmUpDoNot) {
 TEST(Handshakes, OfHttpAreTheProxiesOwn) {
   auto plan = three_arms();
   plan.workloads[0].spec.kind = bench::WorkloadKind::http;
-  EXPECT_TRUE(judge_handshakes(plan, measured()).empty());
+  auto all = measured(1);
+  EXPECT_EQ(judge_handshakes(plan, all)[1].finding.observed, "pooled");
+  // But the client's connections must have met its proxy.
+  all.samples[2].proxies[0].connections = 0;
+  EXPECT_EQ(judge_handshakes(plan, all)[1].finding.verdict, base::Verdict::invalid);
+  plan.workloads[0].spec.kind = bench::WorkloadKind::udp_rr;
+  EXPECT_TRUE(judge_handshakes(plan, all).empty());
 }
 
 TEST(ProxySamples, AreDifferencesInProportionToTheWindow) {
@@ -168,7 +249,8 @@ TEST(ProxySamples, AreDifferencesInProportionToTheWindow) {
   readings.after = counters(110);
   readings.first = {{"client-0", 1'000'500'000, 5'000}, {"web-0", 1'000'500'000, 0}};
   readings.last = {{"client-0", 1'299'500'000, 304'000}, {"web-0", 1'299'500'000, 299'000}};
-  auto all = proxy_samples(arm, readings, client);
+  const auto warm_up = base::Duration(std::chrono::milliseconds(50));
+  auto all = proxy_samples(arm, readings, client, warm_up);
   ASSERT_EQ(all.size(), 2) << "another pod's is none of the arm's";
   EXPECT_TRUE(all[0].of_client);
   EXPECT_EQ(all[0].handshakes, 100);
@@ -176,10 +258,18 @@ TEST(ProxySamples, AreDifferencesInProportionToTheWindow) {
   EXPECT_EQ(all[0].cpu_ns, 300'000);
   EXPECT_EQ(all[1].handshakes, 100);
   EXPECT_EQ(all[1].memory_bytes, 7);
-  // A window that opened late is not what was read.
-  client.start_ns += 80'000'000;
-  client.end_ns += 80'000'000;
-  EXPECT_FALSE(proxy_samples(arm, readings, client)[0].cpu_ns);
+  EXPECT_EQ(all[0].handshakes_ever, 110);
+  // A window that opened a little late was read with its warm-up, the same traffic; one that opened
+  // later with what was none.
+  const auto known_if_late_by = [&](std::int64_t ns) {
+    auto late = client;
+    late.start_ns += ns;
+    late.end_ns += ns;
+    return proxy_samples(arm, readings, late, warm_up)[0].cpu_ns.has_value();
+  };
+  EXPECT_TRUE(known_if_late_by(50'000'000));
+  EXPECT_FALSE(known_if_late_by(56'000'000));
+  EXPECT_FALSE(known_if_late_by(80'000'000)) << "too little of the window was read";
 }
 
 }  // namespace

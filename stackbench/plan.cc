@@ -57,14 +57,30 @@ std::vector<cluster::ServicePort> service_ports(const Scenario& scenario) {
           {.name = name, .protocol = port.protocol, .port = port.port, .target_port = port.port});
     }
   }
-  for (const auto& workload : scenario.workloads) {
-    cluster::ServicePort port{.name = bench::port_name(workload.kind),
-                              .protocol = bench::protocol_of(workload.kind),
-                              .port = bench::service_port(workload.kind),
-                              .target_port = bench::target_port(workload.kind)};
+  const auto add = [&](bench::WorkloadKind kind) {
+    cluster::ServicePort port{.name = bench::port_name(kind),
+                              .protocol = bench::protocol_of(kind),
+                              .port = bench::service_port(kind),
+                              .target_port = bench::target_port(kind)};
     if (std::ranges::find(ports, port) == ports.end()) ports.push_back(std::move(port));
+  };
+  for (const auto& workload : scenario.workloads) add(workload.kind);
+  if (scenario.plaintext_window) add(bench::WorkloadKind::http);
+  if (scenario.rotation) {
+    for (const auto kind : rotation_traffic) add(kind);
   }
   return ports;
+}
+
+base::Duration& delay_of(cluster::EnvironmentPlan& environment, cluster::FaultKind fault) {
+  switch (fault) {
+    case cluster::FaultKind::interception_late:
+      return environment.interception_delay;
+    case cluster::FaultKind::peer_authentication_late:
+      return environment.peer_authentication_delay;
+    default:
+      return environment.policy_delay;
+  }
 }
 
 // How long clients of a cluster must be at it, whatever else takes time.
@@ -89,7 +105,8 @@ Observed observed_by(const Scenario& scenario) {
   Observed observed;
   for (const auto check : scenario.checks) {
     if (check == CheckKind::connection_table) continue;  // it looks at what the whole run did
-    if (is_about_policies(check) || is_about_meshes(check)) continue;
+    if (is_about_policies(check) || is_about_meshes(check) || is_about_rotations(check)) continue;
+    if (is_about_windows(check)) continue;
     // What is claimed of events is judged by the invocations themselves.
     if (check == CheckKind::stale_backend || check == CheckKind::flows_stay) continue;
     if (check == CheckKind::wire_is_encrypted) {
@@ -125,7 +142,9 @@ base::Result<Plan> make_plan(const Scenario& scenario, const std::vector<int>& c
   plan.cores.server_proxy = enough ? cores[3] : plan.cores.server;
 
   const auto add_environment = [&](const std::string& name, const EnvironmentSpec& spec) {
-    const bool restarts = scenario.policy && restarts_pods(*scenario.policy);
+    const bool restarts =
+        scenario.policy ? restarts_pods(*scenario.policy)
+                        : scenario.plaintext_window && starts_pods(*scenario.plaintext_window);
     cluster::EnvironmentPlan environment{
         .name = name,
         .datapath = spec.datapath,
@@ -148,11 +167,15 @@ base::Result<Plan> make_plan(const Scenario& scenario, const std::vector<int>& c
         environment.mesh->cpu_of[group] =
             serves(scenario.topology, group) ? plan.cores.server_proxy : plan.cores.client_proxy;
       }
+      if (scenario.rotation) {
+        environment.mesh->certificates_last =
+            std::chrono::duration_cast<std::chrono::seconds>(scenario.rotation->certificates_last);
+      }
     }
     for (const auto& fault : scenario.faults) {
       if (fault.environment != name) continue;
       environment.faults.push_back(fault.kind);
-      if (fault.delay) environment.policy_delay = *fault.delay;
+      if (fault.delay) delay_of(environment, fault.kind) = *fault.delay;
     }
     const bool shared = std::ranges::any_of(
         scenario.workloads, [](const auto& workload) { return workload.generators > 1; });
@@ -172,9 +195,9 @@ base::Result<Plan> make_plan(const Scenario& scenario, const std::vector<int>& c
           "Give the environment another name.");
     }
     // An environment that no arm enters would cost time and tell nothing; policies are looked at
-    // in all of them.
-    if (scenario.policy || std::ranges::find(scenario.arms, std::optional(name), &ArmSpec::in) !=
-                               scenario.arms.end()) {
+    // in all of them, certificates are rotated in all, and changes of meshes are watched.
+    if (!has_arms(scenario) || std::ranges::find(scenario.arms, std::optional(name),
+                                                 &ArmSpec::in) != scenario.arms.end()) {
       add_environment(name, environment);
     }
   }
@@ -230,6 +253,12 @@ bool Plan::oversubscribed(const PlannedArm& arm) const {
   return proxied && (cores.client_proxy == cores.client || cores.server_proxy == cores.server);
 }
 
+void Plan::unpin_proxies() {
+  for (auto& environment : environments) {
+    if (environment.mesh) environment.mesh->cpu_of.clear();
+  }
+}
+
 const std::string* Plan::skipped(const std::string& arm) const {
   const auto found = std::ranges::find(skipped_arms, arm, &SkippedArm::name);
   return found == skipped_arms.end() ? nullptr : &found->reason;
@@ -267,16 +296,18 @@ base::Duration block_duration(const Plan& plan, const Overheads& overheads) {
 
 namespace {
 
-// Of the check plaintext_refused: every port of every arm that STRICT holds for.
+// Of the check plaintext_refused: every port of every pod behind every arm that STRICT holds for.
 std::int64_t plaintext_exchanges(const Plan& plan) {
   const auto& checks = plan.scenario.checks;
   if (std::ranges::find(checks, CheckKind::plaintext_refused) == checks.end()) return 0;
-  const auto arms = std::ranges::count_if(
-      plan.arms, [&](const PlannedArm& arm) { return promises_refusal(plan, arm); });
+  std::int64_t pods = 0;
+  for (const auto& arm : plan.arms) {
+    if (promises_refusal(plan, arm)) pods += static_cast<std::int64_t>(arm.servers.size());
+  }
   const auto workloads = std::ranges::count_if(plan.workloads, [](const PlannedWorkload& workload) {
     return bench::replies_by_tcp(workload.spec.kind);
   });
-  return arms * workloads;
+  return pods * workloads;
 }
 
 }  // namespace
@@ -331,6 +362,20 @@ std::uint64_t connections_of(const bench::WorkloadSpec& workload) {
   return static_cast<std::uint64_t>(workload.rate->per_second * lasts.count());
 }
 
+bool is_watched_in(const MeshChangeSpec& change, const std::string& environment) {
+  return change.in.value_or(environment) == environment;
+}
+
+std::size_t watched_changes(const Plan& plan) {
+  const auto& spec = *plan.scenario.plaintext_window;
+  std::size_t all = 0;
+  for (const auto& environment : plan.environments) {
+    all += static_cast<std::size_t>(std::ranges::count_if(
+        spec.changes, [&](const auto& change) { return is_watched_in(change, environment.name); }));
+  }
+  return all * static_cast<std::size_t>(spec.repetitions);
+}
+
 PolicySteps policy_steps(const Plan& plan) {
   PolicySteps steps;
   const auto& spec = *plan.scenario.policy;
@@ -349,12 +394,23 @@ namespace {
 constexpr base::Duration case_overhead = std::chrono::milliseconds(120);
 constexpr base::Duration write_overhead = std::chrono::milliseconds(250);
 
+// Of a change of a mesh: jobs are started and stopped, and a proxy started.
+constexpr base::Duration change_overhead = std::chrono::milliseconds(1500);
+
 base::Duration policy_duration(const Plan& plan) {
   const auto& spec = *plan.scenario.policy;
   const auto steps = policy_steps(plan);
   const auto sweep = spec.matrix.timeout + case_overhead;
   return sweep * static_cast<std::int64_t>(2 * plan.environments.size() + steps.cases) +
          (spec.window + write_overhead) * static_cast<std::int64_t>(steps.writes);
+}
+
+// Before traffic there are certificates to be made anew, and agents to be told.
+constexpr base::Duration rotation_overhead = std::chrono::milliseconds(800);
+
+base::Duration rotation_duration(const Plan& plan) {
+  return (traffic_lasts(*plan.scenario.rotation) + rotation_overhead) *
+         static_cast<std::int64_t>(plan.environments.size());
 }
 
 }  // namespace
@@ -365,6 +421,14 @@ base::Duration estimate_duration(const Plan& plan, const Overheads& overheads,
       base::Duration(overheads.provision_ns) * static_cast<std::int64_t>(plan.environments.size());
   if (plan.scenario.policy) {
     return total + policy_duration(plan) + base::Duration(overheads.finish_ns);
+  }
+  if (plan.scenario.plaintext_window) {
+    const auto one = plan.scenario.plaintext_window->window + change_overhead;
+    return total + one * static_cast<std::int64_t>(watched_changes(plan)) +
+           base::Duration(overheads.finish_ns);
+  }
+  if (plan.scenario.rotation) {
+    return total + rotation_duration(plan) + base::Duration(overheads.finish_ns);
   }
   auto traffic = block_duration(plan, overheads) * (plan.scenario.blocks + warm_up_blocks);
   if (target == "kubernetes") traffic = std::max(traffic, ports_need(plan));

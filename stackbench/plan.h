@@ -1,6 +1,7 @@
 // From a scenario to what will run, in which order, on which cores, and for how long.
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <optional>
 #include <string>
@@ -68,6 +69,8 @@ struct Plan {
 
   // Whether an arm has more hot threads than cores: its latency is mostly the scheduler's then.
   [[nodiscard]] bool oversubscribed(const PlannedArm& arm) const;
+  // Of proxies that somebody else puts where they run.
+  void unpin_proxies();
   // The reason where an arm of this name was skipped.
   [[nodiscard]] const std::string* skipped(const std::string& arm) const;
 };
@@ -131,6 +134,11 @@ struct Observed {
 // dials one address or several, so that all make the same traffic.
 inline constexpr std::uint32_t cluster_connections_per_minute = 20'000;
 
+// What is sent while certificates are rotated: a new connection for each request, of which each is
+// one between proxies; and kept ones, likewise.
+inline constexpr std::array rotation_traffic{bench::WorkloadKind::tcp_crr,
+                                             bench::WorkloadKind::tcp_rr};
+
 // What a scenario's policies are looked at by, over all environments.
 struct PolicySteps {
   std::size_t cases = 0;   // generated sets of policies
@@ -138,6 +146,11 @@ struct PolicySteps {
 };
 // Of a plan with a policy.
 [[nodiscard]] PolicySteps policy_steps(const Plan& plan);
+
+// Whether a change of a mesh is watched in an environment of this name.
+[[nodiscard]] bool is_watched_in(const MeshChangeSpec& change, const std::string& environment);
+// How many changes are watched, over all environments, of a plan with a plaintext_window.
+[[nodiscard]] std::size_t watched_changes(const Plan& plan);
 
 // The wall time of a run on a target without replaced blocks. On a cluster, clients of open loops
 // with events wait until they may open an invocation's connections at once.

@@ -94,6 +94,42 @@ TEST(MakePlan, GivesAnEnvironmentItsPoliciesAndLetsThemBeEnforced) {
   }
 }
 
+TEST(MakePlan, OfARotationHasEveryEnvironmentItsPortsAndHowLongCertificatesLast) {
+  auto scenario = small_scenario();
+  scenario.arms.clear();
+  scenario.workloads.clear();
+  scenario.environments.clear();
+  scenario.environments["a"] = {.datapath = cluster::DatapathKind::nftables,
+                                .mesh = cluster::MeshSpec{}};
+  scenario.environments["b"] = scenario.environments["a"];
+  scenario.rotation = RotationSpec{.service = "web",
+                                   .certificates_last = std::chrono::seconds(7),
+                                   .every = std::chrono::seconds(3),
+                                   .rotations = 4,
+                                   .rotate_root = true};
+  const auto plan = make_plan(scenario, {0, 1});
+  ASSERT_TRUE(plan) << base::describe_error(plan.error());
+  ASSERT_EQ(plan->environments.size(), 2U);
+  for (const auto& environment : plan->environments) {
+    ASSERT_TRUE(environment.mesh);
+    EXPECT_EQ(environment.mesh->certificates_last, std::chrono::seconds(7));
+    ASSERT_EQ(environment.ports.size(), 2U);
+    EXPECT_EQ(environment.ports[0].name, "tcp-crr");
+    EXPECT_EQ(environment.ports[1].name, "tcp-rr");
+  }
+  // Before the first of seven steps and after each.
+  const auto takes = estimate_duration(*plan, {}, "lab");
+  EXPECT_GE(takes, 2 * std::chrono::seconds(24));
+  EXPECT_LE(takes, 2 * std::chrono::seconds(24) + std::chrono::seconds(5));
+  // Without one nobody's certificates are short-lived.
+  scenario.rotation.reset();
+  ArmSpec arm;
+  arm.name = "one";
+  arm.in = "a";
+  scenario.arms = {arm};
+  EXPECT_FALSE(make_plan(scenario, {0, 1})->environments[0].mesh->certificates_last);
+}
+
 TEST(MakePlan, MakesTheBareEnvironmentAndLeavesOutUnusedOnes) {
   const auto plan = make_plan(small_scenario(), {0, 1});
   ASSERT_TRUE(plan) << base::describe_error(plan.error());
@@ -131,6 +167,9 @@ TEST(MakePlan, ProxiesHaveCoresOfTheirOwnWhereThereAreFour) {
   EXPECT_EQ(four->environments[0].mesh->cpu_of,
             (std::map<std::string, int>{{"client", 2}, {"web", 3}}));
   EXPECT_FALSE(four->oversubscribed(four->arms[2]));
+  auto roaming = *two;
+  roaming.unpin_proxies();
+  EXPECT_TRUE(roaming.environments[0].mesh->cpu_of.empty());
 }
 
 TEST(MakePlan, OnlyPlaintextToPodsBehindStrictIsAnExchangeOfItsCheck) {
@@ -138,7 +177,8 @@ TEST(MakePlan, OnlyPlaintextToPodsBehindStrictIsAnExchangeOfItsCheck) {
   scenario.checks = {CheckKind::plaintext_refused, CheckKind::handshake_per_connection};
   EXPECT_EQ(check_exchanges(*make_plan(scenario, {0, 1})), 0);
   auto& mesh = scenario.environments.at("iptables").mesh.emplace();
-  EXPECT_EQ(check_exchanges(*make_plan(scenario, {0, 1})), 2) << "two arms, one workload";
+  EXPECT_EQ(check_exchanges(*make_plan(scenario, {0, 1})), 6)
+      << "two arms of three pods, one workload";
   mesh.mode = base::kube::MtlsMode::PERMISSIVE;
   EXPECT_EQ(check_exchanges(*make_plan(scenario, {0, 1})), 0);
 }

@@ -43,6 +43,12 @@ std::string summary_of(const bench::WorkloadSpec& spec) {
   if (bench::is_stream(spec.kind)) {
     text += fmt::format(", {} each", base::StringScalar<base::Bytes>::format(request_size(spec)));
   }
+  if (spec.kind == bench::WorkloadKind::tls_handshake) {
+    text += fmt::format(
+        ", {}{}",
+        spec.session_resumption == bench::Switch::on ? "resumed sessions" : "whole handshakes",
+        spec.client_certificate.value_or(true) ? ", with client certificates" : "");
+  }
   if (spec.gso) text += fmt::format(", gso {}", base::enum_name(*spec.gso));
   return text;
 }
@@ -319,6 +325,13 @@ base::Result<> ReportBuilder::add_block(const Block& block, std::span<const Samp
                             .series_row = {}};
     if (const auto cpu = sample.values.find(Metric::cpu_per_request); cpu != sample.values.end()) {
       summary.cpu_per_request_ns = cpu->second;
+    }
+    if (client.tls) {
+      summary.tls = {.handshakes = client.tls->handshakes,
+                     .resumed = client.tls->resumed,
+                     .version = client.tls->version,
+                     .cipher = client.tls->cipher,
+                     .client_certificate = client.tls->client_certificate};
     }
     if (client.stream) {
       const auto cpu = sample.values.find(Metric::cpu_per_gb);

@@ -42,6 +42,16 @@ class ReportBuilder {
     if (!report_.policy) report_.policy.emplace();
     return *report_.policy;
   }
+  // Of a scenario with a plaintext_window.
+  void add_plaintext_window(reports::PlaintextWindowRecord record) {
+    report_.plaintext_windows.push_back(std::move(record));
+  }
+  [[nodiscard]] bool has_plaintext_windows() const { return !report_.plaintext_windows.empty(); }
+  // Of a scenario with a rotation, likewise.
+  [[nodiscard]] reports::RotationRecord& rotation() {
+    if (!report_.rotation) report_.rotation.emplace();
+    return *report_.rotation;
+  }
   void add_probe(reports::ProbeOverhead probe) { report_.probes.push_back(std::move(probe)); }
   // A block with its samples, histograms included. Errors: as SeriesWriter::append.
   base::Result<> add_block(const Block& block, std::span<const Sample> samples);
@@ -59,6 +69,8 @@ class ReportBuilder {
     for (auto& sample : report_.samples) sample.series_row.reset();
   }
   void add_series_file(reports::SeriesFile file) { report_.series.push_back(std::move(file)); }
+
+  [[nodiscard]] bool has_checks() const { return !report_.checks.empty(); }
 
   // The report as it stands between blocks: the estimates so far, nothing judged.
   [[nodiscard]] reports::Report so_far(const Measurements& measured) const;

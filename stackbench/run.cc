@@ -5,8 +5,10 @@
 #include "base/units.h"
 #include "reports/store.h"
 #include "stackbench/availability.h"
+#include "stackbench/plaintext/window_run.h"
 #include "stackbench/policy/policy_run.h"
 #include "stackbench/report_builder.h"
+#include "stackbench/rotation/rotation_run.h"
 #include "stackbench/run_checks.h"
 #include "stackbench/run_loop.h"
 #include "stackbench/session.h"
@@ -36,12 +38,33 @@ base::Error of_traffic(base::Error error) {
   return error;
 }
 
-// What a run about policies does once its report can be written. Errors: whatever stopped it before
+// What a scenario without arms asks of environments that are up.
+base::Result<> answer(cluster::Target& target, Session& session, const Plan& plan,
+                      const RunRequest& request, ReportBuilder& report, base::Progress& progress,
+                      const base::Interrupt& interrupt, const std::function<void()>& part_done) {
+  if (plan.scenario.rotation) {
+    return run_rotations(target, session, plan, report, progress, interrupt, part_done);
+  }
+  if (plan.scenario.plaintext_window) {
+    return run_windows(target, session, plan, report, progress, interrupt, part_done);
+  }
+  const RepeatCommand repeat{.argv = request.command_line};
+  return run_policies(target, session, plan, repeat, report, progress, interrupt, part_done);
+}
+
+// Whether any of it is whole.
+bool found_any(const Plan& plan, ReportBuilder& report) {
+  if (plan.scenario.rotation) return !report.rotation().steps.empty();
+  if (plan.scenario.plaintext_window) return report.has_plaintext_windows();
+  return !report.policy().matrices.empty();
+}
+
+// What a run without arms does once its report can be written. Errors: whatever stopped it before
 // anything was found out.
-base::Result<FinishedRun> run_about_policies(cluster::Target& target, const Plan& plan,
-                                             const RunRequest& request, base::Progress& progress,
-                                             const base::Interrupt& interrupt,
-                                             const ReportWatcher& watcher) {
+base::Result<FinishedRun> run_without_arms(cluster::Target& target, const Plan& plan,
+                                           const RunRequest& request, base::Progress& progress,
+                                           const base::Interrupt& interrupt,
+                                           const ReportWatcher& watcher) {
   ReportBuilder report(plan, request.scenario_file, request.overrides, request.command_line,
                        target.name());
   progress.update(0, 1, fmt::format("bringing up what is looked at ({})", target.name()));
@@ -59,15 +82,14 @@ base::Result<FinishedRun> run_about_policies(cluster::Target& target, const Plan
                         .evidence = {}});
     }
   }
-  const RepeatCommand repeat{.argv = request.command_line};
-  const auto ran = run_policies(target, session, plan, repeat, report, progress, interrupt, [&] {
+  const auto ran = answer(target, session, plan, request, report, progress, interrupt, [&] {
     if (watcher) watcher(report.so_far({}));
   });
   report.add_facts(target.facts());
   report.set_clock(session.clock());
   if (!ran) {
     auto error = of_traffic(ran.error());
-    if (report.policy().matrices.empty() && !plan.environments.empty()) {
+    if (!found_any(plan, report) && !plan.environments.empty()) {
       if (error.kind != base::ErrorKind::interrupted) return std::unexpected(std::move(error));
       return base::fail(base::ErrorKind::interrupted,
                         "interrupted before anything was whole; no report was written");
@@ -102,8 +124,8 @@ base::Result<FinishedRun> run_scenario(cluster::Target& target, Plan plan,
     progress.note(fmt::format("were this run killed, clean would not find its report's parts: {}",
                               unfinished.error().message));
   }
-  if (plan.scenario.policy) {
-    return run_about_policies(target, plan, request, progress, interrupt, watcher);
+  if (!has_arms(plan.scenario)) {
+    return run_without_arms(target, plan, request, progress, interrupt, watcher);
   }
   // The series file comes first: a place that cannot be written to is better known now.
   std::optional<reports::SeriesWriter> series;
@@ -121,6 +143,7 @@ base::Result<FinishedRun> run_scenario(cluster::Target& target, Plan plan,
   progress.update(0, 1, fmt::format("bringing up what is measured ({})", target.name()));
   ASSIGN_OR_RETURN(auto session, Session::open(target, plan, interrupt));
   RETURN_IF_ERROR(leave_out_unreachable(plan, session));
+  leave_out_unenforced(plan, session.policies());
   RETURN_IF_ERROR(session.await_services());
   RETURN_IF_ERROR(report.add_environments(session));
   if (!plan.environments.empty()) {
@@ -133,19 +156,22 @@ base::Result<FinishedRun> run_scenario(cluster::Target& target, Plan plan,
   const auto facts_before = watches_tables ? target.facts() : base::Json();
   const bool checked = !plan.scenario.checks.empty();
   took.check_ns = 0;
+  std::optional<base::Error> checks_ended_by;  // where some were judged before
   if (checked) {
     if (const auto all = run_checks(plan, session, report, progress, interrupt); !all) {
-      return std::unexpected(of_traffic(all.error()));
+      // What was judged before stands; nothing is measured.
+      if (!report.has_checks()) return std::unexpected(of_traffic(all.error()));
+      checks_ended_by = all.error();
     }
     const auto checking = watch.lap();
     // Some checks rest on the run itself and need no exchange.
     if (const auto exchanges = check_exchanges(plan); exchanges > 0) {
       took.check_ns = checking / exchanges;
     }
-    progress.step_done("checks done");
+    progress.step_done(checks_ended_by ? "checks ended early" : "checks done");
   }
 
-  report.add_facts(target.facts());
+  report.add_facts(session.with_policies(target.facts()));
 
   // A watch for each block, so that a block in which much is dropped leaves room for the next.
   auto watching = plan.arms.empty() ? base::Result<>() : session.watch_drops();
@@ -160,26 +186,31 @@ base::Result<FinishedRun> run_scenario(cluster::Target& target, Plan plan,
   };
   Measurements so_far;  // for the watcher
   base::NoiseGuard guard({plan.cores.client, plan.cores.server}, noise_limits(plan), request.noise);
-  const auto measured = measure_blocks(
-      plan,
-      [&](std::size_t arm, std::size_t workload, std::uint64_t seed) {
-        return session.invoke(arm, workload, seed);
-      },
-      [&](const Block& block, std::span<const Sample> samples) -> base::Result<> {
-        take_drops();
-        RETURN_IF_ERROR(report.add_block(block, samples));
-        if (watcher) {
-          so_far.add(block, samples);
-          watcher(report.so_far(so_far));
-        }
-        return {};
-      },
-      guard, progress, interrupt);
+  const auto measure = [&] {
+    return measure_blocks(
+        plan,
+        [&](std::size_t arm, std::size_t workload, std::uint64_t seed) {
+          return session.invoke(arm, workload, seed);
+        },
+        [&](const Block& block, std::span<const Sample> samples) -> base::Result<> {
+          take_drops();
+          RETURN_IF_ERROR(report.add_block(block, samples));
+          if (watcher) {
+            so_far.add(block, samples);
+            watcher(report.so_far(so_far));
+          }
+          return {};
+        },
+        guard, progress, interrupt);
+  };
+  const auto measured = checks_ended_by
+                            ? Measurements{.samples = {}, .blocks = {}, .ended_by = checks_ended_by}
+                            : measure();
   if (watches_tables) check_connection_tables(plan, facts_before, target.facts(), report);
   report.set_clock(session.clock());
   const auto ended_by = measured.ended_by.transform(of_traffic);
   if (ended_by) {
-    if (measured.kept_blocks().empty()) {
+    if (measured.kept_blocks().empty() && !checks_ended_by) {
       if (ended_by->kind != base::ErrorKind::interrupted) return std::unexpected(*ended_by);
       return base::fail(base::ErrorKind::interrupted,
                         "interrupted before the first block was kept; no report was written");

@@ -36,9 +36,10 @@ struct FinishedRun {
 
 // Provisions, checks, measures, takes everything down again and writes the report. What the target
 // lacks is left out of the plan, and the report says why. A run that ends
-// early (Ctrl-C, a lost agent, a disk that fills up) keeps the blocks that were whole by then: the
-// report says what ended it and that it is incomplete. Errors: whatever stopped it before a block
-// was kept; of kind workload where traffic had begun. `watcher` is called from the same thread,
+// early (Ctrl-C, a lost agent, a disk that fills up) keeps the blocks that were whole by then, and
+// the checks that were judged: the report says what ended it and that it is incomplete. Errors:
+// whatever stopped it before a block was kept or a check judged; of kind workload where traffic had
+// begun. `watcher` is called from the same thread,
 // between blocks.
 [[nodiscard]] base::Result<FinishedRun> run_scenario(cluster::Target& target, Plan plan,
                                                      const RunRequest& request,

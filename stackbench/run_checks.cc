@@ -9,6 +9,7 @@
 #include "checks/certificates_valid.h"
 #include "checks/connection_table.h"
 #include "checks/distribution.h"
+#include "checks/mtls/authorization_enforced.h"
 #include "checks/mtls/impostors_refused.h"
 #include "checks/mtls/wire_is_encrypted.h"
 #include "checks/plaintext_refused.h"
@@ -147,6 +148,10 @@ base::Result<> check_requests(const Plan& plan, Session& session, ReportBuilder&
       case CheckKind::certificates_valid:
       case CheckKind::wire_is_encrypted:
       case CheckKind::impostors_refused:
+      case CheckKind::no_plaintext_window:
+      case CheckKind::rotation_is_seamless:
+      case CheckKind::certificates_renewed:
+      case CheckKind::authorization_enforced:
         break;
     }
   }
@@ -177,10 +182,33 @@ base::Result<> check_plaintext(const Plan& plan, Session& session, ReportBuilder
   const auto& arm = plan.arms[index];
   if (!promises_refusal(plan, arm)) return {};
   if (!bench::replies_by_tcp(plan.workloads[workload].spec.kind)) return {};
-  ASSIGN_OR_RETURN(const auto sample, session.observe_plaintext(index, workload));
+  ASSIGN_OR_RETURN(const auto pods, session.observe_plaintext(index, workload));
   report.add_check(std::string(base::enum_name(CheckKind::plaintext_refused)), arm.name,
-                   plan.workloads[workload].name,
-                   checks::plaintext_refused(sample.client, sample.servers));
+                   plan.workloads[workload].name, checks::plaintext_refused(pods));
+  return {};
+}
+
+// What the proxies behind an arm show to a handshake, where somebody may make one.
+base::Result<> add_shown(const Plan& plan, Session& session, const PlannedArm& arm,
+                         std::vector<checks::ProxyCertificate>& all) {
+  const auto workload = std::ranges::find_if(plan.workloads, [](const PlannedWorkload& one) {
+    return bench::protocol_of(one.spec.kind) == base::Protocol::TCP;
+  });
+  if (workload == plan.workloads.end() || !session.has_observers()) return {};
+  const auto shown = session.read_identities(arm, workload->spec.kind);
+  if (!shown) {
+    const auto kind = shown.error().kind;
+    if (kind == base::ErrorKind::missing || kind == base::ErrorKind::not_permitted) return {};
+    return std::unexpected(shown.error());
+  }
+  for (const auto& door : shown->doors) {
+    auto its = std::ranges::find(all, door.name, &checks::ProxyCertificate::pod);
+    if (its == all.end()) its = all.insert(all.end(), checks::ProxyCertificate{.pod = door.name});
+    its->was_asked = true;
+    if (!door.peer) continue;
+    its->shown_from_s = door.peer->not_before_s;
+    its->shown_until_s = door.peer->not_after_s;
+  }
   return {};
 }
 
@@ -190,11 +218,15 @@ base::Result<> check_certificates(const Plan& plan, Session& session, ReportBuil
   const auto& mesh = plan.environments[arm.environment].mesh;
   if (!mesh || mesh->spec.mode == base::kube::MtlsMode::DISABLE) return {};
   ASSIGN_OR_RETURN(const auto counters, session.proxy_counters(arm.environment));
-  std::vector<checks::ShownCertificate> shown;
-  for (const auto& proxy : counters) shown.push_back({proxy.pod, proxy.certificate_expires_s});
+  std::vector<checks::ProxyCertificate> proxies;
+  for (const auto& proxy : counters) {
+    proxies.push_back({.pod = proxy.pod, .expires_s = proxy.certificate_expires_s});
+  }
+  RETURN_IF_ERROR(add_shown(plan, session, arm, proxies));
   const auto now = std::chrono::floor<std::chrono::seconds>(std::chrono::system_clock::now());
   report.add_check(std::string(base::enum_name(CheckKind::certificates_valid)), arm.name,
-                   std::nullopt, checks::certificates_valid(shown, now.time_since_epoch().count()));
+                   std::nullopt,
+                   checks::certificates_valid(proxies, now.time_since_epoch().count()));
   return {};
 }
 
@@ -209,9 +241,10 @@ class CaptureCost {
       lost_ += point.report->lost;
     }
   }
+  // Of the capturing threads alone: that packets are copied for them is part of the traffic's own.
   void report_to(ReportBuilder& report) const {
-    const double per_packet =
-        packets_ > 0 ? static_cast<double>(time_ns_) / static_cast<double>(packets_) : 0;
+    if (packets_ == 0) return;
+    const double per_packet = static_cast<double>(time_ns_) / static_cast<double>(packets_);
     report.add_probe(
         {.name = "capture", .events = packets_, .ns_per_event = per_packet, .lost = lost_});
   }
@@ -249,6 +282,17 @@ base::Result<> check_doors(const Plan& plan, Session& session, ReportBuilder& re
   return {};
 }
 
+// Whether requests come to what the mesh's policies say, where it has any.
+base::Result<> check_authorization(const Plan& plan, Session& session, ReportBuilder& report,
+                                   std::size_t index) {
+  const auto& mesh = plan.environments[plan.arms[index].environment].mesh;
+  if (!mesh || std::ranges::none_of(mesh->spec.objects, decides_access)) return {};
+  ASSIGN_OR_RETURN(const auto seen, session.try_authorization(index));
+  report.add_check(std::string(base::enum_name(CheckKind::authorization_enforced)),
+                   plan.arms[index].name, std::nullopt, checks::authorization_enforced(seen));
+  return {};
+}
+
 }  // namespace
 
 base::Result<> run_checks(const Plan& plan, Session& session, ReportBuilder& report,
@@ -263,8 +307,8 @@ base::Result<> run_checks(const Plan& plan, Session& session, ReportBuilder& rep
     for (std::size_t workload = 0; workload < plan.workloads.size(); ++workload) {
       if (interrupt.requested()) return base::fail(base::ErrorKind::interrupted, "interrupted");
       progress.update(0, 1, fmt::format("checking {}", plan.arms[arm].name));
-      // First, while who pools connections and cannot be told to close them has none yet whose
-      // beginning was not seen.
+      // First, while who pools connections and cannot be told to close them has few whose beginning
+      // was not seen: on a cluster those of whoever waited until Services work.
       if (wire) RETURN_IF_ERROR(check_wire(plan, session, report, capture_cost, arm, workload));
       if (requests) RETURN_IF_ERROR(check_requests(plan, session, report, cost, arm, workload));
       if (doors) RETURN_IF_ERROR(check_doors(plan, session, report, arm, workload));
@@ -272,6 +316,9 @@ base::Result<> run_checks(const Plan& plan, Session& session, ReportBuilder& rep
       if (wants(plan, CheckKind::plaintext_refused)) {
         RETURN_IF_ERROR(check_plaintext(plan, session, report, arm, workload));
       }
+    }
+    if (wants(plan, CheckKind::authorization_enforced)) {
+      RETURN_IF_ERROR(check_authorization(plan, session, report, arm));
     }
   }
   if (requests) cost.report_to(report);

@@ -32,6 +32,8 @@ base::Result<Session> Session::open(cluster::Target& target, const Plan& plan,
     if (interrupt.requested()) return base::fail(base::ErrorKind::interrupted, "interrupted");
     ASSIGN_OR_RETURN(auto handle, target.provision(environment));
     session.environments_.push_back(std::move(handle));
+    RETURN_IF_ERROR(session.put_mesh_objects(session.environments_.size() - 1));
+    RETURN_IF_ERROR(session.await_policies(session.environments_.size() - 1));
   }
   return session;
 }
@@ -172,6 +174,11 @@ base::Result<Sample> Session::exchange(const PlannedArm& arm, const bench::Workl
                        .cpu = core_of(*client, plan_->cores.client),
                        .seed = seed};
   if (canaries != nullptr) job.canary = canaries->request;
+  step([&]() -> base::Result<> {
+    ASSIGN_OR_RETURN(auto ends, tls_ends(workload));
+    if (ends) job.tls = std::move(ends->client);
+    return {};
+  });
   step([&] { return limit_connections({arm.environment, arm.from}, !events.empty(), job); });
   for (const auto& name : pods) step([&] { return servers.send(name); });
   step([&] { return servers.await(); });
@@ -200,7 +207,7 @@ base::Result<Sample> Session::exchange(const PlannedArm& arm, const bench::Workl
     if (reads_proxies) {
       ProxyReadings readings;
       RETURN_IF_ERROR(run_beside_proxies(arm, job, readings, sample.client));
-      sample.proxies = proxy_samples(arm, readings, sample.client);
+      sample.proxies = proxy_samples(arm, readings, sample.client, workload.warm_up);
       return {};
     }
     if (events.empty()) {

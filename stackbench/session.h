@@ -12,7 +12,10 @@
 #include "base/interrupt.h"
 #include "base/result.h"
 #include "bench/agent/client.h"
+#include "checks/mtls/authorization_enforced.h"
+#include "checks/mtls/impostors_refused.h"
 #include "checks/mtls/wire_is_encrypted.h"
+#include "checks/plaintext_refused.h"
 #include "cluster/target.h"
 #include "probes/drops.h"
 #include "probes/translation.h"
@@ -20,6 +23,7 @@
 #include "stackbench/churn.h"
 #include "stackbench/connection_budget.h"
 #include "stackbench/plan.h"
+#include "stackbench/policies_in_force.h"
 
 namespace stackbench {
 
@@ -39,21 +43,29 @@ struct ProxyReadings {
   std::vector<cluster::ProxyCounters> after = {};
 };
 
-// The same for each proxy of an arm's pods.
+// The same for each proxy of an arm's pods. `warm_up`: the client's traffic before its window.
 [[nodiscard]] std::vector<ProxySample> proxy_samples(const PlannedArm& arm,
                                                      const ProxyReadings& readings,
-                                                     const bench::ClientResult& client);
+                                                     const bench::ClientResult& client,
+                                                     base::Duration warm_up);
 
 // Called from the controller's thread. Target, plan and interrupt must outlive it.
 class Session {
  public:
-  // Brings every environment up. Errors: as Target::provision; interrupted.
+  // Brings every environment up, and waits until the NetworkPolicies it is filled with are in
+  // force, or seem never to be. Errors: as Target::provision and Target::agent; interrupted.
   static base::Result<Session> open(cluster::Target& target, const Plan& plan,
                                     const base::Interrupt& interrupt);
 
   [[nodiscard]] const std::vector<cluster::EnvironmentHandle>& environments() const {
     return environments_;
   }
+  // By environment, of those that are filled with NetworkPolicies: whether these are in force.
+  [[nodiscard]] const std::map<std::size_t, PoliciesInForce>& policies() const { return policies_; }
+  // A target's facts, and of each environment what was seen of these: "network_policy"
+  // {"seen_in_force", "ports_told" (by which packets tell), "seen_after_ns" (since it was up)}.
+  [[nodiscard]] base::Json with_policies(base::Json facts) const;
+
   // Whom an arm's client dials for a workload: a Service, or every pod of a group.
   [[nodiscard]] base::Result<std::vector<base::Endpoint>> endpoints(const PlannedArm& arm,
                                                                     bench::WorkloadKind kind) const;
@@ -86,21 +98,35 @@ class Session {
   // for every request, outside of every measurement. Errors: as invoke.
   base::Result<Sample> observe_connections(std::size_t arm, std::size_t workload);
 
-  // Dials the pods behind an arm by their own addresses, in the clear, from outside of any mesh,
-  // with a handful of requests of a workload. Errors: as invoke.
-  base::Result<Sample> observe_plaintext(std::size_t arm, std::size_t workload);
+  // Dials each of the pods behind an arm by its own address, in the clear, from outside of any
+  // mesh, with a handful of requests of a workload. Errors: as invoke.
+  base::Result<std::vector<checks::DialledInClear>> observe_plaintext(std::size_t arm,
+                                                                      std::size_t workload);
   // What an environment's proxies counted so far. Errors: as Target::proxy_counters.
   base::Result<std::vector<cluster::ProxyCounters>> proxy_counters(std::size_t environment);
   // Requests and replies with canaries of their own, over kept and, of http, over new connections,
-  // while packets are captured at the client's host-side interface and, where they leave its node,
-  // at the node's uplink; outside of every measurement. Errors: as invoke; a place where nobody may
-  // capture is an error of its point.
+  // while packets are captured at the client's host-side interface and, where all servers are on
+  // other nodes, at the uplink of its own; outside of every measurement. Errors: as invoke; a place
+  // where nobody may capture is an error of its point.
   base::Result<checks::WireObservation> observe_wire(std::size_t arm, std::size_t workload);
 
-  // Has impostors dial the first pod that may answer an arm. Nothing where nobody has certificates
-  // for that. Errors: as invoke, and as run_tls_probe.
-  base::Result<std::optional<bench::TlsProbeResult>> try_doors(std::size_t arm,
-                                                               std::size_t workload);
+  // Has impostors dial every pod that may answer an arm. Nothing where nobody has certificates for
+  // that. Errors: as invoke, and as run_tls_probe.
+  base::Result<std::optional<std::vector<checks::TriedServer>>> try_doors(std::size_t arm,
+                                                                          std::size_t workload);
+  // Who answers at the pods of an arm, in their order, by a handshake with each, made from its
+  // client's node: what a pod sends its own proxy would take. Errors: as Target::observe and
+  // AgentClient::tls_probe.
+  base::Result<bench::TlsProbeResult> read_identities(const PlannedArm& arm,
+                                                      bench::WorkloadKind kind);
+
+  // Makes the scenario's requests under `authorization` to what an arm dials, each from its own
+  // pods through their proxy. Errors: as invoke, and as run_tls_probe.
+  base::Result<checks::AuthorizationObservation> try_authorization(std::size_t arm);
+
+  // Whether there are observers in any case: on a cluster they are privileged pods, made where a
+  // check cannot do without.
+  [[nodiscard]] bool has_observers() const;
 
   // Notes from here on what the kernel drops of any of the environments' traffic. In a lab one
   // kernel carries every pod, so one watcher sees all of it; on a cluster it is that of the first
@@ -143,7 +169,18 @@ class Session {
   Session(cluster::Target& target, const Plan& plan, const base::Interrupt& interrupt)
       : target_(&target), plan_(&plan), interrupt_(&interrupt) {}
 
+  // Writes what an environment's mesh has of objects. Errors: as Target::apply.
+  base::Result<> put_mesh_objects(std::size_t environment);
+  // The requests to the port of one workload, whose servers run.
+  base::Result<> try_access(const PlannedArm& arm, const PlannedWorkload& workload,
+                            const std::vector<base::Endpoint>& dialled,
+                            checks::AuthorizationObservation& seen);
+
   using Place = std::pair<std::size_t, std::string>;  // environment, pod
+
+  // Of an environment that just came up, where it is filled with NetworkPolicies. Errors: as
+  // open().
+  base::Result<> await_policies(std::size_t environment);
 
   // Tokens of one exchange (base/canary.h).
   struct Canaries {
@@ -173,9 +210,11 @@ class Session {
   // Target::proxy_counters.
   base::Result<> run_beside_proxies(const PlannedArm& arm, bench::ClientJob job,
                                     ProxyReadings& readings, bench::ClientResult& result);
-  // Who answers at the pods of an arm, by a handshake with each. Errors: as AgentClient::tls_probe.
-  base::Result<bench::TlsProbeResult> read_identities(const PlannedArm& arm,
-                                                      bench::WorkloadKind kind);
+  // Canaries' traffic of a workload while packets are captured at these places; adds to what is
+  // seen. Errors: as invoke.
+  base::Result<> watch_wire(const PlannedArm& arm, const bench::WorkloadSpec& planned,
+                            const std::vector<std::pair<std::string, std::string>>& places,
+                            checks::WireObservation& seen);
   // What the capture of an arm's traffic is told, but for its interface.
   base::Result<probes::CaptureJob> capture_job(const PlannedArm& arm, bench::WorkloadKind kind,
                                                const Canaries& canaries);
@@ -218,9 +257,19 @@ class Session {
   const base::Interrupt* interrupt_;
   std::vector<cluster::EnvironmentHandle> environments_;
   bench::ClockOffset clock_;
+  std::map<std::size_t, PoliciesInForce> policies_;  // by environment
   std::map<Place, bench::AgentClient> agents_;
   std::map<Place, ObserverAgent> observers_;
   std::map<Place, ConnectionBudget> budgets_;
+  // By which ends of tls_handshake are known, made once for a run.
+  struct TlsEnds {
+    bench::TlsSettings server;
+    bench::TlsSettings client;
+  };
+  // Of a workload, where it has any. Errors: system.
+  base::Result<std::optional<TlsEnds>> tls_ends(const bench::WorkloadSpec& workload);
+
+  std::optional<TlsEnds> tls_ends_;
   std::set<std::size_t> unreached_;          // arms that do not reach every backend
   std::optional<bench::JobId> drops_watch_;  // at the first arm's client
 };

@@ -32,9 +32,13 @@ std::optional<std::string> Session::drops_seen_at() const {
                                    : fmt::format("the node of {} in {}", arm.from, environment);
 }
 
-base::Result<> Session::watch_drops() {
+bool Session::has_observers() const {
   const auto observed = observed_by(plan_->scenario);
-  if (on_cluster() && !observed.requests && !observed.wire && !observed.doors) {
+  return !on_cluster() || observed.requests || observed.wire || observed.doors;
+}
+
+base::Result<> Session::watch_drops() {
+  if (!has_observers()) {
     return base::fail(base::ErrorKind::missing,
                       "on a cluster it takes a privileged pod, which is made only where a check "
                       "looks at packets");

@@ -3,12 +3,23 @@
 #include <algorithm>
 #include <utility>
 
+#include "bench/frame.h"
+
 namespace stackbench {
+
+std::string framed_request() {
+  std::string message(bench::header_bytes, '\0');
+  bench::encode(bench::RequestHeader{.request_bytes = bench::header_bytes,
+                                     .response_bytes = bench::header_bytes,
+                                     .sequence = 1},
+                message.data());
+  return message;
+}
 
 base::Result<> Session::Servers::send(const std::string& pod) {
   ASSIGN_OR_RETURN(const auto identity, session_.told_identity(arm_, pod));
   ASSIGN_OR_RETURN(auto* const agent, session_.agent(arm_.environment, pod));
-  const bench::ServerJob job{
+  bench::ServerJob job{
       .kind = workload_.kind,
       .wait = server_wait(workload_),
       .listen = {{{.family = arm_.family, .bytes = {}}, bench::target_port(workload_.kind)}},
@@ -16,6 +27,8 @@ base::Result<> Session::Servers::send(const std::string& pod) {
       .cpu = session_.core_of(*agent, session_.plan_->cores.server),
       .note_arrivals = note_arrivals_,
       .canary = canary_};
+  ASSIGN_OR_RETURN(auto ends, session_.tls_ends(workload_));
+  if (ends) job.tls = std::move(ends->server);
   ASSIGN_OR_RETURN(const auto id, agent->send_server(job));
   running_.push_back({pod, agent, id});
   return {};

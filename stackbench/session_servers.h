@@ -9,6 +9,9 @@
 
 namespace stackbench {
 
+// A request that servers of TCP workloads answer, of others than http.
+[[nodiscard]] std::string framed_request();
+
 // By pod. A pod's may end and be started again. Errors: as Session::invoke().
 class Session::Servers {
  public:

@@ -13,6 +13,7 @@ namespace {
 using base::MonotonicTime;
 using base::Verdict;
 using bgp_peer::Prefix;
+using reports::BgpScalePoint;
 
 struct PrefixTimes {
   std::uint32_t speakers = 0;                // who has said so, a bit each
@@ -88,13 +89,6 @@ class Analysis {
   std::map<Prefix, PrefixTimes> times_;
   std::optional<MonotonicTime> first_;
 };
-
-template <typename T>
-T middle_of(std::vector<T> values) {
-  const auto at = values.begin() + static_cast<std::ptrdiff_t>((values.size() - 1) / 2);
-  std::ranges::nth_element(values, at);
-  return *at;
-}
 
 using MeasuredRounds = std::vector<MeasuredBurst>;
 
@@ -185,6 +179,17 @@ std::vector<std::string> limits_of(const reports::BgpScalePoint& point) {
                                  text(*point.all_routes_ns - told),
                                  text(*point.all_routes_ns - begin)));
   }
+  if (point.sink_updates_ns) {
+    const auto sink = *point.sink_updates_ns;
+    const auto behind = updates - sink;
+    if (behind > std::chrono::nanoseconds(left_in_any_case).count() &&
+        static_cast<double>(behind) > behind_sink * static_cast<double>(sink)) {
+      limits.push_back(
+          fmt::format("a sink that only reads had the last UPDATE after {}, the peer "
+                      "after {}",
+                      text(sink), text(updates)));
+    }
+  }
   for (auto& limit : limits) {
     limit = fmt::format("{} {}: {}", point.services, point.announced ? "announced" : "withdrawn",
                         limit);
@@ -193,6 +198,12 @@ std::vector<std::string> limits_of(const reports::BgpScalePoint& point) {
 }
 
 }  // namespace
+
+std::int64_t middle_of(std::vector<std::int64_t> values) {
+  const auto at = values.begin() + static_cast<std::ptrdiff_t>((values.size() - 1) / 2);
+  std::ranges::nth_element(values, at);
+  return *at;
+}
 
 BurstTimes analyse(const Burst& burst, const Seen& seen) {
   Analysis analysis(burst);
@@ -234,11 +245,13 @@ checks::Finding bgp_peer_keeps_up(const std::vector<reports::BgpScalePoint>& poi
   std::vector<std::string> limits;
   std::size_t judged = 0;
   std::int64_t most_left = 0;
+  const BgpScalePoint* most = nullptr;  // of the most addresses, announced
   for (const auto& point : points) {
     std::ranges::move(limits_of(point), std::back_inserter(limits));
     if (!point.all_updates_ns || !point.all_routes_ns) continue;
     ++judged;
     most_left = std::max(most_left, *point.all_routes_ns - *point.all_updates_ns);
+    if (point.announced && (most == nullptr || most->services < point.services)) most = &point;
   }
   if (lost_by_captures > 0) {
     limits.push_back(fmt::format("captures lost {}: UPDATEs may be missing",
@@ -257,6 +270,12 @@ checks::Finding bgp_peer_keeps_up(const std::vector<reports::BgpScalePoint>& poi
         "the peer read as fast as the speakers sent, and at most {} after the last "
         "UPDATE the last route was in the kernel; captures lost nothing",
         text(most_left));
+    if (most != nullptr && most->sink_updates_ns) {
+      finding.sentence += fmt::format(
+          "; a sink that only reads had the last UPDATE of {} announced after {}, the peer after "
+          "{}",
+          most->services, text(*most->sink_updates_ns), text(*most->all_updates_ns));
+    }
   }
   return finding;
 }

@@ -59,18 +59,25 @@ struct MeasuredBurst {
 [[nodiscard]] reports::BgpScalePoint summarise(int services, bool announced,
                                                const std::vector<MeasuredBurst>& rounds);
 
+// The lower of the two in the middle, where there are two; of one value at least.
+[[nodiscard]] std::int64_t middle_of(std::vector<std::int64_t> values);
+
 // What of a burst a peer that keeps up may have left to do when the last UPDATE has passed, and
 // our installer when the last prefix was told; and what it takes in any case, as both hand over in
 // batches and the machine has other work.
 inline constexpr double left_to_do = 0.25;
 inline constexpr auto left_in_any_case = std::chrono::milliseconds(100);
+// How much longer than towards a sink that only reads the speakers may take until their last
+// UPDATE: a peer and its observers take their part of a machine that all of them share.
+inline constexpr double behind_sink = 0.5;
 // How much of the time until the last UPDATE a speaker may have waited for the peer to read.
 inline constexpr double waits_for_reader = 0.1;
 
 // Check bgp_peer_keeps_up: are the figures the speakers', and not the limit of what receives? Pass
 // where the peer read as fast as the speakers sent (their TCP never waited long for its window),
-// and its table, its watch and our installer worked off no queue after the last UPDATE; invalid
-// where one of them is what was measured, or where captures lost packets.
+// its table, its watch and our installer worked off no queue after the last UPDATE, and a sink that
+// only reads was told all of it hardly sooner; invalid where one of them is what was measured,
+// or where captures lost packets.
 [[nodiscard]] checks::Finding bgp_peer_keeps_up(const std::vector<reports::BgpScalePoint>& points,
                                                 std::uint64_t lost_by_captures);
 

@@ -174,6 +174,22 @@ TEST(PeerKeepsUp, UnlessSpeakersWaitForItOrPacketsWereLost) {
   EXPECT_EQ(bgp_peer_keeps_up({}, 0).verdict, Verdict::inconclusive);
 }
 
+TEST(PeerKeepsUp, UnlessASinkIsToldMuchSooner) {
+  auto one = point(1000, 1050, 1060);
+  one.sink_updates_ns = 700 * ms;
+  EXPECT_THAT(bgp_peer_keeps_up({one}, 0).sentence,
+              HasSubstr("the last UPDATE of 1000 announced after 700 ms, the peer after 1.00 s"));
+  EXPECT_EQ(bgp_peer_keeps_up({one}, 0).verdict, Verdict::pass);
+  one.sink_updates_ns = 600 * ms;
+  EXPECT_EQ(bgp_peer_keeps_up({one}, 0).verdict, Verdict::invalid);
+  EXPECT_THAT(bgp_peer_keeps_up({one}, 0).sentence,
+              HasSubstr("1000 announced: a sink that only reads had the last UPDATE after 600 ms, "
+                        "the peer after 1.00 s"));
+  auto few = point(150, 151, 152);
+  few.sink_updates_ns = 60 * ms;
+  EXPECT_EQ(bgp_peer_keeps_up({few}, 0).verdict, Verdict::pass) << "a busy machine's hair";
+}
+
 TEST(ReceiverLimited, IsReadFromSs) {
   EXPECT_EQ(receiver_limited("0 0 172.18.0.2:4711 172.18.0.1:179\n\t cubic busy:12ms "
                              "rwnd_limited:8ms(66.7%) rcv_space:14600\n0 0 a b\n\t "

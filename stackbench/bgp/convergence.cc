@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <functional>
 #include <map>
+#include <span>
 #include <utility>
 
 #include "base/json.h"
@@ -67,7 +68,8 @@ void take_first_answer(const Transition& transition, const Seen& seen,
                        std::optional<MonotonicTime> route, Convergence& result) {
   std::optional<MonotonicTime> before;
   std::optional<MonotonicTime> first_lost;
-  for (const auto& probe : seen.probes) {
+  for (std::size_t i = 0; i < seen.probes.size(); ++i) {
+    const auto& probe = seen.probes[i];
     if (probe.sent < transition.sent) {
       before = probe.sent;
       continue;
@@ -76,6 +78,10 @@ void take_first_answer(const Transition& transition, const Seen& seen,
       result.answer_ns = between(transition.sent, probe.sent);
       if (before) result.answer_error_ns = between(*before, probe.sent);
       if (first_lost) result.lost_ns = between(*first_lost, probe.sent);
+      // A next hop that answers says nothing of one that came after it.
+      const auto later = losses_of(std::span(seen.probes).subspan(i));
+      result.lost += static_cast<std::int64_t>(later.lost);
+      result.lost_ns += later.ns;
       return;
     }
     before = probe.sent;
@@ -275,6 +281,9 @@ std::string described(const std::vector<Convergence>& all, bool announced, SeenA
   }
   parts.push_back(centre(announced ? "first answered packet after" : "last answered packet after",
                          [](const Convergence& one) { return one.answer_ns; }));
+  parts.push_back(centre("which is known to", [](const Convergence& one) {
+    return one.answer_ns ? std::optional(one.answer_error_ns) : std::nullopt;
+  }));
   parts.push_back(centre("packets lost for",
                          [](const Convergence& one) { return std::optional(one.lost_ns); }));
   if (!announced) {
@@ -306,9 +315,8 @@ Finding not_announced_early(const std::vector<Convergence>& all, const Budget& b
   };
   auto probed = all;
   const auto count = std::erase_if(probed, unprobed);
-  auto finding =
-      judge(probed, true, "from the route to the first answered packet, with packets lost", granted,
-            [](const Convergence& one) { return when_announced(one, one.lost_ns); });
+  auto finding = judge(probed, true, "packets lost since the route was there", granted,
+                       [](const Convergence& one) { return when_announced(one, one.lost_ns); });
   if (count == 0) return finding;
   finding.evidence["not_probed"] = count;
   finding.sentence += fmt::format("; {} left out, as the client did not probe while it lasted",

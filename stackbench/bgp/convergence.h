@@ -56,10 +56,11 @@ struct Convergence {
   // which was sent answer_error_ns earlier. Withdrawn: write sent → the last answered one was sent.
   std::optional<std::int64_t> answer_ns = {};
   std::int64_t answer_error_ns = 0;
-  // Announced: probes sent since the route was there and before the first answered one: nobody was
-  // ready. Withdrawn: probes that the route still attracted after the write, and nobody answered.
+  // Announced: probes sent since the route was there that nobody answered: before the first answer,
+  // or after it, by way of another next hop. Withdrawn: probes that the route still attracted after
+  // the write, and nobody answered.
   std::int64_t lost = 0;
-  std::int64_t lost_ns = 0;                   // from the first of them to the end of that
+  std::int64_t lost_ns = 0;                   // for how long that went on, all together
   std::optional<std::int64_t> stale_ns = {};  // withdrawn: write acked → route out
 };
 

@@ -72,6 +72,34 @@ TEST(Convergence, OfAnAnnouncementHasEveryTime) {
   EXPECT_EQ(result.lost_ns, 5 * ms);
 }
 
+// A flow in two goes to a next hop that does not answer before 140.
+TEST(Convergence, OfAnAnnouncementCountsWhatASecondNextHopLost) {
+  auto seen = announcement();
+  for (auto& probe : seen.probes) {
+    const bool by_the_other = probe.sent >= at(110) && (probe.sent.ns / ms) % 2 == 1;
+    if (by_the_other && probe.sent < at(140)) probe.answered.reset();
+  }
+  const auto result = analyse(transition(true), seen);
+  EXPECT_EQ(result.answer_ns, 10 * ms);
+  EXPECT_EQ(result.lost, 5 + 15);
+  EXPECT_EQ(result.lost_ns, (5 + 28) * ms + ProbeStream::interval / std::chrono::nanoseconds(1));
+  EXPECT_EQ(not_announced_early({result}, {}).verdict, Verdict::fail);
+  EXPECT_FALSE(answers_hold(std::span(seen.probes).first(50), at(100))) << "139 is the last";
+  EXPECT_TRUE(answers_hold(seen.probes, at(100)));
+}
+
+TEST(Probes, HoldOnceSoManyWereAnsweredInARow) {
+  auto all = probes(110, true);  // to 200
+  EXPECT_TRUE(answers_hold(all, at(100)));
+  EXPECT_TRUE(answers_hold(all, at(176)));
+  EXPECT_FALSE(answers_hold(all, at(177))) << "24 are too few";
+  EXPECT_FALSE(answers_hold({}, at(0)));
+  all.push_back({.sent = at(201)});
+  EXPECT_TRUE(answers_hold(all, at(100))) << "it may be answered still";
+  all[100].answered.reset();
+  EXPECT_FALSE(answers_hold(all, at(100)));
+}
+
 TEST(Convergence, OfAnAnnouncementThatOneSpeakerLacksIsNotWhole) {
   auto seen = announcement();
   seen.updates.pop_back();
@@ -111,7 +139,8 @@ TEST(Convergence, IsDescribedWithHowOftenItWasSeen) {
   never.answer_ns.reset();
   EXPECT_THAT(described({good, good, never}, true),
               AllOf(StartsWith("3 announcements: datapath programmed after 3.00 ms"),
-                    HasSubstr("first answered packet after 10.0 ms, seen in 2 of 3")));
+                    HasSubstr("first answered packet after 10.0 ms, seen in 2 of 3, which is known "
+                              "to 1.00 ms")));
   EXPECT_THAT(described({never}, true), HasSubstr("first answered packet after: never seen"));
   EXPECT_EQ(described({good}, false), "");
 }

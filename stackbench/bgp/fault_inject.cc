@@ -54,6 +54,18 @@ Result<std::uint64_t> counter_of(const std::string& netstat, std::string_view gr
   return base::fail(ErrorKind::missing, "/proc/net/netstat: there is no {}", name);
 }
 
+// Whether a route of `ip -j route` leads over that interface: none of its next hops that are dead
+// does.
+bool is_used(const base::Json& routes, const std::string& interface) {
+  const auto leads = [&](const base::Json& hop) {
+    const auto flags = hop.value("flags", base::Json::array());
+    return hop.value("dev", "") == interface && std::ranges::find(flags, "dead") == flags.end();
+  };
+  return std::ranges::any_of(routes, [&](const base::Json& route) {
+    return leads(route) || std::ranges::any_of(route.value("nexthops", base::Json::array()), leads);
+  });
+}
+
 // Where the calling thread is. Not by ip(8): starting it takes longer than what is measured.
 Result<> set_down(const std::string& interface) {
   const base::UniqueFd socket(::socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0));
@@ -263,15 +275,23 @@ Result<> Injector::restart_speaker(const FaultSpec& fault, FaultWindow& window) 
   });
 }
 
+// At the router, too: a node whose datapath is eBPF sends packets on before netfilter sees them.
 Result<> Injector::drop_packets(int node) const {
-  const auto rules = fmt::format(
+  const auto of_node = fmt::format(
       "table inet {0} {{\n"
       "  chain in {{ type filter hook prerouting priority -400; iifname {1} drop; }}\n"
       "  chain out {{ type filter hook postrouting priority 400; oifname {1} drop; }}\n"
       "}}\n",
       silence_table, cluster::child_interface);
-  RETURN_IF_ERROR(
-      target_.sandbox()->run({.netns = netns(place_of(node))}, {"nft", "-f", "-"}, rules));
+  const auto of_router = fmt::format(
+      "table inet {} {{\n"
+      "  chain out {{ type filter hook postrouting priority 400; oifname {} drop; }}\n"
+      "}}\n",
+      silence_table, cluster::node_interface(node));
+  for (const auto& [place, rules] :
+       {std::pair(std::string("router"), of_router), std::pair(place_of(node), of_node)}) {
+    RETURN_IF_ERROR(target_.sandbox()->run({.netns = netns(place)}, {"nft", "-f", "-"}, rules));
+  }
   return {};
 }
 
@@ -297,9 +317,8 @@ Result<> Injector::take_link_down(const FaultSpec& fault, FaultWindow& window) c
   // Asked, as it tells nobody: a next hop without its link is marked, or its route is gone.
   ASSIGN_OR_RETURN(const auto text, target_.sandbox()->run(router, {"ip", "-j", "route", "show",
                                                                     prefix_.to_string()}));
-  const bool used = text.find(fmt::format("\"dev\":\"{}\"", interface)) != std::string::npos &&
-                    text.find("\"dead\"") == std::string::npos;
-  if (!used) window.dead = after;
+  ASSIGN_OR_RETURN(const auto routes, base::parse_json(text));
+  if (!is_used(routes, interface)) window.dead = after;
   return await_times(window, hold_time() + longer,
                      [](const auto& times) { return times.down_ns.has_value(); });
 }
@@ -317,13 +336,13 @@ Result<> Injector::flap_readiness(std::size_t pods) const {
   return {};
 }
 
-// One more than the router takes, all of a network nobody else has (RFC 5737).
+// One more than the router takes, all of a network nobody else has (RFC 2544).
 std::vector<Prefix> Injector::too_many() const {
   std::vector<Prefix> prefixes;
-  for (std::uint32_t i = 0; i < spec_.max_prefixes; ++i) {
+  for (std::uint32_t i = 0; i <= spec_.max_prefixes; ++i) {
     prefixes.push_back(
         Prefix::host(family_ == base::AddressFamily::ipv4
-                         ? cluster::addresses::ipv4(198, 51, 100 + static_cast<int>(i >> 8),
+                         ? cluster::addresses::ipv4(198, 18, static_cast<int>(i >> 8),
                                                     static_cast<int>(i & 0xff))
                          : cluster::addresses::ipv6(0x198, 0x51, 0x100, static_cast<int>(i))));
   }
@@ -385,9 +404,11 @@ Result<> Injector::heal(const FaultSpec& fault, FaultWindow& window) {
     case FaultKind::speaker_silent:
       return speakers.node_daemon(node).thaw();
     case FaultKind::node_silent:
-      RETURN_IF_ERROR(
-          target_.sandbox()->run({.netns = netns(place_of(node))},
-                                 {"nft", "delete", "table", "inet", std::string(silence_table)}));
+      for (const auto& place : {std::string("router"), place_of(node)}) {
+        RETURN_IF_ERROR(
+            target_.sandbox()->run({.netns = netns(place)},
+                                   {"nft", "delete", "table", "inet", std::string(silence_table)}));
+      }
       return {};
     case FaultKind::session_flap:
       return speakers.node_daemon(node).client().enable_peer(window.router);

@@ -267,7 +267,8 @@ Finding loss_within_budget(const FaultRun& run) {
       fmt::format(
           "{} lost, for {}", packets,
           span_text(values_of(run, [](const auto& one) { return std::optional(one.loss_ns); }))),
-      fmt::format("predicted at most {}{}", span_text(predicted), budget_words(budget)));
+      fmt::format("predicted at most {}, with {} of slack{}", span_text(predicted),
+                  text_of(at_once), budget_words(budget)));
 }
 
 Finding others_unaffected(const FaultRun& run) {

@@ -9,10 +9,6 @@ namespace {
 using base::IpAddress;
 using base::MonotonicTime;
 
-// Lost probes with no more than this between them are one outage: where half of all flows are
-// lost, no 25 in a row are answered.
-constexpr auto outage_gap = 25 * ProbeStream::interval;
-
 bool is_in(const std::vector<IpAddress>& all, const IpAddress& one) {
   return std::ranges::find(all, one) != all.end();
 }
@@ -82,6 +78,8 @@ void take_session(const FaultWindow& window, const Seen& seen, FaultTimes& times
     if (!is_in(window.sessions, event.peer.address)) continue;
     const bool established = event.peer.state == bgp_peer::SessionState::established;
     if (!established && !times.down_ns && !event.initial) times.down_ns = at;
+    // One that came down once more was not back yet.
+    if (!established) up.erase(event.peer.address);
     if (established && times.down_ns) up.emplace(event.peer.address, at);
   }
   if (up.size() < window.sessions.size()) return;
@@ -108,24 +106,14 @@ void take_route(const FaultWindow& window, const Seen& seen, FaultTimes& times) 
 }
 
 void take_losses(const FaultWindow& window, const Seen& seen, FaultTimes& times) {
-  std::optional<MonotonicTime> first;
-  MonotonicTime last;
-  const auto end_outage = [&] {
-    if (!first) return;
-    ++times.outages;
-    times.loss_ns += (last - *first + ProbeStream::interval).count();
-    first.reset();
-  };
-  for (const auto& probe : seen.probes) {
-    if (probe.sent < window.begun || probe.sent >= window.ended) continue;
-    ++times.probes;
-    if (probe.answered) continue;
-    ++times.lost;
-    if (first && probe.sent - last > outage_gap) end_outage();
-    if (!first) first = probe.sent;
-    last = probe.sent;
-  }
-  end_outage();
+  const auto first = std::ranges::lower_bound(seen.probes, window.begun, {}, &Probe::sent);
+  const auto last =
+      std::ranges::lower_bound(first, seen.probes.end(), window.ended, {}, &Probe::sent);
+  const auto losses = losses_of({first, last});
+  times.probes = static_cast<std::uint64_t>(last - first);
+  times.lost = losses.lost;
+  times.loss_ns = losses.ns;
+  times.outages = losses.outages;
 }
 
 }  // namespace

@@ -4,6 +4,8 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include "stackbench/bgp/testing.h"
+
 namespace stackbench::bgp {
 namespace {
 
@@ -12,17 +14,15 @@ using base::MonotonicTime;
 using bgp_peer::MessageType;
 using bgp_peer::SessionState;
 
-constexpr std::int64_t ms = 1'000'000;
+using testing::at;
+using testing::ms;
+using testing::node1;
+using testing::node2;
 
-IpAddress address(std::string_view text) { return IpAddress::parse(text).value(); }
-const IpAddress router = address("172.18.0.1");
-const IpAddress node1 = address("172.18.0.2");
-const IpAddress node2 = address("172.18.0.3");
-const auto prefix = bgp_peer::Prefix::host(address("172.20.0.1"));
+const IpAddress router = bgp_peer::testing::address("172.18.0.1");
+const auto prefix = bgp_peer::testing::prefix("172.20.0.1/32");
 
-// Times are milliseconds; the fault begins at 1,000.
-MonotonicTime at(std::int64_t milliseconds) { return {milliseconds * ms}; }
-
+// The fault begins at 1,000.
 FaultWindow window() {
   return {.begun = at(1000),
           .healed = at(1500),
@@ -87,6 +87,15 @@ TEST(FaultTimes, LackWhatWasNotSeen) {
   before.segments = {fin};
   const auto still = analyse_fault(window(), before);
   EXPECT_FALSE(still.wire_end_ns || still.down_ns || still.up_ns || still.gone_ns || still.back_ns);
+}
+
+TEST(FaultTimes, OfASessionThatCameDownOnceMoreEndWhenItIsBackForGood) {
+  Seen seen;
+  seen.events = {session(1003, SessionState::idle), session(3000, SessionState::established),
+                 session(3100, SessionState::idle)};
+  EXPECT_EQ(analyse_fault(window(), seen).up_ns, std::nullopt);
+  seen.events.push_back(session(8000, SessionState::established));
+  EXPECT_EQ(analyse_fault(window(), seen).up_ns, 7000 * ms);
 }
 
 TEST(FaultTimes, EndWithTheWindow) {

@@ -53,7 +53,7 @@ class Site {
   base::Result<Outcome> measure(const Rounds& rounds);
 
   // What other questions than measure()'s are made of. Of a site in a lab alone: target(),
-  // speakers(), kill_router() and restart_router().
+  // speakers(), use(), kill_router() and restart_router().
   [[nodiscard]] cluster::LabTarget& target();
   [[nodiscard]] const cluster::EnvironmentPlan& plan() const;
   [[nodiscard]] const cluster::EnvironmentHandle& environment() const;
@@ -66,6 +66,9 @@ class Site {
                                 const std::vector<base::IpAddress>& next_hops) const;
   // By which next hops of ours it reaches a prefix, ascending; none: by none.
   [[nodiscard]] std::vector<base::IpAddress> next_hops_of(const bgp_peer::Prefix& prefix) const;
+  // Takes the router's routes out of its kernel, and makes those to come of this kind of next hops.
+  // Errors: as bgp_peer::Fib::use().
+  base::Result<> use(bgp_peer::NextHopKind next_hops);
   // Packets that captures could not keep. Errors: system.
   [[nodiscard]] base::Result<std::uint64_t> lost_by_captures() const;
   // What follows is for whoever breaks its parts on purpose (faults.h).

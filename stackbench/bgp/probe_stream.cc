@@ -156,6 +156,46 @@ std::vector<Probe> ProbeStream::probes() const {
   return state_->probes;
 }
 
+std::vector<Probe> ProbeStream::probes_since(base::MonotonicTime since) const {
+  const std::lock_guard lock(state_->mutex);
+  const auto& all = state_->probes;
+  return {std::ranges::lower_bound(all, since, {}, &Probe::sent), all.end()};
+}
+
+Losses losses_of(std::span<const Probe> probes) {
+  constexpr auto gap = answers_in_a_row * ProbeStream::interval;
+  Losses losses;
+  const Probe* first = nullptr;
+  const Probe* last = nullptr;
+  const auto end_outage = [&] {
+    if (first == nullptr) return;
+    ++losses.outages;
+    losses.ns += (last->sent - first->sent + ProbeStream::interval).count();
+    first = nullptr;
+  };
+  for (const auto& probe : probes) {
+    if (probe.answered) continue;
+    ++losses.lost;
+    if (first != nullptr && probe.sent - last->sent > gap) end_outage();
+    if (first == nullptr) first = &probe;
+    last = &probe;
+  }
+  end_outage();
+  return losses;
+}
+
+bool answers_hold(std::span<const Probe> probes, base::MonotonicTime since) {
+  std::size_t in_a_row = 0;
+  for (std::size_t i = probes.size(); i-- > 0 && probes[i].sent >= since;) {
+    if (probes[i].answered) {
+      if (++in_a_row == answers_in_a_row) return true;
+    } else if (in_a_row > 0) {
+      return false;
+    }
+  }
+  return false;
+}
+
 struct Responder::State {
   UniqueFd socket;
   UniqueFd end;

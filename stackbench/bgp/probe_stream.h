@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <memory>
 #include <optional>
+#include <span>
 #include <vector>
 
 #include "base/address.h"
@@ -34,12 +35,32 @@ class ProbeStream {
 
   // All so far, in the order they were sent. Any thread.
   [[nodiscard]] std::vector<Probe> probes() const;
+  // Those sent since then.
+  [[nodiscard]] std::vector<Probe> probes_since(base::MonotonicTime since) const;
 
  private:
   struct State;
   explicit ProbeStream(std::unique_ptr<State> state);
   std::unique_ptr<State> state_;
 };
+
+// Lost probes with fewer than so many answered ones between them are one outage: where half of all
+// flows are lost, no 25 in a row are answered.
+inline constexpr std::size_t answers_in_a_row = 25;
+
+// What was lost, and for how long: an outage is from its first lost probe to an interval after its
+// last.
+struct Losses {
+  std::uint64_t lost = 0;
+  std::uint32_t outages = 0;
+  std::int64_t ns = 0;  // all outages together
+};
+// Of probes in the order they were sent.
+[[nodiscard]] Losses losses_of(std::span<const Probe> probes);
+
+// Whether so many of those sent since then were answered in a row, without one lost between them:
+// of several next hops each is one that answers. What may be answered still does not count.
+[[nodiscard]] bool answers_hold(std::span<const Probe> probes, base::MonotonicTime since);
 
 // Answers datagrams at an endpoint from a thread that is in a network namespace.
 class Responder {

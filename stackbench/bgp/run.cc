@@ -6,7 +6,6 @@
 
 #include <fmt/chrono.h>
 #include <fmt/ranges.h>
-#include <stdlib.h>
 
 #include "base/units.h"
 #include "reports/conclude.h"
@@ -15,33 +14,13 @@
 #include "stackbench/bgp/faults.h"
 #include "stackbench/bgp/measure.h"
 #include "stackbench/bgp/scale.h"
+#include "stackbench/bgp/scratch.h"
 
 namespace stackbench::bgp {
 namespace {
 
 namespace fs = std::filesystem;
 using base::Result;
-
-// A directory that goes with the run.
-class Scratch {
- public:
-  static Result<Scratch> make() {
-    auto name = (fs::temp_directory_path() / "stackbench-bgp-XXXXXX").string();
-    if (::mkdtemp(name.data()) == nullptr) return base::system_error(errno, "mkdtemp {}", name);
-    return Scratch(name);
-  }
-  Scratch(Scratch&& other) noexcept : path_(std::exchange(other.path_, {})) {}
-  Scratch& operator=(Scratch&&) = delete;
-  ~Scratch() {
-    std::error_code ignored;
-    if (!path_.empty()) fs::remove_all(path_, ignored);
-  }
-  [[nodiscard]] const std::string& path() const { return path_; }
-
- private:
-  explicit Scratch(std::string path) : path_(std::move(path)) {}
-  std::string path_;
-};
 
 reports::Stamp stamp() {
   return {fmt::format("{:%Y-%m-%dT%H:%M:%SZ}", fmt::gmtime(std::time(nullptr))),
@@ -67,7 +46,7 @@ Rounds rounds_of(const Scenario& scenario) {
           .budget = spec.budget};
 }
 
-// What the scenario asks, of the questions without faults.
+// What the scenario asks, of the questions without faults and flows.
 Result<Outcome> measure(Site& site, const Scenario& scenario, const base::Interrupt& interrupt) {
   const auto& spec = *scenario.bgp;
   if (spec.scale) {
@@ -76,28 +55,18 @@ Result<Outcome> measure(Site& site, const Scenario& scenario, const base::Interr
                           .family = scenario.family,
                           .scale = *spec.scale,
                           .rounds = spec.rounds,
-                          .fault = spec.fault},
-                         interrupt);
-  }
-  if (spec.flows) {
-    return measure_flows(site,
-                         {.service = spec.service,
-                          .family = scenario.family,
-                          .next_hops = spec.next_hops,
-                          .flows = static_cast<std::size_t>(*spec.flows),
-                          .rounds = spec.rounds,
-                          .seed = scenario.seed,
-                          .fault = spec.fault},
+                          .fault = spec.fault,
+                          .reference = true},
                          interrupt);
   }
   site.plant(spec.fault);
   return site.measure(rounds_of(scenario));
 }
 
-void add_checks(const Outcome& outcome, const std::string& service, reports::Report& report) {
+void add_checks(const Outcome& outcome, const std::string& arm, reports::Report& report) {
   for (const auto& [name, finding] : outcome.findings) {
     report.checks.push_back({.name = name,
-                             .arm = service,
+                             .arm = arm,
                              .verdict = finding.verdict,
                              .sentence = finding.sentence,
                              .observed = finding.observed,
@@ -119,13 +88,52 @@ SpeakersSpec speakers_of(const Spec& spec) {
           .restart_time_s = spec.restart_time_s,
           .password = spec.password,
           .max_prefixes = spec.max_prefixes,
-          .next_hops = spec.next_hops};
+          .next_hops = spec.next_hops.front()};
+}
+
+// A kind of next hops after the other: whether the user stopped them after something was whole.
+// What the kernel has not is said so, beside what it has.
+Result<bool> measure_flows_into(Site& site, const Scenario& scenario,
+                                const base::Interrupt& interrupt, reports::Report& report) {
+  const auto& spec = *scenario.bgp;
+  for (const auto kind : spec.next_hops) {
+    const auto arm = spec.next_hops.size() == 1
+                         ? spec.service
+                         : fmt::format("{}/{}", spec.service, base::enum_name(kind));
+    const auto used = site.use(kind);
+    if (!used && used.error().kind == base::ErrorKind::missing) {
+      for (const auto* name : {"bgp_ecmp_distribution", "bgp_flows_moved_as_predicted"}) {
+        report.checks.push_back({.name = name,
+                                 .arm = arm,
+                                 .verdict = base::Verdict::skip,
+                                 .sentence = used.error().message});
+      }
+      continue;
+    }
+    RETURN_IF_ERROR(used);
+    auto outcome = measure_flows(site,
+                                 {.service = spec.service,
+                                  .family = scenario.family,
+                                  .next_hops = kind,
+                                  .flows = static_cast<std::size_t>(*spec.flows),
+                                  .rounds = spec.rounds,
+                                  .seed = scenario.seed,
+                                  .fault = spec.fault},
+                                 interrupt);
+    // Interrupted, after another kind was whole.
+    if (!outcome && interrupt.requested() && !report.checks.empty()) return true;
+    if (!outcome) return std::unexpected(std::move(outcome).error());
+    add_checks(*outcome, arm, report);
+    if (outcome->interrupted) return true;
+  }
+  return false;
 }
 
 // What the scenario asks: whether the user stopped them after something was whole.
 Result<bool> measure_into(Site& site, const Scenario& scenario, const Request& request,
                           const base::Interrupt& interrupt, reports::Report& report) {
   const auto& spec = *scenario.bgp;
+  if (spec.flows) return measure_flows_into(site, scenario, interrupt, report);
   if (spec.faults.empty()) {
     ASSIGN_OR_RETURN(auto outcome, measure(site, scenario, interrupt));
     report.bgp_scale = std::move(outcome.scale);
@@ -283,18 +291,24 @@ std::pair<std::string, std::chrono::milliseconds> question_of(const Scenario& sc
   const auto& spec = *scenario.bgp;
   const auto often = spec.rounds == 1 ? "once" : fmt::format("{} times", spec.rounds);
   if (spec.scale) {
-    milliseconds work{};
+    // Until the speakers have come to a sink, to which the most of them are told once more.
+    milliseconds work{std::chrono::seconds(13)};
     // By measurement: a thousand take about half a second, announced or withdrawn.
     for (const int count : spec.scale->services) work += spec.rounds * milliseconds(200 + count);
-    return {fmt::format("{} Services like {} are announced and withdrawn at once, each {}.",
+    work += spec.rounds * milliseconds(200 + std::ranges::max(spec.scale->services));
+    return {fmt::format("{} Services like {} are announced and withdrawn at once, each {}; the "
+                        "most of them once more to a sink in the router's place.",
                         fmt::join(spec.scale->services, ", "), spec.service, often),
             work};
   }
   if (spec.flows) {
+    std::vector<std::string_view> kinds;
+    for (const auto kind : spec.next_hops) kinds.push_back(base::enum_name(kind));
     return {fmt::format("{} flows to Service {} are followed while each node leaves {}; {} next "
                         "hops.",
-                        *spec.flows, spec.service, often, base::enum_name(spec.next_hops)),
-            spec.rounds * scenario.topology.nodes * milliseconds(200 + *spec.flows / 10)};
+                        *spec.flows, spec.service, often, fmt::join(kinds, ", then ")),
+            static_cast<int>(kinds.size()) * spec.rounds * scenario.topology.nodes *
+                milliseconds(200 + *spec.flows / 10)};
   }
   return {fmt::format("The address of Service {} is announced and withdrawn {}, by {}.",
                       spec.service, often,

@@ -24,6 +24,8 @@ using bgp_peer::Prefix;
 
 // What was not seen by then is judged as never.
 constexpr auto burst_patience = std::chrono::seconds(60);
+// Until GoBGP has connected to a router's successor: 5 s after the session's end, and 5 to 9 s.
+constexpr auto sink_patience = std::chrono::seconds(40);
 constexpr auto burst_look = std::chrono::milliseconds(50);
 // So that what comes after the last route is the next burst's to none.
 constexpr auto burst_settles = std::chrono::milliseconds(50);
@@ -64,6 +66,8 @@ class ScaleMeasure {
     RETURN_IF_ERROR(prepare());
     RETURN_IF_ERROR(judge_sessions(outcome));
     auto ended = all_points(outcome);
+    if (ended) ended = judge_sessions(outcome);
+    if (ended && rounds_.reference) ended = measure_reference(outcome);
     if (!ended) {
       // A Ctrl-C reaches the daemons, too, so that it may show as any error.
       if (!interrupt_.requested()) return std::unexpected(std::move(ended).error());
@@ -73,8 +77,6 @@ class ScaleMeasure {
                           "was written");
       }
       outcome.interrupted = true;
-    } else {
-      RETURN_IF_ERROR(judge_sessions(outcome));
     }
     ASSIGN_OR_RETURN(const auto lost, site_.lost_by_captures());
     outcome.findings["bgp_peer_keeps_up"] = bgp_peer_keeps_up(outcome.scale, lost);
@@ -175,10 +177,7 @@ class ScaleMeasure {
   }
 
   Result<MeasuredBurst> burst(const base::Json& write, int count, bool announced) {
-    Burst burst{.announced = announced};
-    for (int i = 0; i < count; ++i) {
-      burst.prefixes.push_back(Prefix::host(addresses_[static_cast<std::size_t>(i)]));
-    }
+    auto burst = burst_of(count, announced);
     if (!announced) announcing(burst);
     ASSIGN_OR_RETURN(const auto before, costs());
     RETURN_IF_ERROR(site_.take_seen());
@@ -200,6 +199,72 @@ class ScaleMeasure {
     cost.receiver_limited_ns -= std::min(cost.receiver_limited_ns, before.receiver_limited_ns);
     ASSIGN_OR_RETURN(const auto seen, site_.take_seen());
     return MeasuredBurst{.times = analyse(burst, seen), .cost = cost};
+  }
+
+  // The largest of them towards a sink: who stays behind it is limited by the peer, or by what the
+  // peer and its observers take of the machine. Not the others: now that all Services are there,
+  // each write takes the nodes longer.
+  Result<> measure_reference(Outcome& outcome) {
+    RETURN_IF_ERROR(site_.kill_router());
+    ASSIGN_OR_RETURN(const auto sink, bgp_peer::Sink::start(site_.speakers().sink()));
+    const auto give_up = base::monotonic_now() + sink_patience;
+    while (sink.established() < site_.environment().nodes.size()) {
+      if (base::monotonic_now() > give_up) {
+        return base::fail(ErrorKind::timed_out,
+                          "{} of {} speakers came back to a sink in the router's place",
+                          sink.established(), site_.environment().nodes.size());
+      }
+      RETURN_IF_ERROR(interrupt_.wait_until(base::monotonic_now() + burst_look));
+    }
+    const std::array writes{list_of(most_, false), list_of(most_, true)};
+    std::array<std::vector<std::int64_t>, 2> times;
+    for (int round = 0; round < rounds_.rounds; ++round) {
+      for (const std::size_t announced : {1U, 0U}) {
+        ASSIGN_OR_RETURN(const auto time, updates_to_sink(writes.at(announced), announced == 1));
+        times.at(announced).push_back(time);
+      }
+    }
+    for (auto& point : outcome.scale) {
+      if (point.services != most_) continue;
+      point.sink_updates_ns = middle_of(times.at(point.announced ? 1 : 0));
+    }
+    return {};
+  }
+
+  // From the write to the UPDATE with the last prefix of the last speaker.
+  Result<std::int64_t> updates_to_sink(const base::Json& write, bool announced) {
+    auto burst = burst_of(most_, announced);
+    if (!announced) announcing(burst);
+    RETURN_IF_ERROR(site_.take_seen());
+    ASSIGN_OR_RETURN(const auto stamps, site_.target().apply(site_.environment().name, write));
+    burst.sent = {stamps.sent_ns};
+    if (announced) announcing(burst);
+    Seen all;
+    std::size_t told = 0;
+    while (base::monotonic_now() < burst.sent + burst_patience) {
+      ASSIGN_OR_RETURN(auto seen, site_.take_seen());
+      for (auto& one : seen.updates) {
+        told += (announced ? one.update.announced : one.update.withdrawn).size();
+        all.updates.push_back(std::move(one));
+      }
+      if (told >= burst.prefixes.size() * burst.speakers.size()) {
+        const auto times = analyse(burst, all);
+        if (times.all_updates_ns) return *times.all_updates_ns;
+      }
+      RETURN_IF_ERROR(interrupt_.wait_until(base::monotonic_now() + burst_look));
+    }
+    return base::fail(ErrorKind::timed_out,
+                      "a sink in the router's place was not told all of {} addresses in {} s",
+                      most_,
+                      std::chrono::duration_cast<std::chrono::seconds>(burst_patience).count());
+  }
+
+  [[nodiscard]] Burst burst_of(int count, bool announced) const {
+    Burst burst{.announced = announced};
+    for (int i = 0; i < count; ++i) {
+      burst.prefixes.push_back(Prefix::host(addresses_[static_cast<std::size_t>(i)]));
+    }
+    return burst;
   }
 
   // Who announces the first of them, and so all, as they are alike.

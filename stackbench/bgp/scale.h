@@ -21,6 +21,10 @@ struct ScaleRounds {
   Scale scale = {};
   int rounds = 3;
   Fault fault = Fault::none;  // none, or peer_slowed
+  // Whether the largest number is announced and withdrawn once more, as often, towards a sink that
+  // only reads, in the place of the router's daemon: what the speakers are by themselves. The site
+  // has no router afterwards.
+  bool reference = false;
 };
 
 // Services of one family and without node ports, of which a node has too few. They are made

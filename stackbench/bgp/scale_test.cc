@@ -64,6 +64,19 @@ TEST(Many, FindsWhatIsPlantedAndNothingElse) {
   EXPECT_THAT(failed(must(measure_flows(*site, flows, never))),
               ElementsAre("bgp_flows_moved_as_predicted"));
 
+  // The same of the other kind of next hops; of which what the one moves is too much.
+  flows.fault = Fault::none;
+  must(site->use(bgp_peer::NextHopKind::resilient));
+  flows.next_hops = bgp_peer::NextHopKind::resilient;
+  const auto resilient = must(measure_flows(*site, flows, never));
+  EXPECT_THAT(failed(resilient), IsEmpty());
+  EXPECT_THAT(resilient.findings.at("bgp_flows_moved_as_predicted").sentence,
+              HasSubstr("of other members' 0.0 %, 0.0 % predicted"));
+  must(site->use(bgp_peer::NextHopKind::hash_threshold));
+  EXPECT_THAT(failed(must(measure_flows(*site, flows, never))),
+              ElementsAre("bgp_flows_moved_as_predicted"));
+  flows.next_hops = bgp_peer::NextHopKind::hash_threshold;
+
   ScaleRounds many{.service = "web", .scale = {.services = {20, 300}}, .rounds = 1};
   const auto clean = must(measure_scale(*site, many, never));
   // A machine with other work may be the limit at hundreds, and then that is what is said.
@@ -83,12 +96,20 @@ TEST(Many, FindsWhatIsPlantedAndNothingElse) {
   many.fault = Fault::peer_slowed;
   EXPECT_THAT(failed(must(measure_scale(*site, many, never))), ElementsAre("bgp_peer_keeps_up"));
 
-  // The last, as it stays so.
+  // As it stays so.
   flows.fault = Fault::ports_not_hashed;
   const auto hashed = must(measure_flows(*site, flows, never));
   EXPECT_THAT(failed(hashed)[0], "bgp_ecmp_distribution");
   EXPECT_THAT(hashed.findings.at("bgp_ecmp_distribution").sentence,
               HasSubstr("net.ipv4.fib_multipath_hash_policy = 0"));
+  // The same told to a sink in the router's place.
+  many.reference = true;
+  const auto slow = must(measure_scale(*site, many, never));
+  EXPECT_THAT(failed(slow), ElementsAre("bgp_peer_keeps_up"));
+  for (const auto& point : slow.scale) {
+    ASSERT_TRUE(point.sink_updates_ns);
+    EXPECT_GT(*point.sink_updates_ns, 0);
+  }
   site.reset();
   std::filesystem::remove_all(directory);
 }

@@ -78,6 +78,17 @@ Result<bgp_peer::DaemonSpec> Speakers::router_spec() const {
   return router;
 }
 
+bgp_peer::SinkSpec Speakers::sink() const {
+  bgp_peer::SinkSpec sink{.netns = target_.environment(environment_.name)->netns("router"),
+                          .address = addresses::router_ipv4(),
+                          .asn = spec_.router_asn,
+                          .router_id = addresses::router_ipv4(),
+                          .hold_time_s = static_cast<std::uint16_t>(spec_.hold_time_s),
+                          .password = spec_.password};
+  for (const auto& node : environment_.nodes) sink.neighbors.push_back(node.ipv4);
+  return sink;
+}
+
 bgp_peer::DaemonSpec Speakers::node_spec(const cluster::NodeHandle& node,
                                          const NodeStart& how) const {
   auto session = session_spec();
@@ -120,10 +131,9 @@ Result<> Speakers::withdraw_more(int node, const std::vector<Prefix>& prefixes) 
   return {};
 }
 
-Result<> Speakers::announce_again(int node) const {
-  const auto has = announced_.find(node);
-  if (has == announced_.end()) return {};
-  return announce_more(node, {has->second.begin(), has->second.end()});
+Result<> Speakers::announce_again(int node) {
+  announced_[node].clear();
+  return announce(wanted(table_, fault_ == Fault::announced_without_endpoint));
 }
 
 Result<bgp_peer::Daemon> Speakers::start_at(const std::string& place,

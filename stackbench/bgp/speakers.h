@@ -17,6 +17,7 @@
 #include "base/result.h"
 #include "bgp-peer/daemon.h"
 #include "bgp-peer/fib.h"
+#include "bgp-peer/sink.h"
 #include "checks/bgp_announces.h"
 #include "cluster/lab/lab_target.h"
 #include "stackbench/scenario/bgp.h"
@@ -77,7 +78,9 @@ class Speakers {
   base::Result<> withdraw_more(int node, const std::vector<bgp_peer::Prefix>& prefixes) const;
   // Tells a node's daemon again what it announces of Services: one that was started anew has
   // forgotten it.
-  base::Result<> announce_again(int node) const;
+  base::Result<> announce_again(int node);
+  // What can stand in the place of the router's daemon, once that has ended.
+  [[nodiscard]] bgp_peer::SinkSpec sink() const;
   // The nodes' daemons, by node.
   [[nodiscard]] const std::map<int, bgp_peer::Daemon>& daemons() const { return nodes_; }
   // A node is taken out: it withdraws what it announces, and is expected to announce nothing; or

@@ -4,6 +4,7 @@
 #include <vector>
 
 #include "cluster/lab/clean.h"
+#include "stackbench/bgp/scratch.h"
 #include "stackbench/commands/cluster_arguments.h"
 #include "stackbench/commands/command.h"
 #include "stackbench/commands/target.h"
@@ -26,6 +27,8 @@ base::Result<std::vector<std::string>> clean_machine(bool dry_run) {
   }
   ASSIGN_OR_RETURN(const auto cgroups, cluster::clean_lab(dry_run));
   note(cgroups);
+  ASSIGN_OR_RETURN(const auto scratch, bgp::clean_scratch(dry_run));
+  note(scratch);
   ASSIGN_OR_RETURN(const auto parts, clean_unfinished_reports(dry_run));
   note(parts);
   return found;

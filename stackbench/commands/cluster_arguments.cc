@@ -33,6 +33,10 @@ void declare_cluster_shape(CLI::App& app, ClusterArguments& arguments) {
   app.add_option("--bgp", arguments.bgp,
                  "Who announces load balancers' addresses: none (default) or metallb")
       ->type_name("BGP");
+  app.add_option("--mesh", arguments.mesh,
+                 "Who puts proxies beside pods: none (default) or istio, which a namespace's label "
+                 "asks for")
+      ->type_name("MESH");
   app.add_option("--clock-ahead", arguments.clocks_ahead,
                  "A fault: the clock of a node is ahead of the machine's, such as node2=50ms")
       ->type_name("NODE=DURATION")
@@ -50,6 +54,7 @@ base::Result<processes::Shape> shape_of(const ClusterArguments& arguments) {
   ASSIGN_OR_RETURN(shape.proxy, named<processes::ProxyMode>("--proxy", arguments.proxy));
   ASSIGN_OR_RETURN(shape.cni, named<processes::Cni>("--cni", arguments.cni));
   ASSIGN_OR_RETURN(shape.bgp, named<processes::Bgp>("--bgp", arguments.bgp));
+  ASSIGN_OR_RETURN(shape.mesh, named<processes::Mesh>("--mesh", arguments.mesh));
   for (const auto& word : arguments.clocks_ahead) {
     RETURN_IF_ERROR(processes::add_clock_ahead(shape, word));
   }

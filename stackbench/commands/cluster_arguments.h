@@ -18,11 +18,12 @@ struct ClusterArguments {
   std::string proxy = "iptables";
   std::string cni = "bridge";
   std::string bgp = "none";
+  std::string mesh = "none";
   std::vector<std::string> clocks_ahead = {};
 };
 
 void declare_cluster_name(CLI::App& app, ClusterArguments& arguments);
-// --nodes, --proxy, --cni, --bgp and --clock-ahead.
+// --nodes, --proxy, --cni, --bgp, --mesh and --clock-ahead.
 void declare_cluster_shape(CLI::App& app, ClusterArguments& arguments);
 
 // Errors: usage, naming the option.

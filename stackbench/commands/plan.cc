@@ -36,6 +36,43 @@ std::string policy_plan(const Plan& plan) {
   return text;
 }
 
+std::string window_plan(const Plan& plan) {
+  using Time = base::StringScalar<base::Duration>;
+  using Rate = base::StringScalar<base::RequestRate>;
+  const auto& spec = *plan.scenario.plaintext_window;
+  std::string text = "Changes of the mesh\n";
+  for (const auto& change : spec.changes) {
+    text += fmt::format("  {:<14} {:<10} in {}, {}\n", base::enum_name(change.kind),
+                        change.pod.value_or("(all)"), change.in.value_or("every environment"),
+                        change.budget->count() == 0 ? std::string("no plaintext may pass")
+                                                    : fmt::format("plaintext for at most {}",
+                                                                  Time::format(*change.budget)));
+  }
+  return text + fmt::format(
+                    "\nIt would watch {} changes for {} each, while {}-0 knocks in plaintext at {} "
+                    "and {}-0 asks\nthe Service {} by way of its proxy at {}.\n",
+                    watched_changes(plan), Time::format(spec.window), spec.outsider,
+                    Rate::format(spec.knocks), spec.client, spec.service,
+                    Rate::format(spec.requests));
+}
+
+// "2 s before, then each 2 s": what is done to certificates.
+std::string rotation_plan(const Plan& plan) {
+  using Time = base::StringScalar<base::Duration>;
+  const auto& rotation = *plan.scenario.rotation;
+  return fmt::format(
+      "Traffic\n"
+      "  new_connections  {} to service/{} from {}, one for each request\n"
+      "  kept_connections {} over {} kept ones\n\n"
+      "It would give every proxy a new certificate {} times, each {}, certificates lasting {};\n"
+      "{}try a whole handshake with each proxy every 20 ms; {} of traffic in each environment.\n",
+      base::StringScalar<base::RequestRate>::format(rotation.rate), rotation.service, rotation.from,
+      base::StringScalar<base::RequestRate>::format(rotation.rate), rotation.connections,
+      rotation.rotations, Time::format(rotation.every), Time::format(rotation.certificates_last),
+      rotation.rotate_root ? "rotate the root, with both trusted in between; " : "",
+      Time::format(traffic_lasts(rotation)));
+}
+
 std::string plan_text(const Plan& plan, const Overheads& overheads) {
   std::string text = plan.scenario.question + "\n\nEnvironments\n";
   for (const auto& environment : plan.environments) {
@@ -58,6 +95,8 @@ std::string plan_text(const Plan& plan, const Overheads& overheads) {
       fmt::format("All in all about {}{}", wait(estimate_duration(plan, overheads, "lab")),
                   overheads.runs == 0 ? " (a guess: nothing ran here yet)" : "");
   if (plan.scenario.policy) return text + policy_plan(plan) + all + ".\n";
+  if (plan.scenario.plaintext_window) return text + window_plan(plan) + all + ".\n";
+  if (plan.scenario.rotation) return text + rotation_plan(plan) + all + ".\n";
   text += "Arms\n";
   for (const auto& arm : plan.arms) {
     text += fmt::format(

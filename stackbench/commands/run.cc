@@ -171,12 +171,14 @@ Action declare_run(CLI::App& app) {
     auto overrides = arguments->scenario.overrides;
     ASSIGN_OR_RETURN(auto scenario, load_scenario(arguments->scenario.file, overrides));
     if (scenario.bgp) return run_bgp_command(context, scenario, *arguments);
-    if (arguments->strict && scenario.policy) {
+    if (arguments->strict && !has_arms(scenario)) {
+      const auto* const more = scenario.policy             ? "policy.repetitions=20"
+                               : scenario.plaintext_window ? "plaintext_window.repetitions=20"
+                                                           : "rotation.rotations=20";
       return base::fail_with_mend(
           base::ErrorKind::usage,
-          "--strict asks for more blocks, and a scenario about policies has "
-          "none",
-          "Say --set policy.repetitions=20.");
+          "--strict asks for more blocks, and a scenario without arms has none",
+          fmt::format("Say --set {}.", more));
     }
     if (arguments->strict && scenario.blocks < strict_blocks) {
       overrides.push_back(fmt::format("blocks={}", strict_blocks));
@@ -185,7 +187,7 @@ Action declare_run(CLI::App& app) {
     const auto& ab = arguments->target.ab;
     if (!ab.empty()) scenario = in_two_contexts(std::move(scenario), ab[0], ab[1]);
     ASSIGN_OR_RETURN(const auto cores, usable_cores());
-    ASSIGN_OR_RETURN(const auto plan, make_plan(scenario, cores));
+    ASSIGN_OR_RETURN(auto plan, make_plan(scenario, cores));
     const RunRequest request{.scenario_file = arguments->scenario.file,
                              .overrides = overrides,
                              .command_line = context.command_line,
@@ -199,6 +201,8 @@ Action declare_run(CLI::App& app) {
     });
     const auto show = [&](const reports::Report& report) { server->show(report); };
     ASSIGN_OR_RETURN(const auto target, make_target(arguments->target, context.interrupt));
+    // Proxies that somebody else injects are on whichever cores there are.
+    if (target->name() == "kubernetes") plan.unpin_proxies();
     const auto run = run_scenario(*target, plan, request, progress, context.interrupt,
                                   server ? ReportWatcher(show) : ReportWatcher());
     progress.finish();

@@ -21,7 +21,8 @@ namespace stackbench {
 
 // Tries all of them; `record` always says how far it came. Before the first and after the last all
 // cells are probed with no policy in force: an end that has no network would read as denied. So no
-// policy is in force afterwards. `progress` is called after each set. Errors: as PolicyWrites and
+// policy is in force afterwards. Where the first few close nothing at all, nobody enforces any, and
+// the rest is not tried. `progress` is called after each set. Errors: as PolicyWrites and
 // SweepAll; interrupted.
 [[nodiscard]] base::Result<> run_cases(const SweepAll& sweep, PolicyWrites& writes,
                                        const Scenario& scenario, const RepeatCommand& repeat,

@@ -116,6 +116,7 @@ class SettleTest : public ::testing::Test {
     world.policies = engine_.enforced();
     Sweep sweep;
     sweep.began_ns = base::monotonic_now().ns;
+    sweep.probed_from_ns = sweep.began_ns;
     for (const auto& cell : writes_.grid().cells) {
       checks::ObservedCell seen{.flow = writes_.flow_of(cell)};
       const bool itself = cell.from == cell.to;
@@ -294,6 +295,7 @@ TEST_F(SettleTest, GeneratedSetsPassOnOneThatIsSlow) {
   engine_.delay = milliseconds(60);
   const auto record = cases();
   EXPECT_EQ(record.failed, 0);
+  EXPECT_FALSE(record.nobody_enforces);
   EXPECT_EQ(judge_cases(record).verdict, Verdict::pass) << judge_cases(record).sentence;
 }
 
@@ -329,6 +331,21 @@ TEST_F(SettleTest, GeneratedSetsThatAreNotEnforcedFail) {
   ASSERT_FALSE(record.failures.empty());
   EXPECT_EQ(record.failures.front().policies.size(), 1U) << "it is made small";
   EXPECT_EQ(judge_cases(record).verdict, Verdict::fail);
+}
+
+TEST_F(SettleTest, GeneratedSetsThatNobodyEnforcesAreNotAllTried) {
+  engine_.delay = std::chrono::hours(1);
+  scenario_.policy->matrix.grace = base::Duration{0};
+  scenario_.policy->random_cases = 40;
+  const auto record = cases();
+  EXPECT_TRUE(record.nobody_enforces);
+  EXPECT_LT(record.random, 20);
+  EXPECT_EQ(record.wanted, 40);
+  EXPECT_EQ(record.failures.size(), 1U);
+  const auto finding = judge_cases(record);
+  EXPECT_EQ(finding.verdict, Verdict::fail);
+  EXPECT_THAT(finding.sentence, HasSubstr("nobody enforces policies"));
+  EXPECT_THAT(finding.sentence, HasSubstr("were not tried"));
 }
 
 TEST_F(SettleTest, GeneratedSetsOfANetworkThatNeverSettlesDoNotPass) {

@@ -1,6 +1,7 @@
 #include "stackbench/policy/sweep.h"
 
 #include <algorithm>
+#include <limits>
 #include <numeric>
 #include <set>
 #include <utility>
@@ -171,6 +172,7 @@ base::Result<Sweep> Sweeper::sweep(base::Duration timeout, const std::vector<std
     for (const auto& cell : share.controls) job.targets.push_back(target(cell.to, cell.port));
     ASSIGN_OR_RETURN(share.id, share.agent->send_reach(job));
   }
+  sweep.probed_from_ns = std::numeric_limits<std::int64_t>::max();
   // Every one that runs is awaited, whatever the others met.
   base::Result<> trouble;
   std::set<std::size_t> ends;
@@ -207,6 +209,7 @@ base::Result<Sweep> Sweeper::sweep(base::Duration timeout, const std::vector<std
       if (is_cell) sweep.cells[share.cells[i]] = std::move(observed);
     }
     sweep.results += probes;
+    sweep.probed_from_ns = std::min(sweep.probed_from_ns, result->began_ns - share.ahead.count());
   }
   RETURN_IF_ERROR(trouble);
   for (const auto pod : ends) {
@@ -249,7 +252,7 @@ base::Result<Settled> sweep_until_settled(const SweepAll& sweep, const checks::P
     ++settled.sweeps;
     settled.judged = checks::judge_matrix(world, settled.last.cells, settled.last.controls);
     settled.agreed = before && checks::changed_cells(before->cells, settled.last.cells).empty();
-    if (!settled.agreed) same_since_ns = settled.last.began_ns;
+    if (!settled.agreed) same_since_ns = settled.last.probed_from_ns;
     settled.settled_ns = same_since_ns - since_ns;
     settled.watched_ns = settled.last.ended_ns - since_ns;
     if (first_may_be_enough && settled.sweeps == 1 && settled.proven()) {

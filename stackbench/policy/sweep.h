@@ -29,7 +29,8 @@ struct Sweep {
   // Why the nodes of some pods that nothing else was seen of were not asked; empty where they were,
   // or did not have to be. What shows of those pods is of an earlier sweep.
   std::string node_unasked = {};
-  std::int64_t began_ns = 0;
+  std::int64_t began_ns = 0;        // before anybody was told to probe
+  std::int64_t probed_from_ns = 0;  // when the first probe was sent: what was seen is since then
   std::int64_t ended_ns = 0;
   std::uint64_t results = 0;  // probes with an outcome, controls among them
 };
@@ -87,8 +88,8 @@ struct Settled {
   std::vector<checks::JudgedCell> judged;  // of the last sweep
   int sweeps = 0;
   bool agreed = false;
-  // To the beginning of the first sweep of those that agree with the last; or, where none does, to
-  // the end of the last.
+  // To the first probe of the first sweep of those that agree with the last; or, where none does,
+  // to the end of the last sweep.
   std::int64_t settled_ns = 0;
   // To the end of the last sweep: how long a difference was given to go away.
   std::int64_t watched_ns = 0;

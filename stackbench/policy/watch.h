@@ -13,6 +13,7 @@
 #include "bench/reach/flow_watch.h"
 #include "bench/reach/hold.h"
 #include "checks/policy/leak_window.h"
+#include "stackbench/job_stop.h"
 #include "stackbench/policy/policy_world.h"
 #include "stackbench/policy/watch_plan.h"
 #include "stackbench/session.h"
@@ -36,34 +37,6 @@ struct SeenFlow {
 
   // What was sent, and what arrived, before an instant.
   [[nodiscard]] checks::FlowStamps stamps(std::int64_t before_ns) const;
-};
-
-// Asks a job to end, at the latest when this goes: then an error came between, and nobody reads its
-// result. The agent must outlive it.
-class JobStop {
- public:
-  JobStop() = default;
-  JobStop(bench::AgentClient& agent, bench::JobId id) : agent_(&agent), id_(id) {}
-  JobStop(JobStop&& other) noexcept
-      : agent_(std::exchange(other.agent_, nullptr)), id_(other.id_) {}
-  JobStop& operator=(JobStop&& other) noexcept {
-    std::swap(agent_, other.agent_);
-    std::swap(id_, other.id_);
-    return *this;
-  }
-  JobStop(const JobStop&) = delete;
-  JobStop& operator=(const JobStop&) = delete;
-  ~JobStop() { static_cast<void>(now()); }
-
-  // Nothing where it was asked already. Errors: as AgentClient::send_stop().
-  base::Result<> now() {
-    auto* const agent = std::exchange(agent_, nullptr);
-    return agent == nullptr ? base::Result<>() : agent->send_stop(id_);
-  }
-
- private:
-  bench::AgentClient* agent_ = nullptr;
-  bench::JobId id_ = {};
 };
 
 // Of a watch over which a pod is made anew.

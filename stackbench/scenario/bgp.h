@@ -122,7 +122,7 @@ struct Spec {
   std::string password = {};       // empty: none
   std::uint32_t max_prefixes = 0;  // 0: no limit
   Write write = Write::service;
-  bgp_peer::NextHopKind next_hops = bgp_peer::NextHopKind::hash_threshold;
+  std::vector<bgp_peer::NextHopKind> next_hops = {};  // resolved: one at least
   std::optional<Scale> scale = {};
   std::optional<int> flows = {};
   int rounds = 12;
@@ -161,9 +161,11 @@ void describe(Visit& visit, Self& self) {
   visit(
       "write", self.write,
       {.doc = "What makes the address appear and go: the service, or the readiness of its pods."});
-  visit("next_hops", self.next_hops,
-        {.doc = "How the router's kernel spreads flows over the nodes: by one multipath route, or "
-                "by a resilient nexthop group."});
+  visit(
+      "next_hops", self.next_hops,
+      {.doc = "How the router's kernel spreads flows over the nodes: by one multipath route, or "
+              "by a resilient nexthop group. One, hash_threshold by default; of flows all that are "
+              "asked of, one after the other."});
   visit("scale", self.scale,
         {.doc = "Asks of many Services at once, instead of one address's traffic."});
   visit("flows", self.flows,

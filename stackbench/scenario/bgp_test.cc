@@ -108,8 +108,21 @@ TEST(BgpScenario, MayAskOfManyServices) {
 
 TEST(BgpScenario, MayAskOfFlows) {
   EXPECT_EQ(
-      refusals_of(asking_nodes("{service: web, flows: 3000, next_hops: resilient}", "seed: 7\n")),
+      refusals_of(asking_nodes("{service: web, flows: 3000, next_hops: [resilient]}", "seed: 7\n")),
       "");
+  const auto refused = [](std::string_view kinds, std::string_view flows = "flows: 3000, ") {
+    return refusals_of(
+        asking_nodes(fmt::format("{{service: web, {}next_hops: {}}}", flows, kinds)));
+  };
+  EXPECT_EQ(refused("[hash_threshold, resilient]"), "");
+  const auto unsaid = parse_scenario(asking("{service: web}"), "x.yaml", {});
+  ASSERT_TRUE(unsaid) << base::describe_error(unsaid.error());
+  EXPECT_THAT(unsaid->bgp->next_hops,
+              ::testing::ElementsAre(bgp_peer::NextHopKind::hash_threshold));
+  EXPECT_THAT(refused("[resilient, resilient]"),
+              HasSubstr("bgp.next_hops: resilient is listed twice"));
+  EXPECT_THAT(refused("[hash_threshold, resilient]", ""),
+              HasSubstr("bgp.next_hops: only bgp.flows asks of several kinds; name one"));
   EXPECT_THAT(refusals_of(asking("{service: web, flows: 3000}")),
               HasSubstr("under externalTrafficPolicy Local only nodes with a pod announce"));
   EXPECT_THAT(refusals_of(asking_nodes("{service: web, flows: 3000}", "", 2)),

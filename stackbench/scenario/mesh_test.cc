@@ -10,6 +10,7 @@ namespace {
 using base::kube::MtlsMode;
 using testing::AllOf;
 using testing::HasSubstr;
+using testing::Not;
 
 struct Text {
   std::string mesh = "{mode: STRICT}";
@@ -61,6 +62,9 @@ TEST(Mesh, NeedsADatapathThatShowsProxiesTheService) {
 TEST(Mesh, IsNotAskedForWhatItCannotDo) {
   EXPECT_THAT(said({.dial = "pod/web"}), HasSubstr("dial a Service"));
   EXPECT_EQ(said({.mesh = "{mode: PERMISSIVE}", .dial = "pod/web"}), "no fault");
+  EXPECT_THAT(said({.dial = "service/web, from: external"}), HasSubstr("who has no proxy speaks"));
+  EXPECT_THAT(said({.mesh = "{mode: PERMISSIVE}", .dial = "service/web, from: external"}),
+              Not(HasSubstr("who has no proxy speaks")));
   EXPECT_THAT(said({.more = "family: ipv6\n"}), HasSubstr("IPv4 alone"));
   EXPECT_THAT(said({.workload = "{kind: http, connections: 2, generators: 2}"}),
               HasSubstr("generators"));

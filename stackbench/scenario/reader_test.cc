@@ -138,7 +138,7 @@ TEST(Reader, BlamesOnlyTheFaultItself) {
             "s.yaml:3:9: topology.pods: expected a map, got a list");
   EXPECT_EQ(faults_of(13, "  - {kind: tcp_rx}"),
             "s.yaml:13:12: workloads[0].kind: expected one of tcp_rr, tcp_crr, udp_rr, http, "
-            "tcp_stream, udp_stream, got "
+            "tcp_stream, udp_stream, tls_handshake, got "
             "\"tcp_rx\"; did "
             "you mean \"tcp_rr\"?");
 }

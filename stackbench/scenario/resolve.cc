@@ -55,6 +55,26 @@ void check_rate(const bench::WorkloadSpec& workload, const std::string& path, Re
   }
 }
 
+// One connection after another is what tls_handshake measures.
+void check_tls(const bench::WorkloadSpec& workload, const std::string& path, ReadLog& log) {
+  const auto refuse_there = [&](bool there, const char* field, const char* why) {
+    if (there && !log.faulty(path + field)) refuse(log, path + field, why);
+  };
+  if (workload.kind != bench::WorkloadKind::tls_handshake) {
+    constexpr const char* only = "only tls_handshake makes handshakes of its own";
+    refuse_there(workload.session_resumption.has_value(), ".session_resumption", only);
+    refuse_there(workload.client_certificate.has_value(), ".client_certificate", only);
+    return;
+  }
+  refuse_there(workload.rate.has_value(), ".rate",
+               "tls_handshake is a closed loop: as fast as handshakes go; leave it out");
+  refuse_there(workload.connections != 1, ".connections",
+               "tls_handshake makes one connection after another, and has one at a time");
+  refuse_there(workload.generators != 1, ".generators", "tls_handshake has one generator");
+  refuse_there(workload.wait && *workload.wait != bench::WaitStrategy::block, ".wait",
+               "tls_handshake waits by block");
+}
+
 // What only some kinds have, given to one that has not.
 void check_kind(const bench::WorkloadSpec& workload, const std::string& path, ReadLog& log) {
   const auto kind = base::enum_name(workload.kind);
@@ -68,6 +88,7 @@ void check_kind(const bench::WorkloadSpec& workload, const std::string& path, Re
            "missing: nothing holds datagrams back that nobody answers; say how many a second, such "
            "as 20000/s");
   }
+  check_tls(workload, path, log);
   if (workload.gso && workload.kind != bench::WorkloadKind::tcp_stream &&
       !log.faulty(path + ".gso")) {
     refuse(
@@ -267,6 +288,10 @@ void resolve_workloads(Scenario& scenario, ReadLog& log) {
       check_size(*workload.response, workload.kind, path + ".response", log);
     }
     if (!log.faulty(path + ".kind")) check_kind(workload, path, log);
+    if (workload.kind == bench::WorkloadKind::tls_handshake) {
+      workload.session_resumption = workload.session_resumption.value_or(bench::Switch::off);
+      workload.client_certificate = workload.client_certificate.value_or(true);
+    }
     check_rate(workload, path, log);
     check_generators(scenario, workload, path, log);
     if (workload.kind == bench::WorkloadKind::http) {
@@ -298,6 +323,13 @@ void resolve(Scenario& scenario, ReadLog& log) {
     refuse(log, "question", "expected the question this scenario answers, got an empty text");
   }
   resolve_topology(scenario, log);
+  if (scenario.rotation && (scenario.bgp || scenario.policy)) {
+    log.fault(log.key_place_of("rotation"), "rotation",
+              fmt::format("a scenario asks one question, and this one has {}, too; ask this in one "
+                          "of its own",
+                          scenario.bgp ? "bgp" : "a policy"));
+    return;
+  }
   if (scenario.bgp && scenario.policy) {
     log.fault(log.key_place_of("bgp"), "bgp",
               "a scenario has arms and workloads, or a policy, or bgp, and this one has a policy, "
@@ -308,17 +340,22 @@ void resolve(Scenario& scenario, ReadLog& log) {
     resolve_bgp(scenario, log);
     return;
   }
-  if (scenario.policy) {
+  if (scenario.plaintext_window) {
+    resolve_plaintext_window(scenario, log);
+  } else if (scenario.policy) {
     resolve_policy(scenario, log);
+  } else if (scenario.rotation) {
+    resolve_rotation(scenario, log);
   } else {
     resolve_workloads(scenario, log);
     resolve_arms(scenario, log);
     resolve_events(scenario, log);
   }
   resolve_meshes(scenario, log);
+  resolve_authorization(scenario, log);
   resolve_faults(scenario, log);
   resolve_checks(scenario, log);
-  if (!scenario.policy) resolve_expectations(scenario, log);
+  if (has_arms(scenario)) resolve_expectations(scenario, log);
 }
 
 }  // namespace stackbench

@@ -18,6 +18,8 @@ void resolve_workloads(Scenario& scenario, ReadLog& log);
 void resolve_arms(Scenario& scenario, ReadLog& log);
 // Environments with a mesh, and the arms that enter them.
 void resolve_meshes(const Scenario& scenario, ReadLog& log);
+// What their objects say, and requests that these decide about.
+void resolve_authorization(const Scenario& scenario, ReadLog& log);
 void resolve_faults(const Scenario& scenario, ReadLog& log);
 void resolve_events(Scenario& scenario, ReadLog& log);
 void resolve_bgp(Scenario& scenario, ReadLog& log);
@@ -26,6 +28,10 @@ void resolve_bgp_faults(const Scenario& scenario, ReadLog& log);
 void resolve_expectations(Scenario& scenario, ReadLog& log);
 // Of a scenario that has a `policy`, in place of those of arms and workloads.
 void resolve_policy(Scenario& scenario, ReadLog& log);
+// Of a scenario that has a `plaintext_window`, likewise.
+void resolve_plaintext_window(Scenario& scenario, ReadLog& log);
+// Of a scenario that has a `rotation`, likewise.
+void resolve_rotation(const Scenario& scenario, ReadLog& log);
 // What is listed under `checks`, of either kind of scenario.
 void resolve_checks(const Scenario& scenario, ReadLog& log);
 

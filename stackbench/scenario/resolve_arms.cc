@@ -167,6 +167,21 @@ std::string cannot_break(const FaultSpec& fault, cluster::DatapathKind datapath)
   }
 }
 
+// Why nobody would see it happen late.
+std::optional<std::string> nothing_late(const Scenario& scenario, const FaultSpec& fault) {
+  const auto kind = fault.kind == cluster::FaultKind::interception_late ? MeshChange::pod_start
+                                                                        : MeshChange::policy_flip;
+  const auto seen_there = [&](const MeshChangeSpec& change) {
+    return change.kind == kind && change.in.value_or(fault.environment) == fault.environment;
+  };
+  if (scenario.plaintext_window &&
+      std::ranges::any_of(scenario.plaintext_window->changes, seen_there)) {
+    return std::nullopt;
+  }
+  return fmt::format("{} makes a {} late, and plaintext_window has none in \"{}\"",
+                     base::enum_name(fault.kind), base::enum_name(kind), fault.environment);
+}
+
 // The same of a fault in a mesh.
 std::optional<std::string> no_mesh_to_break(const Scenario& scenario, const FaultSpec& fault) {
   using base::kube::MtlsMode;
@@ -179,8 +194,23 @@ std::optional<std::string> no_mesh_to_break(const Scenario& scenario, const Faul
     return fmt::format("the mesh of \"{}\" is {}, so there is no STRICT to leave a port out of",
                        fault.environment, base::enum_name(mesh->mode));
   }
-  if (fault.kind == cluster::FaultKind::interception_hole && mesh->mode == MtlsMode::STRICT) {
+  // That of a scenario with arms would be all there is to measure.
+  if (fault.kind == cluster::FaultKind::interception_hole && mesh->mode == MtlsMode::STRICT &&
+      !scenario.plaintext_window) {
     return fmt::format("the mesh of \"{}\" is STRICT, which refuses what leaves by the hole",
+                       fault.environment);
+  }
+  if (cluster::is_late_in_mesh(fault.kind)) return nothing_late(scenario, fault);
+  if (cluster::breaks_rotation(fault.kind) && !scenario.rotation) {
+    return fmt::format("{} breaks how certificates are rotated, and the scenario has no rotation",
+                       base::enum_name(fault.kind));
+  }
+  if (fault.kind == cluster::FaultKind::new_root_untrusted && !scenario.rotation->rotate_root) {
+    return "new_root_untrusted leaves out a step of rotating the root: say rotation.rotate_root";
+  }
+  if (fault.kind == cluster::FaultKind::authorization_left_out &&
+      std::ranges::none_of(mesh->objects, decides_access)) {
+    return fmt::format("the mesh of \"{}\" has no objects about authorization to leave out",
                        fault.environment);
   }
   const bool of_certificates = fault.kind == cluster::FaultKind::certificate_not_renewed ||
@@ -208,6 +238,11 @@ std::optional<std::string> nothing_to_break(const Scenario& scenario, const Faul
                                  "{} breaks how NetworkPolicies are enforced, and the "
                                  "scenario has no policy",
                                  base::enum_name(kind));
+  }
+  if (scenario.rotation && !cluster::breaks_rotation(kind) &&
+      kind != cluster::FaultKind::certificate_not_renewed) {
+    return fmt::format("{} shows in nothing that a scenario with a rotation looks at",
+                       base::enum_name(kind));
   }
   if (cluster::breaks_mesh(kind)) return no_mesh_to_break(scenario, fault);
   if (kind == cluster::FaultKind::affinity_ignored &&
@@ -282,11 +317,13 @@ void resolve_faults(const Scenario& scenario, ReadLog& log) {
       refuse(log, where, cannot_break(fault, datapath));
     } else if (const auto missing = nothing_to_break(scenario, fault, !log.faulty("arms"))) {
       refuse(log, path + ".kind", *missing);
-    } else if (fault.delay && fault.kind != cluster::FaultKind::policy_delayed) {
-      refuse(log, path + ".delay", "only policy_delayed has one");
+    } else if (fault.delay && fault.kind != cluster::FaultKind::policy_delayed &&
+               !cluster::is_late_in_mesh(fault.kind)) {
+      refuse(log, path + ".delay",
+             "only policy_delayed, interception_late and peer_authentication_late have one");
     } else if (!seen.emplace(fault.kind, fault.environment).second) {
       refuse(log, path, "this fault is already listed");
-    } else if (!scenario.policy && !log.faulty("arms") &&
+    } else if (has_arms(scenario) && !log.faulty("arms") &&
                std::ranges::find(scenario.arms, std::optional(fault.environment), &ArmSpec::in) ==
                    scenario.arms.end()) {
       refuse(log, where,

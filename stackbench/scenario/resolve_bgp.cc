@@ -90,6 +90,19 @@ void check_flows(const Scenario& scenario, ReadLog& log) {
   }
 }
 
+void resolve_next_hops(bgp::Spec& spec, ReadLog& log) {
+  if (log.faulty("bgp.next_hops")) return;
+  if (spec.next_hops.empty()) spec.next_hops = {bgp_peer::NextHopKind::hash_threshold};
+  auto kinds = spec.next_hops;
+  std::ranges::sort(kinds);
+  if (std::ranges::adjacent_find(kinds) != kinds.end()) {
+    refuse(log, "bgp.next_hops",
+           fmt::format("{} is listed twice", base::enum_name(*std::ranges::adjacent_find(kinds))));
+  } else if (kinds.size() > 1 && !spec.flows) {
+    refuse(log, "bgp.next_hops", "only bgp.flows asks of several kinds; name one");
+  }
+}
+
 void check_scale(const Scenario& scenario, ReadLog& log) {
   const auto& scale = scenario.bgp->scale;
   if (!scale || log.faulty_itself("bgp.scale") || log.faulty("bgp.scale.services")) return;
@@ -151,6 +164,7 @@ void resolve_bgp(Scenario& scenario, ReadLog& log) {
   }
   asks_one_thing(spec, log);
   check_flows(scenario, log);
+  resolve_next_hops(*scenario.bgp, log);
   check_scale(scenario, log);
   resolve_bgp_faults(scenario, log);
 }

@@ -30,6 +30,23 @@ std::optional<std::string> cannot_look_at_meshes(const Scenario& scenario, Check
       !any_arm([](const auto& mesh) { return mesh.mode != MtlsMode::DISABLE; })) {
     return "certificates_valid needs proxies that show some, and every mesh here is DISABLE";
   }
+  if (kind == CheckKind::authorization_enforced) {
+    if (log.faulty("authorization")) return std::nullopt;
+    const auto any_expected = [&](bool allowed) {
+      return std::ranges::any_of(scenario.authorization, [&](const AccessSpec& access) {
+        return (access.expect == base::kube::Access::allowed) == allowed;
+      });
+    };
+    if (!any_expected(true) || !any_expected(false)) {
+      return "authorization_enforced needs requests, under authorization: one that is allowed, as "
+             "whoever refuses everybody proves nothing, and one that is not";
+    }
+    if (!any_arm(
+            [](const auto& mesh) { return std::ranges::any_of(mesh.objects, decides_access); })) {
+      return "no arm is in an environment whose mesh has an AuthorizationPolicy or a "
+             "RequestAuthentication among its objects";
+    }
+  }
   if (kind == CheckKind::handshake_per_connection && !log.faulty("workloads") &&
       std::ranges::none_of(scenario.workloads, [](const auto& workload) {
         return bench::connects_by_itself(workload.kind);
@@ -109,11 +126,25 @@ void resolve_checks(const Scenario& scenario, ReadLog& log) {
       why = fmt::format("\"{}\" is already among the checks", name);
     } else if (is_about_policies(kind) && !scenario.policy) {
       why = fmt::format("{} is about NetworkPolicies: say which under policy", name);
+    } else if (is_about_windows(kind) != scenario.plaintext_window.has_value()) {
+      why = scenario.plaintext_window
+                ? fmt::format("{} is about arms, and a scenario with a plaintext_window has none",
+                              name)
+                : fmt::format("{} is about changes of a mesh: say which under plaintext_window",
+                              name);
+    } else if (scenario.plaintext_window) {
+      continue;  // it watches whatever changes
+    } else if (is_about_rotations(kind) && !scenario.rotation) {
+      why = fmt::format("{} is about certificates that are rotated: say how under rotation", name);
+    } else if (scenario.rotation && !is_about_rotations(kind)) {
+      if (kind != CheckKind::certificates_valid) {
+        why = fmt::format("{} is about arms, and a scenario with a rotation has none", name);
+      }
     } else if (!is_about_policies(kind) && scenario.policy) {
       why = fmt::format("{} is about arms, and a scenario with a policy has none", name);
     } else if (scenario.policy) {
       why = cannot_look_at_policies(*scenario.policy, kind, log);
-    } else {
+    } else if (!scenario.rotation) {
       why = cannot_look_at_arms(scenario, kind, log);
     }
     if (why) refuse(log, path, *std::move(why));

@@ -220,7 +220,8 @@ void check_open_loops(const Scenario& scenario, ReadLog& log) {
   for (std::size_t i = 0; i < scenario.workloads.size(); ++i) {
     const auto path = index_path("workloads", i);
     if (log.faulty(path)) continue;
-    if (bench::is_stream(scenario.workloads[i].kind)) {
+    if (bench::is_stream(scenario.workloads[i].kind) ||
+        scenario.workloads[i].kind == bench::WorkloadKind::tls_handshake) {
       refuse(log, path,
              "a stream has no requests that could fail, so it cannot say what clients notice of "
              "events; take tcp_rr, tcp_crr, udp_rr or http");

@@ -31,6 +31,21 @@ void check_mesh(const EnvironmentSpec& environment, const std::string& path, Rea
   }
 }
 
+// Whether the pods of a group have proxies; nobody outside has.
+bool has_proxies(const Scenario& scenario, const std::string& group) {
+  const auto pods = scenario.topology.pods.find(group);
+  if (pods == scenario.topology.pods.end()) return false;
+  const auto inject = pods->second.labels.find(std::string(cluster::inject_label));
+  return inject == pods->second.labels.end() || inject->second != cluster::no_injection;
+}
+
+// Who answers what an arm dials; empty where the scenario does not say.
+std::string dialled_group(const Scenario& scenario, const ArmSpec& arm) {
+  if (arm.dial.kind == DialTarget::Kind::pod) return arm.dial.name;
+  const auto service = scenario.topology.services.find(arm.dial.name);
+  return service == scenario.topology.services.end() ? "" : service->second.target;
+}
+
 void check_arm(const Scenario& scenario, const ArmSpec& arm, const cluster::MeshSpec& mesh,
                const std::string& path, ReadLog& log) {
   if (arm.family.value_or(scenario.family) == base::AddressFamily::ipv6 &&
@@ -43,6 +58,14 @@ void check_arm(const Scenario& scenario, const ArmSpec& arm, const cluster::Mesh
            fmt::format("a proxy sends what goes to a pod's own address in the clear, and \"{}\" is "
                        "STRICT, which refuses it: dial a Service",
                        *arm.in));
+    return;
+  }
+  if (mesh.mode == MtlsMode::STRICT && !log.faulty(path + ".from") && !log.faulty("topology") &&
+      !has_proxies(scenario, arm.from) && has_proxies(scenario, dialled_group(scenario, arm))) {
+    refuse(log, path + (arm.from == "client" ? "" : ".from"),
+           fmt::format("who has no proxy speaks in the clear, and \"{}\" is STRICT, which refuses "
+                       "it: have \"{}\" dial an environment that is PERMISSIVE",
+                       *arm.in, arm.from));
   }
 }
 
@@ -68,7 +91,7 @@ void resolve_meshes(const Scenario& scenario, ReadLog& log) {
     }
     check_mesh(environment, path, log);
   }
-  if (!any || log.faulty_itself("arms")) return;
+  if (!any || log.faulty_itself("arms") || scenario.plaintext_window) return;
   if (!scenario.events.empty() && !log.faulty_itself("events")) {
     refuse(log, "events",
            "what proxies use is not yet told apart from what events cost: ask of "

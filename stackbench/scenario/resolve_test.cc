@@ -74,5 +74,30 @@ TEST(Resolve, TakesTheOnlyWorkloadForAnExpectation) {
   EXPECT_EQ(scenario->expect[0].workload, bench::WorkloadKind::tcp_crr);
 }
 
+TEST(TlsHandshake, IsOneConnectionAfterAnotherWithBothEndsKnown) {
+  const auto scenario = parse_scenario(
+      with_line(13, "  - {kind: tls_handshake, session_resumption: on}"), "s.yaml",
+      {"expect.0.workload=tls_handshake"});
+  ASSERT_TRUE(scenario) << base::describe_error(scenario.error());
+  const auto& workload = scenario->workloads.front();
+  EXPECT_EQ(workload.session_resumption, bench::Switch::on);
+  EXPECT_EQ(workload.client_certificate, true);
+  EXPECT_FALSE(bench::keeps_connections(workload));
+  EXPECT_FALSE(bench::replies_by_tcp(workload.kind)) << "not in the clear";
+}
+
+TEST(TlsHandshake, SaysWhatItCannotDoAndWhoElseCannot) {
+  const auto said = [](std::string_view workload) {
+    return message_of(with_line(13, fmt::format("  - {{{}}}", workload)));
+  };
+  EXPECT_THAT(said("kind: tls_handshake, rate: 5/s"), testing::HasSubstr("is a closed loop"));
+  EXPECT_THAT(said("kind: tls_handshake, connections: 2"), testing::HasSubstr("one at a time"));
+  EXPECT_THAT(said("kind: tls_handshake, wait: spin"), testing::HasSubstr("waits by block"));
+  EXPECT_THAT(said("kind: tcp_crr, session_resumption: on"),
+              testing::HasSubstr("only tls_handshake makes handshakes of its own"));
+  EXPECT_THAT(said("kind: http, client_certificate: false"),
+              testing::HasSubstr("only tls_handshake makes handshakes of its own"));
+}
+
 }  // namespace
 }  // namespace stackbench

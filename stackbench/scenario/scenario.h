@@ -14,8 +14,11 @@
 #include "bench/workload.h"
 #include "cluster/event.h"
 #include "cluster/topology.h"
+#include "stackbench/scenario/authorization.h"
 #include "stackbench/scenario/bgp.h"
+#include "stackbench/scenario/plaintext_window.h"
 #include "stackbench/scenario/policy.h"
+#include "stackbench/scenario/rotation.h"
 
 namespace stackbench {
 
@@ -34,10 +37,20 @@ enum class CheckKind {
   new_pod_protected,         // nothing that is forbidden passes from or to a pod that is new
   wire_is_encrypted,         // nothing readable crosses the wire, and the mesh is why
   impostors_refused,         // who is not of the mesh is refused by its servers
+  authorization_enforced,    // requests come to what policies of the mesh say, and by its proxies
   handshake_per_connection,  // every connection between proxies is a TLS handshake of its own
   plaintext_refused,         // a port that takes mutual TLS alone resets who speaks in the clear
-  certificates_valid,        // every proxy shows a certificate that is valid now
+  certificates_valid,        // every proxy shows a certificate that is valid now; where they are
+                             // rotated: all the time
+  rotation_is_seamless,      // nothing fails, and nothing is held up, when certificates are rotated
+  certificates_renewed,      // every proxy soon shows each new certificate in a whole handshake
+  no_plaintext_window,       // while a mesh changes, nothing passes in the clear that must not
 };
+
+// Whether a check is about the `rotation` of a scenario, and of that alone.
+[[nodiscard]] constexpr bool is_about_rotations(CheckKind kind) {
+  return kind == CheckKind::rotation_is_seamless || kind == CheckKind::certificates_renewed;
+}
 
 // Whether a check is about the `policy` of a scenario, and not about arms.
 [[nodiscard]] constexpr bool is_about_policies(CheckKind kind) {
@@ -49,8 +62,16 @@ enum class CheckKind {
 // Whether a check is about the proxies of arms in a mesh.
 [[nodiscard]] constexpr bool is_about_meshes(CheckKind kind) {
   return kind == CheckKind::handshake_per_connection || kind == CheckKind::plaintext_refused ||
-         kind == CheckKind::certificates_valid;
+         kind == CheckKind::certificates_valid || kind == CheckKind::authorization_enforced;
 }
+
+// Whether a check is about the `plaintext_window` of a scenario.
+[[nodiscard]] constexpr bool is_about_windows(CheckKind kind) {
+  return kind == CheckKind::no_plaintext_window;
+}
+
+// Whether an object of a mesh is one that requests are allowed or refused by.
+[[nodiscard]] bool decides_access(const base::Json& object);
 
 // What an arm dials: `pod/web`, each connection one of its pods at random; or a Service, which
 // chooses likewise, by its ClusterIP (`service/web`), its port at a node (`node_port/web@2`) or its
@@ -173,14 +194,16 @@ void describe(Visit& visit, Self& self) {
 struct FaultSpec {
   cluster::FaultKind kind = cluster::FaultKind::hook_left_out;
   std::string environment;
-  std::optional<base::Duration> delay = {};  // policy_delayed
+  std::optional<base::Duration> delay = {};  // policy_delayed, and what is late in a mesh
 };
 
 template <typename Visit, base::SelfOf<FaultSpec> Self>
 void describe(Visit& visit, Self& self) {
   visit("kind", self.kind, {.doc = "What is broken.", .required = true});
   visit("environment", self.environment, {.doc = "Where.", .required = true});
-  visit("delay", self.delay, {.doc = "policy_delayed: by how much, 50ms by default."});
+  visit("delay", self.delay,
+        {.doc = "policy_delayed, interception_late, peer_authentication_late: by how much, 50ms by "
+                "default."});
 }
 
 // Something that happens in every invocation, to one pod.
@@ -225,9 +248,17 @@ struct Scenario {
   std::vector<ExpectSpec> expect;
   std::vector<FaultSpec> faults;
   std::vector<EventSpec> events;
+  std::vector<AccessSpec> authorization;
   base::Duration stale_budget = stale_budget_by_default;
   std::optional<bgp::Spec> bgp = {};  // then there are neither arms nor workloads
+  std::optional<PlaintextWindowSpec> plaintext_window = {};  // likewise
+  std::optional<RotationSpec> rotation = {};                 // likewise
 };
+
+// Whether it has arms, and blocks in which they are measured.
+[[nodiscard]] inline bool has_arms(const Scenario& scenario) {
+  return !scenario.policy && !scenario.bgp && !scenario.rotation && !scenario.plaintext_window;
+}
 
 template <typename Visit, base::SelfOf<Scenario> Self>
 void describe(Visit& visit, Self& self) {
@@ -243,7 +274,14 @@ void describe(Visit& visit, Self& self) {
       "bgp", self.bgp,
       {.doc = "How a LoadBalancer's address is announced, reached and withdrawn; in place of arms "
               "and workloads."});
-  const bool measures = !self.policy.has_value() && !self.bgp.has_value();
+  visit("plaintext_window", self.plaintext_window,
+        {.doc = "For how long plaintext passes while a mesh changes; in place of arms and "
+                "workloads."});
+  visit(
+      "rotation", self.rotation,
+      {.doc = "What becomes of traffic while certificates are rotated, in every environment, each "
+              "with a mesh; in place of arms and workloads."});
+  const bool measures = has_arms(self);
   visit("arms", self.arms, {.doc = "The configurations it compares.", .required = measures});
   visit("workloads", self.workloads,
         {.doc = "The traffic each arm carries.", .required = measures});
@@ -259,6 +297,9 @@ void describe(Visit& visit, Self& self) {
   visit("events", self.events,
         {.doc = "What happens to pods during every invocation, in order of time; afterwards all is "
                 "as it was."});
+  visit("authorization", self.authorization,
+        {.doc = "Check authorization_enforced: requests to each arm whose mesh has objects about "
+                "that, and what they must come to."});
   visit(
       "stale_budget", self.stale_budget,
       {.doc = "Check stale_backend: how long after its removal was written a backend may still be "
@@ -308,7 +349,15 @@ struct base::EnumNames<stackbench::CheckKind> {
       std::pair{stackbench::CheckKind::plaintext_refused, std::string_view("plaintext_refused")},
       std::pair{stackbench::CheckKind::certificates_valid, std::string_view("certificates_valid")},
       std::pair{stackbench::CheckKind::wire_is_encrypted, std::string_view("wire_is_encrypted")},
-      std::pair{stackbench::CheckKind::impostors_refused, std::string_view("impostors_refused")}};
+      std::pair{stackbench::CheckKind::impostors_refused, std::string_view("impostors_refused")},
+      std::pair{stackbench::CheckKind::no_plaintext_window,
+                std::string_view("no_plaintext_window")},
+      std::pair{stackbench::CheckKind::rotation_is_seamless,
+                std::string_view("rotation_is_seamless")},
+      std::pair{stackbench::CheckKind::certificates_renewed,
+                std::string_view("certificates_renewed")},
+      std::pair{stackbench::CheckKind::authorization_enforced,
+                std::string_view("authorization_enforced")}};
 };
 
 template <>

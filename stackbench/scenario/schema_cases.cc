@@ -95,6 +95,34 @@ constexpr std::array broken_bgp{
     "bgp.peer={address: router}",
 };
 
+// And of scenarios about windows.
+constexpr std::array broken_window{
+    "arms=[{name: strict, in: strict, dial: service/web}]",
+    "workloads=[{kind: tcp_rr, duration: 1s}]",
+    "expect=[{metric: rate, arm: strict, at_least: 5/s}]",
+    "plaintext_window={service: web}",
+    "plaintext_window.changes=[]",
+    "plaintext_window.changes.0.kind=pod_starts",
+    "plaintext_window.changes.0.budget=100",
+    "plaintext_window.repetitions=0",
+    "plaintext_window.knocks=2000",
+    "plaintext_window.pod=web-0",
+};
+
+// And of scenarios about certificates that are rotated.
+constexpr std::array broken_rotation{
+    "arms=[{name: direct, dial: pod/web}]",
+    "workloads=[{kind: tcp_rr, duration: 1s}]",
+    "events=[{at: 1s, kind: kill, pod: web-0}]",
+    "policy={objects: []}",
+    "bgp={service: web}",
+    "rotation={rotations: 2}",
+    "rotation.rotations=0",
+    "rotation.rate=5000",
+    "rotation.connections=none",
+    "rotation.budget={gap: 500}",
+};
+
 base::Result<base::Json> cases(const std::string& folder) {
   auto valid = base::Json::object();
   auto invalid = base::Json::object();
@@ -106,9 +134,11 @@ base::Result<base::Json> cases(const std::string& folder) {
     if (!document.root) return base::fail(base::ErrorKind::input, "{}: empty", file);
     valid[file + " as written"] = decode_json(*document.root);
     valid[file + " resolved"] = base::to_json(scenario);
-    const auto changes = scenario.policy ? std::span<const char* const>(broken_policy)
-                         : scenario.bgp  ? std::span<const char* const>(broken_bgp)
-                                         : std::span<const char* const>(broken);
+    const auto changes = scenario.policy             ? std::span<const char* const>(broken_policy)
+                         : scenario.bgp              ? std::span<const char* const>(broken_bgp)
+                         : scenario.rotation         ? std::span<const char* const>(broken_rotation)
+                         : scenario.plaintext_window ? std::span<const char* const>(broken_window)
+                                                     : std::span<const char* const>(broken);
     for (const auto* change : changes) {
       auto root = *document.root;
       RETURN_IF_ERROR(apply_override(root, change, 1));

@@ -28,6 +28,11 @@ constexpr base::Duration leave_patience = std::chrono::seconds(30);
 constexpr int agent_user = 65532;
 // With an image to pull.
 constexpr base::Duration start_patience = std::chrono::minutes(2);
+// How long its kubelet may take to find the server of a pod, which it asks for every second.
+constexpr base::Duration network_patience = std::chrono::seconds(5);
+// As long as anything of ours lives: the kubelet ends what never starts.
+constexpr int never_given_up = 3'600;
+
 // What joins a pod: an agent that leaves by itself once nobody talks to it, whatever becomes of us.
 Json ephemeral_container(const std::string& name, const std::string& image) {
   return {{"name", name},
@@ -76,6 +81,13 @@ Json manifest_of(const cluster::Placement& place, const ProbePod& pod, const std
                                          .in_namespace = pod.in_namespace,
                                          .labels = pod.labels},
                                         pod.node, image, {.ports = std::move(ports)});
+  if (pod.role == ProbeRole::workload && !pod.ports.empty()) {
+    // Its kubelet dials the server from the node, which no policy forbids: that is seen to be
+    // there.
+    manifest["spec"]["containers"][0]["startupProbe"] = {{"tcpSocket", {{"port", undeclared_port}}},
+                                                         {"periodSeconds", 1},
+                                                         {"failureThreshold", never_given_up}};
+  }
   if (!pod.tolerations.empty()) manifest["spec"]["tolerations"] = pod.tolerations;
   return manifest;
 }
@@ -174,6 +186,25 @@ Result<Json> ClusterPods::await(const ProbePod& pod) {
 Result<cluster::AgentStreams> ClusterPods::agent(const ProbePod& pod) {
   return agents_->attach(pod.in_namespace, pod.name, pod.node,
                          pod.joins.empty() ? std::string(cluster::agent_container) : container());
+}
+
+Result<bool> ClusterPods::has_network(const ProbePod& pod) {
+  // One that was there before has no probe of ours.
+  if (!pod.joins.empty() || pod.role != ProbeRole::workload) return true;
+  cluster::Watch watch(api_->options(), {.path = cluster::pods_path(placement(pod.in_namespace)),
+                                         .field_selector = "metadata.name=" + pod.name});
+  const auto started = watch.until(
+      [](const cluster::Objects& all) -> Result<bool> {
+        if (all.empty()) return false;
+        const auto& containers = json_at(all.begin()->second, {"status", "containerStatuses"});
+        if (!containers.is_array() || containers.empty()) return false;
+        const auto& one = json_at(containers[0], {"started"});
+        return one.is_boolean() && one.get<bool>();
+      },
+      base::monotonic_now() + network_patience);
+  if (started) return true;
+  if (started.error().kind == ErrorKind::timed_out) return false;
+  return std::unexpected(started.error());
 }
 
 Result<> ClusterPods::remove() {

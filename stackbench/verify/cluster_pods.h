@@ -35,6 +35,7 @@ class ClusterPods : public ProbePods {
   base::Result<> create(const ProbePod& pod) override;
   base::Result<base::Json> await(const ProbePod& pod) override;
   base::Result<cluster::AgentStreams> agent(const ProbePod& pod) override;
+  base::Result<bool> has_network(const ProbePod& pod) override;
   // Not to be interrupted. Errors: also timed_out.
   base::Result<> remove() override;
 

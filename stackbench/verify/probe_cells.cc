@@ -2,6 +2,8 @@
 
 #include <algorithm>
 #include <map>
+#include <optional>
+#include <set>
 #include <tuple>
 
 namespace stackbench {
@@ -193,6 +195,13 @@ std::vector<JudgedCell> judge(const PolicyWorld& world, const std::vector<ProbeE
         break;
     }
   }
+  // Those that somebody else got to, or that got to somebody: they have a network.
+  std::set<std::size_t> alive;
+  for (std::size_t i = 0; i < cells.size(); ++i) {
+    if (cells[i].kind == CellKind::own_server || !opened(seen[i])) continue;
+    alive.insert(cells[i].source);
+    if (cells[i].to) alive.insert(*cells[i].to);
+  }
   const auto holds = [](const auto& of, const auto& key) {
     const auto found = of.find(key);
     return found != of.end() && found->second;
@@ -200,6 +209,10 @@ std::vector<JudgedCell> judge(const PolicyWorld& world, const std::vector<ProbeE
   // Why silence there would mean nothing; empty where it means something.
   const auto doubt = [&](const ProbeCell& cell) -> std::string {
     const auto& target = cell.target;
+    for (const auto end : {std::optional(cell.source), cell.to}) {
+      if (!end || ends[*end].has_network || alive.contains(*end)) continue;
+      return fmt::format("nothing gets to {}, not even from its own node", ends[*end].name);
+    }
     if (!cell.to) {
       return holds(outside, target.endpoint)
                  ? ""

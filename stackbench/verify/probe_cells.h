@@ -22,6 +22,8 @@ struct ProbeEnd {
   std::vector<base::IpAddress> addresses = {};  // of what is outside, which calls from the first
   std::uint32_t server_id = 0;                  // from 1
   std::vector<checks::NamedPort> ports = {};    // it listens at
+  // Its node was seen to get to it, which no policy forbids; or nobody can be asked.
+  bool has_network = true;
 };
 
 // An address that is none of ours.

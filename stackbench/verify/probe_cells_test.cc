@@ -114,6 +114,21 @@ TEST_F(ProbeCells, AServerThatIsDownDoesNotReadAsDenied) {
   EXPECT_EQ(silent.note, "its server does not even answer itself");
 }
 
+TEST_F(ProbeCells, APodThatNothingGetsToDoesNotReadAsDenied) {
+  ends_[1].has_network = false;  // db, which lets nobody in and goes nowhere
+  const auto all = judged();
+  for (const auto& one : all) {
+    const bool of_db = one.cell.source == 1 || one.cell.to == std::size_t{1};
+    EXPECT_EQ(one.verdict, of_db ? CellVerdict::not_judged : CellVerdict::as_policies_say)
+        << one.cell.source_name << " to " << one.cell.destination;
+  }
+  EXPECT_EQ(cell(all, "web", "db").note, "nothing gets to db, not even from its own node");
+  // Whoever is let in all the same shows it.
+  const auto open = judged({{"elsewhere on n1 to db", ReachOutcome::answered}});
+  EXPECT_EQ(cell(open, "elsewhere on n1", "db").verdict, CellVerdict::open_though_denied);
+  EXPECT_EQ(cell(open, "web", "db").verdict, CellVerdict::as_policies_say);
+}
+
 TEST_F(ProbeCells, AWayThatIsCutDoesNotReadAsDenied) {
   const auto all = judged({{"elsewhere on n1 to elsewhere on n2", ReachOutcome::timed_out}});
   EXPECT_EQ(cell(all, "web", "db").verdict, CellVerdict::not_judged);

@@ -23,6 +23,9 @@ class ProbePods {
   virtual base::Result<base::Json> await(const ProbePod& pod) = 0;
   // An agent in it.
   virtual base::Result<cluster::AgentStreams> agent(const ProbePod& pod) = 0;
+  // Once its server listens: whether its own node gets to it, for which this may wait some seconds.
+  // True where nobody can be asked.
+  virtual base::Result<bool> has_network(const ProbePod& pod) = 0;
   // Takes away all that was made, and waits until it has gone. Idempotent.
   virtual base::Result<> remove() = 0;
 };

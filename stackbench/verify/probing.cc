@@ -140,12 +140,17 @@ Result<> Probing::make_ends(const ProbePlan& plan, checks::PolicyWorld& world,
       }
     }
   }
+  std::vector<const ProbePod*> serving;  // beside ends_
   for (const auto* pod : made) {
     if (const auto object = pods_->await(*pod)) {
       RETURN_IF_ERROR(add_end(*pod, world, *object));
+      serving.push_back(pod);
     } else {
       RETURN_IF_ERROR(refuse(*pod, object.error()));
     }
+  }
+  for (std::size_t i = 0; i < serving.size(); ++i) {
+    ASSIGN_OR_RETURN(ends_[i].has_network, pods_->has_network(*serving[i]));
   }
   return {};
 }

@@ -9,15 +9,14 @@
 #include "cluster/kubernetes/nodes.h"
 #include "cluster/kubernetes/rights.h"
 #include "stackbench/exit_code.h"
+#include "stackbench/verify/cluster_dns.h"
 #include "stackbench/verify/cluster_pods.h"
 
 namespace stackbench {
 namespace {
 
 using base::ErrorKind;
-using base::Json;
 using base::Result;
-using cluster::json_at;
 using cluster::Right;
 using cluster::text_at;
 
@@ -78,53 +77,21 @@ std::string engine_of(cluster::ApiClient& api) {
   return fmt::format("{} ({})", engine.name.empty() ? "unknown" : engine.name, engine.source);
 }
 
-// The cluster's DNS, as the pods that answer: whether policies see a Service's address or theirs is
-// not defined. They join the world, with what policies say of them.
-Result<std::vector<ProbeOutside>> find_dns(cluster::ApiClient& api, checks::PolicyWorld& world) {
-  std::vector<ProbeOutside> found;
+// The cluster's DNS (cluster_dns.h). Errors: also as ApiClient::get.
+Result<std::vector<ProbeOutside>> find_dns(cluster::ApiClient& api, const VerifyOptions& options,
+                                           checks::PolicyWorld& world) {
   const auto base = fmt::format("namespaces/{}", system_namespace);
-  ASSIGN_OR_RETURN(const auto space, api.get("/api/v1/" + base));
+  DnsObjects objects;
+  ASSIGN_OR_RETURN(objects.space, api.get("/api/v1/" + base));
   ASSIGN_OR_RETURN(
-      const auto pods,
+      objects.pods,
       api.get(fmt::format("/api/v1/{}/pods?labelSelector={}", base,
                           cluster::url_escape(fmt::format("{}={}", dns_label, dns_app)))));
-  ASSIGN_OR_RETURN(const auto policies,
+  ASSIGN_OR_RETURN(objects.policies,
                    api.get(fmt::format("/apis/networking.k8s.io/v1/{}/networkpolicies", base)));
-  const auto& items = json_at(pods, {"items"});
-  if (!items.is_array() || items.empty()) {
-    return base::fail(ErrorKind::missing, "no pod of {} has the label {}={}", system_namespace,
-                      dns_label, dns_app);
-  }
-  const bool known = world.namespaces.contains(std::string(system_namespace));
-  world.namespaces[std::string(system_namespace)] = cluster::object_labels(space);
-  if (const auto& all = json_at(policies, {"items"}); all.is_array() && !known) {
-    for (const auto& one : all) {
-      Json object = one;
-      object["apiVersion"] = base::kube::network_policy_api_version;
-      object["kind"] = base::kube::network_policy_kind;
-      ASSIGN_OR_RETURN(auto policy, base::kube::read_network_policy(object));
-      world.policies.push_back(std::move(policy));
-    }
-  }
-  // One that has ended, or is about to, is nobody to ask.
-  const auto running = std::find_if(items.begin(), items.end(), [](const Json& one) {
-    return text_at(one, {"status", "phase"}) == "Running" &&
-           text_at(one, {"metadata", "deletionTimestamp"}).empty() &&
-           !policy_pod(one).addresses.empty();
-  });
-  if (running == items.end()) {
-    return base::fail(ErrorKind::missing, "no pod of {} with the label {}={} runs",
-                      system_namespace, dns_label, dns_app);
-  }
-  const auto pod = policy_pod(*running);
-  const auto there = checks::find_pod(world, pod.in_namespace, pod.name);
-  if (!there) world.pods.push_back(pod);
-  for (const auto& address : pod.addresses) {
-    found.push_back({.name = fmt::format("DNS {}/{}", pod.in_namespace, pod.name),
-                     .endpoint = {address, dns_port},
-                     .pod = there.value_or(world.pods.size() - 1)});
-  }
-  return found;
+  return dns_of(objects,
+                std::ranges::find(options.namespaces, system_namespace) != options.namespaces.end(),
+                world);
 }
 
 bool holds(const ProbingResult& probing, CellVerdict verdict) {
@@ -182,7 +149,7 @@ Result<bool> probe(cluster::ApiClient& api, cluster::Agents& agents, const Verif
   result.unprobed = plan.unprobed;
   auto probed = world.world;
   std::vector<ProbeOutside> outside;
-  if (auto dns = find_dns(api, probed)) {
+  if (auto dns = find_dns(api, options, probed)) {
     outside = std::move(*dns);
   } else {
     result.notes.push_back(
