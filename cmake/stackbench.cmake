@@ -85,6 +85,7 @@ endfunction()
 add_custom_target(unit_tests)
 add_custom_target(thread_tests)  # the unit tests with threads
 add_custom_target(lab_tests)
+add_custom_target(long_tests)
 
 function(stackbench_test_executable name)
   cmake_parse_arguments(PARSE_ARGV 1 arg "" "" "SOURCES;USES")
@@ -113,25 +114,38 @@ function(stackbench_test name)
   set_tests_properties(${name} PROPERTIES LABELS "${labels}" TIMEOUT 120)
 endfunction()
 
-# stackbench_lab_test(name SOURCES ... USES ...): tests in real namespaces; need root, labelled
-# `lab`, one at a time because they pin cores and watch the host.
+# stackbench_lab_test(name [LONG] [SHARES] SOURCES ... USES ...): tests in real namespaces; need root,
+# labelled `lab`, one at a time because they measure or watch the host. LONG: whole runs of a scenario whose
+# parts have shorter tests of their own, labelled `long`: `./bootstrap test` goes without, `test all` has
+# them. SHARES: it asserts no time and watches nothing but what it made, so that another such may run beside it.
 function(stackbench_lab_test name)
-  stackbench_test_executable(${name} ${ARGN})
-  add_dependencies(lab_tests ${name})
+  cmake_parse_arguments(PARSE_ARGV 1 arg "LONG;SHARES" "" "SOURCES;USES")
+  stackbench_test_executable(${name} SOURCES ${arg_SOURCES} USES ${arg_USES})
+  set(label lab)
+  if(arg_LONG)
+    set(label long)
+  endif()
+  add_dependencies(${label}_tests ${name})
   target_compile_definitions(${name} PRIVATE STACKBENCH_BINARY_DIR="${CMAKE_BINARY_DIR}/bin")
-  set_tests_properties(${name} PROPERTIES LABELS lab RESOURCE_LOCK machine TIMEOUT 300)
+  set_tests_properties(${name} PROPERTIES LABELS ${label} TIMEOUT 300)
+  if(NOT arg_SHARES)
+    set_tests_properties(${name} PROPERTIES RUN_SERIAL ON)
+  endif()
 endfunction()
 
-# stackbench_cluster_test(name [OWN_CLUSTER] SOURCES ... USES ...): tests on a Kubernetes of this
-# machine's own; need root and what `./bootstrap up` makes, labelled `cluster`, one at a time. They
+# stackbench_cluster_test(name [OWN_CLUSTER] [SHARES] SOURCES ... USES ...): tests on a Kubernetes of this
+# machine's own; need root and what `./bootstrap up` makes, labelled `cluster`. SHARES is as above. They
 # find one up, its kubeconfig and a kubectl (the fixture `kubernetes`, tests/CMakeLists.txt), unless
 # they bring up their OWN_CLUSTER.
 set(STACKBENCH_TEST_STATE ${CMAKE_BINARY_DIR}/cluster_test_state)
 function(stackbench_cluster_test name)
-  cmake_parse_arguments(PARSE_ARGV 1 arg "OWN_CLUSTER" "" "SOURCES;USES")
+  cmake_parse_arguments(PARSE_ARGV 1 arg "OWN_CLUSTER;SHARES" "" "SOURCES;USES")
   stackbench_test_executable(${name} SOURCES ${arg_SOURCES} USES ${arg_USES})
   target_compile_definitions(${name} PRIVATE STACKBENCH_BINARY_DIR="${CMAKE_BINARY_DIR}/bin")
-  set_tests_properties(${name} PROPERTIES LABELS cluster RESOURCE_LOCK machine TIMEOUT 900)
+  set_tests_properties(${name} PROPERTIES LABELS cluster TIMEOUT 900)
+  if(NOT arg_SHARES)
+    set_tests_properties(${name} PROPERTIES RUN_SERIAL ON)
+  endif()
   if(arg_OWN_CLUSTER)
     return()
   endif()
@@ -144,7 +158,8 @@ endfunction()
 
 # stackbench_fuzzer(name SOURCES x_fuzzer.cc and every source it needs, from the root of the tree
 # LIBRARIES -lfmt ...): a libFuzzer target built by clang-19 whatever compiles the rest, run briefly
-# as a unit test on its committed corpus (tests/corpus/<name>). What it finds lands in the build tree.
+# on its committed corpus (tests/corpus/<name>), labelled `fuzz`: compiling them is an eighth of all, so
+# `./bootstrap test` goes without, `test all` has them. What it finds lands in the build tree.
 # Sanitizer builds have none: a fuzzer has its own sanitizers in any.
 find_program(STACKBENCH_CLANGXX clang++-19 REQUIRED)
 function(stackbench_fuzzer name)
@@ -191,12 +206,11 @@ function(stackbench_fuzzer name)
   endforeach()
   add_custom_command(
     OUTPUT ${binary}
-    COMMAND ${STACKBENCH_CLANGXX} ${sanitize} ${objects} -o ${binary} ${arg_LIBRARIES}
+    COMMAND ${STACKBENCH_CLANGXX} -fuse-ld=lld ${sanitize} ${objects} -o ${binary} ${arg_LIBRARIES}
     DEPENDS ${objects} COMMENT "Fuzzer ${name}" VERBATIM)
   add_custom_target(${name} ALL DEPENDS ${binary})
-  add_dependencies(unit_tests ${name})
   add_test(NAME ${name}
            COMMAND ${binary} -max_total_time=5 -timeout=10 -rss_limit_mb=2048
                    -artifact_prefix=${binary}_found/ ${binary}_found ${corpus})
-  set_tests_properties(${name} PROPERTIES LABELS unit TIMEOUT 120)
+  set_tests_properties(${name} PROPERTIES LABELS fuzz TIMEOUT 120)
 endfunction()

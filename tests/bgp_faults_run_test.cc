@@ -87,7 +87,8 @@ TEST(BgpFaultsRun, GoAsPredictedPlantedOnesAreFoundAndTheHostIsAsItWas) {
     return std::async(std::launch::async, [text = std::move(text)] { return tests::run(text); });
   };
   auto clean = begin(scenario("{kind: speaker_killed, node: 2}, {kind: wrong_asn, node: 2}"));
-  auto lost = begin(scenario("{kind: rollout}, {kind: speaker_lost, node: 2}"));
+  const auto of_lost = scenario("{kind: rollout}, {kind: speaker_lost, node: 2}");
+  auto lost = begin(of_lost);
   // Its route stays for 2 s and more.
   auto budget = begin(scenario("{kind: speaker_silent, node: 2, budget: {stale: 1ms}}"));
   auto never = begin(scenario("{kind: speaker_killed, node: 2}", "  fault: never_restarted\n"));
@@ -96,13 +97,6 @@ TEST(BgpFaultsRun, GoAsPredictedPlantedOnesAreFoundAndTheHostIsAsItWas) {
                                 "  fault: restart_forgets_routes\n"));
   interrupt_in_a_fault();
 
-  for (auto* one : {&clean, &lost}) {
-    const auto ran = one->get();
-    EXPECT_EQ(ran.code, 0) << ran.out << ran.err;
-    EXPECT_EQ(failed(ran), std::vector<std::string>()) << ran.out;
-    EXPECT_THAT(ran.out, HasSubstr("BGP faults"));
-    EXPECT_EQ(ran.report["bgp_faults"].size(), 2U);
-  }
   const auto fails = [](std::future<Ran>& one, const std::string& check,
                         const std::string& sentence) {
     const auto ran = one.get();
@@ -122,6 +116,15 @@ TEST(BgpFaultsRun, GoAsPredictedPlantedOnesAreFoundAndTheHostIsAsItWas) {
   fails(never, "bgp_session_recovers of speaker_killed/node2", "not established again");
   fails(kept, "bgp_stale_route_in_time of speaker_shutdown/node2", "the route never left");
   fails(forgets, "bgp_restart_keeps_route of speaker_restarted/node2", "its OPEN has no F bit");
+  for (auto* one : {&clean, &lost}) {
+    auto ran = one->get();
+    // Side by side on few CPUs any may be late: a wrong timer is late when it is alone, too.
+    if (ran.code == 1 && one == &lost) ran = begin(of_lost).get();
+    EXPECT_EQ(ran.code, 0) << ran.out << ran.err;
+    EXPECT_EQ(failed(ran), std::vector<std::string>()) << ran.out;
+    EXPECT_THAT(ran.out, HasSubstr("BGP faults"));
+    EXPECT_EQ(ran.report["bgp_faults"].size(), 2U);
+  }
   EXPECT_EQ(tests::difference_from(before), "");
 }
 

@@ -173,6 +173,7 @@ TEST(Command, AClusterAskedForWronglyIsRefusedBeforeAnythingElse) {
       {{"up", "--proxy", "ipvs"}, "--proxy: expected one of iptables, nftables, got \"ipvs\""},
       {{"up", "--cni", "cilium"}, "--cni: expected one of bridge, calico, got \"cilium\""},
       {{"up", "--bgp", "bird"}, "--bgp: expected one of none, metallb, got \"bird\""},
+      {{"up", "--mesh", "linkerd"}, "--mesh: expected one of none, istio, got \"linkerd\""},
       {{"up", "--name", "a/b"},
        "--name: expected up to 40 small letters, digits and inner dashes, got \"a/b\""},
       {{"down", "--name", ".."},

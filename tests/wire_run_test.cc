@@ -41,6 +41,7 @@ TEST(WireRun, EveryArmWithoutAMeshIsFoundReadable) {
     EXPECT_THAT(sentence, HasSubstr("could be read at client_pod"));
     ++readable;
     const auto& evidence = check["evidence"];
+    EXPECT_GT(evidence["requests"], check["workload"] == "http" ? 1000 : 250);
     for (const auto* place : {"client_pod", "client_node"}) {
       const auto& point = evidence["points"][place];
       EXPECT_EQ(point["lost"], 0) << place;
