@@ -63,11 +63,13 @@ class Knocker {
     on_ready();
     start_ = base::monotonic_now();
     result_.began_ns = start_.ns;
-    const auto last = start_ + job_.duration;
-    while (!stopped_ && base::monotonic_now() < last) {
+    last_ = start_ + job_.duration;
+    while (!stopped_ && base::monotonic_now() < last_) {
       begin_due();
-      RETURN_IF_ERROR(look(std::min(due(next_), last)));
+      RETURN_IF_ERROR(look(std::min(due(next_), last_)));
     }
+    // A stall that outlasts the window missed what was due until its end.
+    for (; !stopped_ && due(next_) < last_; ++next_) ++result_.skipped;
     result_.ended_ns = base::monotonic_now().ns;
     // Those that are under way end by themselves, or by their deadlines.
     forget_stop();
@@ -91,7 +93,8 @@ class Knocker {
   }
 
   void begin_due() {
-    for (auto now = base::monotonic_now(); due(next_) <= now; now = base::monotonic_now()) {
+    for (auto now = base::monotonic_now(); due(next_) <= now && due(next_) < last_;
+         now = base::monotonic_now()) {
       const auto n = next_++;
       if (now - due(n) > gap_ || air_.size() >= most_knocks_in_air) {
         ++result_.skipped;
@@ -233,6 +236,7 @@ class Knocker {
   Duration gap_;
   base::UniqueFd epoll_;
   MonotonicTime start_;
+  MonotonicTime last_;       // when nothing is begun any more
   std::uint64_t next_ = 0;   // the knock that is due next
   std::deque<Flight> air_;   // in the order they were begun
   std::uint64_t first_ = 0;  // by which the epoll knows the first of them
