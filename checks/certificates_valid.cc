@@ -47,22 +47,17 @@ Finding certificates_valid(const std::vector<ProxyCertificate>& proxies, std::in
           "{}'s in {}", one.pod, base::format_wait((*one.shown_from_s - now_s) * ns_per_second)));
     }
   }
-  if (!expired.empty()) {
+  const auto failed = [&](std::string_view observed, std::string_view how,
+                          const std::vector<std::string>& which) {
     finding.verdict = base::Verdict::fail;
-    finding.observed = "expired";
+    finding.observed = observed;
     finding.sentence =
-        fmt::format("{} of {} expired and nobody renewed it: {}", expired.size(),
-                    base::format_count(known, "certificate"), fmt::join(expired, ", "));
+        fmt::format("{} of {} {}: {}", which.size(), base::format_count(known, "certificate"), how,
+                    fmt::join(which, ", "));
     return finding;
-  }
-  if (!too_early.empty()) {
-    finding.verdict = base::Verdict::fail;
-    finding.observed = "not_valid_yet";
-    finding.sentence =
-        fmt::format("{} of {} not valid yet: {}", too_early.size(),
-                    base::format_count(known, "certificate"), fmt::join(too_early, ", "));
-    return finding;
-  }
+  };
+  if (!expired.empty()) return failed("expired", "expired and nobody renewed it", expired);
+  if (!too_early.empty()) return failed("not_valid_yet", "not valid yet", too_early);
   if (!lacking.empty() || !first) {
     finding.sentence = fmt::format(
         "cannot tell: {}",

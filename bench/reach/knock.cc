@@ -17,6 +17,7 @@
 #include "bench/http_codec.h"
 #include "bench/measure.h"
 #include "bench/reach/outcome.h"
+#include "bench/reach/stoppable_epoll.h"
 #include "bench/reach/timer_slack.h"
 #include "bench/sockets.h"
 
@@ -27,7 +28,6 @@ using base::Duration;
 using base::MonotonicTime;
 using base::Result;
 
-constexpr std::uint64_t stop_marker = ~std::uint64_t{0};
 constexpr std::size_t read_at_once = 4'096;
 
 // The job as the codecs of workloads know one.
@@ -51,14 +51,7 @@ class Knocker {
 
   Result<KnockResult> run(const std::function<void()>& on_ready) {
     raise_descriptor_limit();
-    epoll_.reset(::epoll_create1(EPOLL_CLOEXEC));
-    if (!epoll_) return base::system_error(errno, "epoll_create1");
-    if (stop_fd_ >= 0) {
-      epoll_event event{.events = EPOLLIN, .data = {.u64 = stop_marker}};
-      if (::epoll_ctl(epoll_.get(), EPOLL_CTL_ADD, stop_fd_, &event) < 0) {
-        return base::system_error(errno, "epoll_ctl");
-      }
-    }
+    ASSIGN_OR_RETURN(epoll_, stoppable_epoll(stop_fd_));
     const NoTimerSlack no_slack;
     on_ready();
     start_ = base::monotonic_now();

@@ -21,6 +21,7 @@
 #include "bench/reach/outcome.h"
 #include "bench/reach/reach.h"
 #include "bench/reach/reach_frame.h"
+#include "bench/reach/stoppable_epoll.h"
 #include "bench/sockets.h"
 
 namespace bench {
@@ -29,7 +30,6 @@ namespace {
 using base::MonotonicTime;
 using base::Protocol;
 
-constexpr std::uint64_t stop_marker = ~std::uint64_t{0};
 // Begun in a row at most before what has arrived is looked at: opening a thousand sockets takes 20
 // ms, in which no answer would be stamped.
 constexpr int begun_in_a_row = 32;
@@ -76,14 +76,7 @@ class Sweep {
 
   base::Result<ReachResult> run() {
     raise_descriptor_limit();
-    epoll_.reset(::epoll_create1(EPOLL_CLOEXEC));
-    if (!epoll_) return base::system_error(errno, "epoll_create1");
-    if (stop_fd_ >= 0) {
-      epoll_event event{.events = EPOLLIN, .data = {.u64 = stop_marker}};
-      if (::epoll_ctl(epoll_.get(), EPOLL_CTL_ADD, stop_fd_, &event) < 0) {
-        return base::system_error(errno, "epoll_ctl");
-      }
-    }
+    ASSIGN_OR_RETURN(epoll_, stoppable_epoll(stop_fd_));
     // So few bytes come whole.
     if (::getrandom(&nonce_, sizeof(nonce_), 0) != sizeof(nonce_)) {
       return base::system_error(errno, "getrandom");
