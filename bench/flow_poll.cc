@@ -1,20 +1,8 @@
 #include "bench/flow_poll.h"
 
-#include <algorithm>
 #include <cerrno>
 
-#include <sys/prctl.h>
-
 namespace bench {
-
-// Sleeps must end when they are meant to: the default timer slack of 50 us would be lateness.
-FlowPoll::FlowPoll() : timer_slack_before_(::prctl(PR_GET_TIMERSLACK)) {
-  ::prctl(PR_SET_TIMERSLACK, 1UL);
-}
-
-FlowPoll::~FlowPoll() {
-  ::prctl(PR_SET_TIMERSLACK, static_cast<unsigned long>(std::max(timer_slack_before_, 1)));
-}
 
 base::Result<> FlowPoll::open(int stop_fd) {
   epoll_.reset(::epoll_create1(EPOLL_CLOEXEC));

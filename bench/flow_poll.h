@@ -10,6 +10,7 @@
 #include "base/clock.h"
 #include "base/fd.h"
 #include "base/result.h"
+#include "bench/timer_slack.h"
 
 namespace bench {
 
@@ -20,8 +21,7 @@ class FlowPoll {
   // Of one wait.
   static constexpr std::size_t most_events = 64;
 
-  FlowPoll();
-  ~FlowPoll();
+  FlowPoll() = default;
   FlowPoll(const FlowPoll&) = delete;
   FlowPoll& operator=(const FlowPoll&) = delete;
 
@@ -47,7 +47,8 @@ class FlowPoll {
  private:
   bool control(int operation, int fd, std::uint32_t flow, bool room);
 
-  int timer_slack_before_;
+  // Sleeps must end when they are meant to: the default timer slack would be lateness.
+  NoTimerSlack no_slack_;
   base::UniqueFd epoll_;
   std::array<epoll_event, most_events> events_{};
 };

@@ -17,8 +17,8 @@
 #include "bench/reach/flow_watch.h"
 #include "bench/reach/packet.h"
 #include "bench/reach/reach_frame.h"
-#include "bench/reach/timer_slack.h"
 #include "bench/sockets.h"
+#include "bench/timer_slack.h"
 
 namespace bench {
 namespace {

@@ -18,8 +18,8 @@
 #include "bench/measure.h"
 #include "bench/reach/outcome.h"
 #include "bench/reach/stoppable_epoll.h"
-#include "bench/reach/timer_slack.h"
 #include "bench/sockets.h"
+#include "bench/timer_slack.h"
 
 namespace bench {
 namespace {
