@@ -3,11 +3,6 @@
 #include <algorithm>
 
 namespace base::kube {
-namespace {
-
-constexpr std::string_view older_api_version = "security.istio.io/v1beta1";
-
-}  // namespace
 
 std::string istio_object_name(std::string_view kind, const Json& object) {
   const auto metadata = object.is_object() ? object.value("metadata", Json()) : Json();
@@ -23,10 +18,11 @@ Json spec_of(const Json& object) {
 }
 
 Result<> check_istio_object(std::string_view api_version, const ObjectMeta& metadata,
-                            std::string_view where) {
-  if (api_version != peer_authentication_api_version && api_version != older_api_version) {
-    return fail(ErrorKind::input, "{}: apiVersion: expected {}, got \"{}\"", where,
-                peer_authentication_api_version, api_version);
+                            std::string_view where, std::string_view expected) {
+  const auto older = fmt::format("{}beta1", expected);
+  if (api_version != expected && api_version != older) {
+    return fail(ErrorKind::input, "{}: apiVersion: expected {}, got \"{}\"", where, expected,
+                api_version);
   }
   if (!is_dns_label(metadata.name) || !is_dns_label(metadata.in_namespace)) {
     return fail(ErrorKind::input, "{}: metadata: expected names of 1 to 63 of a-z, 0-9 and -",

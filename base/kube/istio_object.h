@@ -1,4 +1,4 @@
-// What Istio's objects of a mesh's security have in common.
+// What Istio's objects have in common.
 #pragma once
 
 #include <map>
@@ -18,9 +18,10 @@ namespace base::kube {
 [[nodiscard]] Json spec_of(const Json& object);
 
 // The part of Istio's validation that every kind has. Errors: input, led by `where`: another
-// apiVersion than security.istio.io/v1 or v1beta1, names that are none.
-[[nodiscard]] Result<> check_istio_object(std::string_view api_version, const ObjectMeta& metadata,
-                                          std::string_view where);
+// apiVersion than `expected`, or that group's v1beta1, and names that are none.
+[[nodiscard]] Result<> check_istio_object(
+    std::string_view api_version, const ObjectMeta& metadata, std::string_view where,
+    std::string_view expected = peer_authentication_api_version);
 
 // Whether an object with such a selector is about a pod: its namespace's are, and those of the
 // mesh's own namespace.

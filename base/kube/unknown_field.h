@@ -52,6 +52,12 @@ std::optional<std::string> unknown_field(const Json& json, const std::string& pa
     for (std::size_t i = 0; json.is_array() && i < json.size() && !found; ++i) {
       found = unknown_field<typename T::value_type>(json[i], fmt::format("{}[{}]", path, i));
     }
+  } else if constexpr (IsMap<T>::value) {
+    if (!json.is_object()) return found;
+    for (const auto& [key, value] : json.items()) {
+      if (!found)
+        found = unknown_field<typename T::mapped_type>(value, fmt::format("{}.{}", path, key));
+    }
   } else if constexpr (Described<T> && !std::same_as<T, ObjectMeta>) {
     if (!json.is_object()) return found;
     T any{};
