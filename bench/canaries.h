@@ -8,7 +8,7 @@ namespace bench {
 
 // The least bytes a request or a reply of it has where it carries a canary.
 [[nodiscard]] constexpr base::Bytes canary_bytes(WorkloadKind kind) {
-  return {base::canary_length + (kind == WorkloadKind::http ? 0 : header_bytes)};
+  return {base::canary_length + (is_http(kind) ? 0 : header_bytes)};
 }
 // Whether a workload of this kind can carry canaries: TCP, in the clear, and one request after
 // another.

@@ -28,9 +28,18 @@ base::Result<> check(const ClientJob& job) {
   if (!is_stream(spec.kind)) {
     RETURN_IF_ERROR(check_message("response", spec.kind, response_size(spec)));
   }
-  if (spec.keep_alive && spec.kind != WorkloadKind::http) {
-    return base::fail(base::ErrorKind::input, "keep_alive: only http has it, not {}",
+  if (spec.keep_alive && !is_http(spec.kind)) {
+    return base::fail(base::ErrorKind::input, "keep_alive: only http and http2 have it, not {}",
                       base::enum_name(spec.kind));
+  }
+  if (spec.streams && spec.kind != WorkloadKind::http2) {
+    return base::fail(base::ErrorKind::input, "streams: only http2 has it, not {}",
+                      base::enum_name(spec.kind));
+  }
+  if (const int streams = spec.streams.value_or(1);
+      streams < 1 || (streams > 1 && !keeps_connections(spec))) {
+    return base::fail(base::ErrorKind::input,
+                      "streams: expected at least 1, and 1 without keep_alive, got {}", streams);
   }
   if (spec.connections < 1) {
     return base::fail(base::ErrorKind::input, "connections: expected at least 1, got {}",
@@ -73,6 +82,8 @@ base::Result<ClientResult> run_client(const ClientJob& job, int stop_fd) {
       return run_tcp_crr(job, wait, stop_fd);
     case WorkloadKind::http:
       return run_flows(job, wait, stop_fd);
+    case WorkloadKind::http2:
+      return run_http2(job, wait, stop_fd);
     case WorkloadKind::tcp_stream:
       return run_tcp_stream(job, wait, stop_fd);
     case WorkloadKind::udp_stream:

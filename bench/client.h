@@ -17,6 +17,10 @@ namespace bench {
 [[nodiscard]] base::Result<ClientResult> run_tcp_crr(const ClientJob& job, WaitStrategy wait,
                                                      int stop_fd);
 
+// HTTP/2 over kept connections, or one for each request. (bench/http2_client.cc)
+[[nodiscard]] base::Result<ClientResult> run_http2(const ClientJob& job, WaitStrategy wait,
+                                                   int stop_fd);
+
 // Bytes one way, as fast as the connection takes them, or writes on a schedule.
 // (bench/tcp_stream.cc)
 [[nodiscard]] base::Result<ClientResult> run_tcp_stream(const ClientJob& job, WaitStrategy wait,

@@ -42,7 +42,7 @@ class EveryCappedLoop : public ::testing::TestWithParam<Capped> {
     RunningServer server({.kind = GetParam().kind, .listen = {}, .server_id = 42});
     auto job = short_job(server.endpoint());
     job.workload.kind = GetParam().kind;
-    if (GetParam().kind == WorkloadKind::http) job.workload.keep_alive = false;
+    if (is_http(GetParam().kind)) job.workload.keep_alive = false;
     job.workload.connections = GetParam().connections;
     job.workload.wait = GetParam().wait;
     job.workload.warm_up = milliseconds(20);
@@ -90,7 +90,8 @@ INSTANTIATE_TEST_SUITE_P(
                       Capped{WorkloadKind::tcp_crr, 4, false, WaitStrategy::spin},
                       Capped{WorkloadKind::tcp_crr, 4, true, WaitStrategy::hybrid},
                       Capped{WorkloadKind::http, 4, false, WaitStrategy::block},
-                      Capped{WorkloadKind::http, 4, true, WaitStrategy::hybrid}),
+                      Capped{WorkloadKind::http, 4, true, WaitStrategy::hybrid},
+                      Capped{WorkloadKind::http2, 4, false, WaitStrategy::block}),
     [](const auto& it) {
       return fmt::format("{}_{}_{}_{}", base::enum_name(it.param.kind), it.param.connections,
                          it.param.open_loop ? "open" : "closed", base::enum_name(it.param.wait));

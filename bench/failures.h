@@ -18,6 +18,9 @@ enum class FailureClass {
   bad_reply,
   address_unavailable,
   lost,
+  stream_reset,
+  goaway,
+  protocol_error,
   other,
 };
 
@@ -29,13 +32,17 @@ struct TrafficErrors {
   std::uint64_t timed_out = 0;            // no answer within the timeout: dropped
   std::uint64_t unreachable = 0;          // ICMP or no route
   std::uint64_t closed_early = 0;         // FIN where a reply was due
-  std::uint64_t bad_reply = 0;            // bytes that are not the reply; http: status not 2xx
+  std::uint64_t bad_reply = 0;            // bytes that are not the reply; HTTP: status not 2xx
   std::uint64_t address_unavailable = 0;  // EADDRNOTAVAIL: out of local ports
   std::uint64_t lost = 0;                 // udp_stream: sent, and not received by the server
+  // http2.
+  std::uint64_t stream_reset = 0;    // RST_STREAM in place of a reply, or of the rest of it
+  std::uint64_t goaway = 0;          // GOAWAY: the server will not answer it
+  std::uint64_t protocol_error = 0;  // what came breaks the rules of HTTP/2 (RFC 9113)
   std::uint64_t other = 0;
   [[nodiscard]] std::uint64_t total() const {
     return refused + reset + timed_out + unreachable + closed_early + bad_reply +
-           address_unavailable + lost + other;
+           address_unavailable + lost + stream_reset + goaway + protocol_error + other;
   }
   // The count of one class.
   std::uint64_t& of(FailureClass what);
@@ -50,9 +57,14 @@ void describe(Visit& visit, Self& self) {
   visit("unreachable", self.unreachable, {.doc = "No route, or ICMP said so."});
   visit("closed_early", self.closed_early, {.doc = "Closed where a reply was due."});
   visit("bad_reply", self.bad_reply,
-        {.doc = "Bytes that are not the reply to this request; of http, any status but 2xx."});
+        {.doc = "Bytes that are not the reply to this request; of HTTP, any status but 2xx."});
   visit("address_unavailable", self.address_unavailable, {.doc = "Out of local ports."});
   visit("lost", self.lost, {.doc = "Datagrams of a udp_stream that no server received."});
+  visit("stream_reset", self.stream_reset,
+        {.doc = "http2: RST_STREAM in place of a reply, or of the rest of it."});
+  visit("goaway", self.goaway, {.doc = "http2: GOAWAY, and so no reply."});
+  visit("protocol_error", self.protocol_error,
+        {.doc = "http2: what came breaks the rules of HTTP/2."});
   visit("other", self.other, {.doc = "Anything else."});
 }
 
@@ -104,5 +116,8 @@ struct base::EnumNames<bench::FailureClass> {
       std::pair{bench::FailureClass::bad_reply, std::string_view("bad_reply")},
       std::pair{bench::FailureClass::address_unavailable, std::string_view("address_unavailable")},
       std::pair{bench::FailureClass::lost, std::string_view("lost")},
+      std::pair{bench::FailureClass::stream_reset, std::string_view("stream_reset")},
+      std::pair{bench::FailureClass::goaway, std::string_view("goaway")},
+      std::pair{bench::FailureClass::protocol_error, std::string_view("protocol_error")},
       std::pair{bench::FailureClass::other, std::string_view("other")}};
 };

@@ -1,22 +1,15 @@
 #include "bench/flow_loop.h"
 
-#include <algorithm>
 #include <cerrno>
-#include <limits>
 #include <utility>
 
 #include <sys/epoll.h>
 #include <sys/socket.h>
 
-#include "bench/connection_cap.h"
-#include "bench/flow.h"
-#include "bench/flow_poll.h"
 #include "bench/for_wait.h"
 #include "bench/frame_codec.h"
 #include "bench/http_codec.h"
-#include "bench/lone_requester.h"
-#include "bench/measure.h"
-#include "bench/pacer.h"
+#include "bench/loop_course.h"
 #include "bench/read_ahead.h"
 #include "bench/sockets.h"
 
@@ -24,157 +17,57 @@ namespace bench {
 namespace {
 
 constexpr std::size_t scratch_bytes = std::size_t{256} << 10;
-// Timeouts are looked at ten times in their length, within these bounds: they need no precision.
-constexpr base::Duration least_scan = std::chrono::milliseconds(1);
-constexpr base::Duration most_scan = std::chrono::milliseconds(100);
-constexpr base::MonotonicTime never{std::numeric_limits<std::int64_t>::max()};
 
 // `Calls` is the protocol: what a request is and when its reply is whole (bench/frame_codec.h).
 template <WaitStrategy wait, typename Calls>
-class FlowLoop {
+class FlowLoop : private LoopCourse {
   using Flow = BasicFlow<typename Calls::Reader>;
   using ReaderState = typename Calls::Reader::State;
+  friend LoopCourse;
 
  public:
   FlowLoop(const ClientJob& job, int stop_fd)
-      : job_(job),
-        spec_(job.workload),
-        keep_(keeps_connections(spec_)),
+      : LoopCourse(job, wait, stop_fd),
         datagrams_(protocol_of(spec_.kind) == base::Protocol::UDP),
-        open_loop_(spec_.rate.has_value()),
         reads_ahead_(!open_loop_ && keep_ && !datagrams_ && spec_.connections > 1),
-        stop_fd_(stop_fd),
-        choice_(job.servers, job.seed),
-        cap_(job.most_connections_per_minute),
-        meter_(job, wait),
         flows_(static_cast<std::size_t>(spec_.connections)),
-        idle_(flows_.size()),
         calls_(job_),
-        scratch_(scratch_bytes),
-        scan_interval_(std::clamp(spec_.timeout / 10, least_scan, most_scan)) {}
+        scratch_(scratch_bytes) {}
 
-  base::Result<ClientResult> run() {
-    RETURN_IF_ERROR(poll_.open(stop_fd_));
-    if (keep_) RETURN_IF_ERROR(connect_all());
-    RETURN_IF_ERROR(open_loop_ ? run_open() : run_closed());
-    for (auto& flow : flows_) close(flow);
-    return meter_.result();
-  }
+  base::Result<ClientResult> run() { return invoke<wait>(*this); }
 
  private:
-  // ---- the course of an invocation -------------------------------------------------------------
+  // ---- the course of an invocation (bench/loop_course.h) ---------------------------------------
 
-  // Opens every connection before the first request, so that no request waits for one.
-  base::Result<> connect_all() {
+  void connect_all() {
     const auto now = base::monotonic_now();
     for (auto& flow : flows_) {
       flow.has_request = false;
       connect(flow, now);
     }
-    while (busy_ > 0 && pass(never, false)) {
-    }
-    return ended_early();
   }
 
-  base::Result<> run_closed() {
-    auto now = base::monotonic_now();
-    const auto begin = now + spec_.warm_up;
-    for (auto& flow : flows_) {
-      now = base::monotonic_now();
-      begin_in_turn(flow, now);
-    }
-    while (base::monotonic_now() < begin && pass(begin, false)) {
-    }
-    window_end_ = meter_.open_window() + spec_.duration;
-    while (base::monotonic_now() < window_end_ && pass(window_end_, false)) {
-    }
-    meter_.close_window(window_end_);
-    drain();
-    return ended_early();
+  void begin_all() {
+    for (auto& flow : flows_) begin_in_turn(flow, base::monotonic_now());
   }
 
-  base::Result<> run_open() {
-    auto rate = spec_.rate.value_or(base::RequestRate{});
-    if (!keep_ && cap_.within(rate) < rate) {
-      rate = cap_.within(rate);
-      meter_.rate_was_capped();
-    }
-    ASSIGN_OR_RETURN(auto schedule,
-                     arrival_schedule(rate, spec_.warm_up + spec_.duration, job_.seed));
-    for (std::uint32_t i = 0; i < flows_.size(); ++i) idle_.push(i);
-    auto start = base::monotonic_now();
-    if (job_.window_begins_ns) {
-      start = std::max(start, base::MonotonicTime{*job_.window_begins_ns} - spec_.warm_up);
-    }
-    window_begin_ = start + spec_.warm_up;
-    window_end_ = window_begin_ + spec_.duration;
-    pacer_ = OpenLoopPacer(std::move(schedule), start);
-    last_done_ = window_end_;
-    bool opened = false;
-    while ((!pacer_.exhausted() || busy_ > 0) && !over()) {
-      const auto now = base::monotonic_now();
-      if (!opened && now >= window_begin_) {
-        meter_.open_window(window_begin_);
-        opened = true;
-      }
-      send_due(now);
-      // The window's beginning is a due time as well: its accounting starts then.
-      auto until = opened ? never : window_begin_;
-      if (const auto due = pacer_.next_due(); due && !idle_.empty()) until = std::min(until, *due);
-      pass(until, until != never);
-    }
-    if (!opened) meter_.open_window(window_begin_);
-    // Requests due at the end of the window may be answered after it.
-    meter_.close_window(last_done_);
-    return ended_early();
+  void begin_due(std::uint32_t flow, base::MonotonicTime due, base::MonotonicTime now) {
+    begin_request(flows_[flow], due, now);
   }
 
-  // Takes the replies still on their way; they belong to no window, but a connection closed before
-  // its reply would be a reset the server sees.
-  void drain() {
-    draining_ = true;
-    next_scan_ = {};
-    while (busy_ > 0 && pass(never, false)) {
-    }
+  void close_all() {
+    for (auto& flow : flows_) close(flow);
   }
 
-  // What stops an invocation: the user, or a server that was never there.
-  [[nodiscard]] bool over() const { return stopped_ || meter_.nothing_ever_connected(); }
-  [[nodiscard]] base::Result<> ended_early() const {
-    if (stopped_) return stopped_early();
-    if (meter_.nothing_ever_connected()) return std::unexpected(meter_.first_connect_error());
-    return {};
-  }
-
-  // One pass: wait as the strategy says, until `until` at the latest (`due`: a request is due
-  // then), and handle what has happened. False when the invocation is over before its time.
-  bool pass(base::MonotonicTime until, bool due) {
-    const auto now = base::monotonic_now();
-    if (idle_since_ != base::MonotonicTime{}) meter_.idle_spin(now - idle_since_);
-    if (now >= next_scan_) scan(now);
-    auto budget = sleep_budget<wait>(now, due ? until : std::min(until, next_scan_), due, active_);
-    if (due && now + budget > next_scan_) budget = std::max(next_scan_ - now, base::Duration(0));
-    const auto events = poll_.wait(budget);
-    // Only a pass that spun and found nothing was idle; what is sent before the next one is work
-    // and takes this back.
-    idle_since_ = events.empty() && budget.count() == 0 ? now : base::MonotonicTime{};
-    if (events.empty()) return !over();
-    active_ = base::monotonic_now();
-    for (const auto& event : events) handle(event);
-    if (reads_ahead_) {
-      ahead_.after_pass(
-          FlowPoll::most_events,
-          [](const Flow& flow) { return flow.state == Flow::State::exchanging; },
-          [this](Flow& flow) { receive(flow); });
-    }
-    return !over();
+  void after_pass() {
+    if (!reads_ahead_) return;
+    ahead_.after_pass(
+        FlowPoll::most_events,
+        [](const Flow& flow) { return flow.state == Flow::State::exchanging; },
+        [this](Flow& flow) { receive(flow); });
   }
 
   void handle(const epoll_event& event) {
-    if (event.data.u32 == FlowPoll::stop_marker) {
-      stopped_ = true;
-      return;
-    }
     Flow& flow = flows_[event.data.u32];
     switch (flow.state) {
       case Flow::State::connecting:
@@ -209,14 +102,12 @@ class FlowLoop {
   }
 
   // Counts what has waited too long, wakes what has rested enough.
-  void scan(base::MonotonicTime now) {
-    next_scan_ = now + scan_interval_;
-    if (busy_ == 0) return;
+  void look_at_waits(base::MonotonicTime now) {
     for (auto& flow : flows_) {
       if (flow.state == Flow::State::idle) continue;
       const bool rests = flow.state == Flow::State::resting;
       if (now < flow.deadline && !(rests && draining_)) {
-        if (rests) next_scan_ = std::min(next_scan_, flow.deadline);
+        if (rests) look_at(flow.deadline);
         continue;
       }
       if (flow.state == Flow::State::connecting) {
@@ -230,7 +121,7 @@ class FlowLoop {
         exchange_failed(flow, {ExchangeEnd::Kind::timed_out}, now);
       } else {
         set_state(flow, Flow::State::idle);
-        if (std::exchange(flow.has_turn, false) && now < window_end_ && !stopped_) {
+        if (std::exchange(flow.has_turn, false) && goes_on(now)) {
           begin_request(flow, now, now);
         } else {
           next_request(flow, now);
@@ -241,32 +132,10 @@ class FlowLoop {
 
   // ---- the course of a request -----------------------------------------------------------------
 
-  // The oldest request that is due. One that no flow was free for within its timeout has timed out:
-  // an invocation ends soon after its window, though nobody ever answers, or not as fast as it is
-  // asked.
-  std::optional<base::MonotonicTime> take_due(base::MonotonicTime now) {
-    while (const auto due = pacer_.take_due(now)) {
-      if (now - *due <= spec_.timeout) return due;
-      meter_.count_failure(FailureClass::timed_out, *due, now, now);
-    }
-    return std::nullopt;
-  }
-
-  // Hands due requests to idle flows.
-  void send_due(base::MonotonicTime now) {
-    while (!idle_.empty()) {
-      const auto due = take_due(now);
-      if (!due) return;
-      begin_request(flows_[idle_.pop()], *due, now);
-      now = base::monotonic_now();
-    }
-  }
-
   // A closed loop's: at once, or when it is its turn to connect.
   void begin_in_turn(Flow& flow, base::MonotonicTime now) {
-    const auto turn = flow.established || !cap_.set() ? now : cap_.take_turn(now);
+    const auto turn = turn_of(flow.established, now);
     if (turn <= now) return begin_request(flow, now, now);
-    meter_.rate_was_capped();
     flow.has_turn = true;
     rest(flow, turn);
   }
@@ -274,7 +143,7 @@ class FlowLoop {
   void rest(Flow& flow, base::MonotonicTime until) {
     set_state(flow, Flow::State::resting);
     flow.deadline = until;
-    next_scan_ = std::min(next_scan_, until);
+    look_at(until);
   }
 
   // `started`: where its latency begins; `now`: when it really begins.
@@ -282,9 +151,7 @@ class FlowLoop {
     flow.has_request = true;
     flow.started = started;
     flow.begun = now;
-    idle_since_ = {};
-    flow.counted = !open_loop_ || started >= window_begin_;
-    if (open_loop_ && flow.counted) meter_.lateness(now - started);
+    flow.counted = begins(started, now);
     if (flow.established) {
       begin_exchange(flow, now);
     } else {
@@ -331,9 +198,7 @@ class FlowLoop {
         return connect_failed(flow, errno, now);
       }
     }
-    if (keep_ || (flow.counted && (open_loop_ || meter_.window_open()))) {
-      meter_.connected(now - flow.connect_begun);
-    }
+    if (times_connect(flow.counted)) meter_.connected(now - flow.connect_begun);
     if (!flow.has_request) {
       set_state(flow, Flow::State::idle);
       return;
@@ -415,16 +280,13 @@ class FlowLoop {
     }
     if (flow.state == Flow::State::connecting) return established(flow, now);
     if (reads_ahead_) ahead_.answered(flow);
-    const bool in_window = open_loop_ ? flow.counted : meter_.window_open() && now < window_end_;
-    if (in_window) {
-      meter_.request_done(now - flow.started, *server_id);
-      if (open_loop_) last_done_ = std::max(last_done_, now);
-    }
+    const bool counts = in_window(flow.counted, now);
+    if (counts) answered(now - flow.started, *server_id, now);
     auto after = now;
     if (!keep_ || calls_.last(flow.reader)) {
       close(flow);
       after = base::monotonic_now();
-      if (in_window) meter_.occupied_beyond_latency(after - now);
+      if (counts) meter_.occupied_beyond_latency(after - now);
     }
     set_state(flow, Flow::State::idle);
     next_request(flow, after);
@@ -433,7 +295,7 @@ class FlowLoop {
   // The next request of a flow that has just become idle, in the same pass.
   void next_request(Flow& flow, base::MonotonicTime now) {
     if (!open_loop_) {
-      if (now < window_end_ && !stopped_) begin_in_turn(flow, now);
+      if (goes_on(now)) begin_in_turn(flow, now);
     } else if (const auto due = take_due(now)) {
       begin_request(flow, *due, now);
     } else {
@@ -493,33 +355,12 @@ class FlowLoop {
     flow.state = state;
   }
 
-  const ClientJob& job_;
-  const WorkloadSpec& spec_;
-  const bool keep_;
   const bool datagrams_;
-  const bool open_loop_;
   const bool reads_ahead_;
-  const int stop_fd_;
-  ServerChoice choice_;
-  ConnectionCap cap_;
-  Meter meter_;
-  FlowPoll poll_;
   ReadAhead<Flow> ahead_;
   std::vector<Flow> flows_;
-  IdleQueue idle_;
-  OpenLoopPacer pacer_{{}, {}};  // an open loop's; empty in a closed one
   Calls calls_;
   std::vector<char> scratch_;
-  base::Duration scan_interval_;
-  std::size_t busy_ = 0;  // flows that are not idle
-  bool stopped_ = false;
-  bool draining_ = false;
-  base::MonotonicTime window_begin_;
-  base::MonotonicTime window_end_ = never;
-  base::MonotonicTime last_done_;
-  base::MonotonicTime next_scan_;
-  base::MonotonicTime active_;      // when an event last came
-  base::MonotonicTime idle_since_;  // set while spinning with nothing to do
 };
 
 }  // namespace

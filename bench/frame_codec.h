@@ -1,5 +1,5 @@
 // Our own protocol (bench/frame.h) as the loops of many connections speak it. The loops are written
-// once and compiled for every protocol; bench/http_codec.h has the other one. What a client's loop
+// once and compiled for every protocol; bench/http_codec.h has another one. What a client's loop
 // asks of a protocol is `FrameCalls`, what a server's loop asks of it `FrameAnswers`.
 #pragma once
 
@@ -81,9 +81,10 @@ class FrameAnswers {
     void sent(std::size_t bytes) { sent_ += bytes; }
     // The bytes received were no request, and nothing is said to that.
     [[nodiscard]] bool unanswerable() const { return unanswerable_; }
-    // Of the reply just sent: whether it says that the request was a bad one, and whether the
-    // connection ends with it.
-    [[nodiscard]] static bool refused() { return false; }
+    // Of what was just sent whole: how many requests it answers, how many it says were bad ones,
+    // each asked for once, and whether the connection ends with it.
+    [[nodiscard]] static std::uint64_t answered() { return 1; }
+    [[nodiscard]] static std::uint64_t refused() { return 0; }
     [[nodiscard]] static bool ends() { return false; }
 
    private:
@@ -103,7 +104,7 @@ class FrameAnswers {
   }
 
   // Takes bytes received, up to the end of a request at most, and says how many; when that is whole
-  // the turn is replying. Not while it is.
+  // the turn is replying. Not while it is. A protocol whose requests overlap takes all there are.
   static std::size_t take(Turn& turn, const char* data, std::size_t size) {
     const auto state = turn.reader_.feed(data, size);
     if (state == FrameReader::State::incomplete) return size;

@@ -65,11 +65,14 @@ class Line {
 
 }  // namespace
 
+std::string http_host(const ClientJob& job) {
+  return job.servers.empty() ? "stackbench" : fmt::format("{}", job.servers.front());
+}
+
 HttpCalls::HttpCalls(const ClientJob& job) : response_bytes_(response_size(job.workload).count) {
   const auto body = request_size(job.workload).count;
-  // The host is a name, not the address that is dialled: a virtual one, as behind any proxy.
-  request_ = fmt::format("{} /{} HTTP/1.1\r\nHost: stackbench\r\n{}: ", body > 0 ? "POST" : "GET",
-                         response_bytes_, http_sequence_field);
+  request_ = fmt::format("{} /{} HTTP/1.1\r\nHost: {}\r\n{}: ", body > 0 ? "POST" : "GET",
+                         response_bytes_, http_host(job), http_sequence_field);
   sequence_at_ = request_.size();
   request_.append(base::number_length, '0').append("\r\n");
   // No "Connection: close", whatever the workload: it would have the server close first (RFC 9112,
@@ -137,9 +140,9 @@ void HttpAnswers::begin_reply(Turn& turn) {
     turn.status_ = 417;
   }
   turn.version_1_1_ = head.version_1_1;
-  turn.ends_ = turn.refused() || !head.persistent();
+  turn.ends_ = turn.bad() || !head.persistent();
   turn.sequence_ = head.sequence;
-  turn.body_bytes_ = turn.refused() ? 0 : head.asked_bytes.value_or(0);
+  turn.body_bytes_ = turn.bad() ? 0 : head.asked_bytes.value_or(0);
   turn.head_bytes_ = write_head(turn);
   written_for_ = &turn;
   turn.bytes_ = turn.head_bytes_ + turn.body_bytes_;
@@ -149,7 +152,7 @@ void HttpAnswers::begin_reply(Turn& turn) {
 
 std::size_t HttpAnswers::write_head(const Turn& turn) {
   Line head;
-  if (!turn.refused()) [[likely]] {
+  if (!turn.bad()) [[likely]] {
     head.add(ok_);
     head.add(turn.body_bytes_);
     head.add("\r\n");

@@ -20,6 +20,10 @@
 
 namespace bench {
 
+// The host that requests name: what is dialled, of several the first. A mesh's proxies route by it,
+// and of a name that none of its Services has nothing is known to them.
+[[nodiscard]] std::string http_host(const ClientJob& job);
+
 class HttpCalls {
  public:
   using Reader = HttpReplyReader;
@@ -62,11 +66,13 @@ class HttpAnswers {
     [[nodiscard]] bool replying() const { return sent_ < bytes_; }
     void sent(std::size_t bytes) { sent_ += bytes; }
     [[nodiscard]] static bool unanswerable() { return false; }
-    [[nodiscard]] bool refused() const { return status_ != 200; }
+    [[nodiscard]] std::uint64_t answered() const { return bad() ? 0 : 1; }
+    [[nodiscard]] std::uint64_t refused() const { return bad() ? 1 : 0; }
     [[nodiscard]] bool ends() const { return ends_; }
 
    private:
     friend HttpAnswers;
+    [[nodiscard]] bool bad() const { return status_ != 200; }
     HttpRequestReader reader_;
     std::uint16_t status_ = 200;
     bool version_1_1_ = true;

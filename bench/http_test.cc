@@ -103,8 +103,10 @@ TEST(HttpClient, AReplyThatEndsTooSoonIsClosedEarly) {
 }
 
 TEST(HttpClient, AsksAsTheWorkloadSays) {
+  std::string host;
   const auto request_of = [&](base::Bytes request, bool keep_alive) {
     base::UniqueFd listener = std::move(*listen_tcp(any_port("127.0.0.1")));
+    host = fmt::format("{}", *local_endpoint(listener.get()));
     auto job = http_job(*local_endpoint(listener.get()));
     job.workload.request = request;
     job.workload.response = base::Bytes{1000};
@@ -121,11 +123,13 @@ TEST(HttpClient, AsksAsTheWorkloadSays) {
     running.wait();
     return text;
   };
-  EXPECT_EQ(request_of({0}, true),
-            "GET /1000 HTTP/1.1\r\nHost: stackbench\r\nStackbench-Seq: 00000001\r\n\r\n");
-  EXPECT_EQ(request_of({3}, false),
-            "POST /1000 HTTP/1.1\r\nHost: stackbench\r\nStackbench-Seq: 00000001\r\n"
-            "Content-Length: 3\r\n\r\nxxx");
+  const auto got = request_of({0}, true);
+  EXPECT_EQ(
+      got, fmt::format("GET /1000 HTTP/1.1\r\nHost: {}\r\nStackbench-Seq: 00000001\r\n\r\n", host));
+  const auto posted = request_of({3}, false);
+  EXPECT_EQ(posted, fmt::format("POST /1000 HTTP/1.1\r\nHost: {}\r\nStackbench-Seq: 00000001\r\n"
+                                "Content-Length: 3\r\n\r\nxxx",
+                                host));
 }
 
 TEST(HttpClient, EndsAConnectionForOneRequestItself) {

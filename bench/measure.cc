@@ -60,7 +60,8 @@ std::map<std::string, std::uint64_t> AnswerTally::by_name() const {
 Meter::Meter(const ClientJob& job, WaitStrategy wait)
     : open_loop_(job.workload.rate.has_value()),
       note_events_(job.note_events),
-      connections_(static_cast<std::uint64_t>(job.workload.connections)) {
+      connections_(static_cast<std::uint64_t>(job.workload.connections)),
+      requesters_(static_cast<std::uint64_t>(requests_at_once(job.workload))) {
   frame_.kind = job.workload.kind;
   frame_.loop = open_loop_ ? "open" : "closed";
   frame_.wait = wait;
@@ -191,12 +192,12 @@ ClientResult Meter::result() const {
   if (!open_loop_ && waited_for_turn_ == 0 && !is_stream(frame_.kind) && result.requests > 0) {
     const double mean_ns = latency_.mean() + static_cast<double>(occupied_extra_ns_) / requests;
     result.littles_law_residual =
-        littles_law_residual(mean_ns, result.rate_per_second, static_cast<double>(connections_));
+        littles_law_residual(mean_ns, result.rate_per_second, static_cast<double>(requesters_));
     result.littles_law_violated = result.littles_law_residual > residual_allowed;
   }
   // Spinning for want of work keeps a core hot but holds nothing up, and a lone closed-loop
   // requester that spins does nothing else between its requests.
-  const bool lone_spinner = !open_loop_ && connections_ == 1 && frame_.wait != WaitStrategy::block;
+  const bool lone_spinner = !open_loop_ && requesters_ == 1 && frame_.wait != WaitStrategy::block;
   const double busy = lone_spinner ? 0 : share(usage_.cpu_ns - idle_spin_ns_);
   if (!is_stream(frame_.kind)) {
     result.generator_limited = generator_limited(latency_, lateness_, busy);

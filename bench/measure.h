@@ -74,7 +74,8 @@ class Meter {
   void request_done(base::Duration latency, std::uint32_t server_id) {
     latency_.record(static_cast<std::uint64_t>(latency.count()));
     answers_.count(server_id);
-    if (!slices_.empty()) [[unlikely]] note_answer(base::monotonic_now());
+    if (!slices_.empty()) [[unlikely]]
+      note_answer(base::monotonic_now());
   }
   // A stream's flow whose opening was answered.
   void flow_answered(std::uint32_t server_id) { answers_.count(server_id); }
@@ -135,6 +136,7 @@ class Meter {
   bool open_loop_ = false;
   bool note_events_ = false;
   std::uint64_t connections_ = 1;
+  std::uint64_t requesters_ = 1;  // of a closed loop: its concurrency
   bool open_ = false;
   base::MonotonicTime begin_;
   base::MonotonicTime end_;

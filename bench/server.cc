@@ -20,6 +20,7 @@
 #include "bench/affinity.h"
 #include "bench/for_wait.h"
 #include "bench/frame_codec.h"
+#include "bench/http2_codec.h"
 #include "bench/http_codec.h"
 #include "bench/measure.h"
 #include "bench/pacer.h"
@@ -247,7 +248,8 @@ class ServerLoop {
         return After::closed;
       }
     }
-    ++(connection.turn.refused() ? result_.bad_requests : result_.requests);
+    result_.requests += connection.turn.answered();
+    result_.bad_requests += connection.turn.refused();
     if (!connection.turn.ends()) return After::open;
     close(connection);
     return After::closed;
@@ -419,9 +421,14 @@ base::Result<ServerResult> run_server(
     return run_stream_server(job, std::move(listeners), stop_fd);
   }
   return for_wait(job.wait, [&](auto how) {
-    return job.kind == WorkloadKind::http
-               ? ServerLoop<how.value, HttpAnswers>(job, std::move(listeners), stop_fd).run()
-               : ServerLoop<how.value, FrameAnswers>(job, std::move(listeners), stop_fd).run();
+    switch (job.kind) {
+      case WorkloadKind::http:
+        return ServerLoop<how.value, HttpAnswers>(job, std::move(listeners), stop_fd).run();
+      case WorkloadKind::http2:
+        return ServerLoop<how.value, Http2Answers>(job, std::move(listeners), stop_fd).run();
+      default:
+        return ServerLoop<how.value, FrameAnswers>(job, std::move(listeners), stop_fd).run();
+    }
   });
 }
 

@@ -22,6 +22,9 @@ void add_to(TrafficErrors& sum, const TrafficErrors& one) {
   sum.bad_reply += one.bad_reply;
   sum.address_unavailable += one.address_unavailable;
   sum.lost += one.lost;
+  sum.stream_reset += one.stream_reset;
+  sum.goaway += one.goaway;
+  sum.protocol_error += one.protocol_error;
   sum.other += one.other;
 }
 

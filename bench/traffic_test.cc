@@ -369,7 +369,8 @@ TEST(RunClient, RefusesJobsThatMakeNoSense) {
               HasSubstr("response: expected 16 to 65507 bytes, got 65508"));
   job = short_job(any_port("127.0.0.1"));
   job.workload.keep_alive = false;
-  EXPECT_THAT(run_client(job, -1).error().message, HasSubstr("keep_alive: only http has it"));
+  EXPECT_THAT(run_client(job, -1).error().message,
+              HasSubstr("keep_alive: only http and http2 have it"));
   job = short_job(any_port("127.0.0.1"));
   job.workload.connections = 0;
   EXPECT_EQ(run_client(job, -1).error().kind, base::ErrorKind::input);

@@ -37,6 +37,12 @@ std::uint64_t& TrafficErrors::of(FailureClass what) {
       return address_unavailable;
     case FailureClass::lost:
       return lost;
+    case FailureClass::stream_reset:
+      return stream_reset;
+    case FailureClass::goaway:
+      return goaway;
+    case FailureClass::protocol_error:
+      return protocol_error;
     case FailureClass::other:
       break;
   }

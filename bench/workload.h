@@ -26,6 +26,7 @@ enum class WorkloadKind {
   tcp_stream,     // one way, as fast as the connection takes it
   udp_stream,     // datagrams one way, on a schedule
   tls_handshake,  // connect, a TLS handshake, one request and its reply, close
+  http2,  // HTTP/2 in clear, by prior knowledge: as http, and requests may share a connection
 };
 
 // How a thread waits for its next event.
@@ -49,7 +50,8 @@ struct WorkloadSpec {
   std::optional<base::Bytes> request = {};   // default: request_size()
   std::optional<base::Bytes> response = {};  // default: response_size()
   base::Duration timeout = std::chrono::seconds(2);  // of one connect, and of one reply
-  std::optional<bool> keep_alive = {};               // http only; absent: true
+  std::optional<bool> keep_alive = {};               // http and http2; absent: true
+  std::optional<int> streams = {};                   // http2 only; absent: 1
   std::optional<Switch> gso = {};                    // tcp_stream; absent: left as it is
   int generators = 1;                                // that carry it together
   // tls_handshake only.
@@ -75,16 +77,24 @@ void describe(Visit& visit, Self& self) {
                 "closed one."});
   visit("request", self.request,
         {.doc = "Bytes of a request, at least 16, 64 by default; for UDP at most 65507, one "
-                "datagram. Of http: of the request's body, 0 by default, a GET; more is a POST. Of "
+                "datagram. Of http and http2: of the request's body, 0 by default, a GET; more is "
+                "a POST. Of "
                 "a tcp_stream: of one write, 128KiB by default. Of a udp_stream: of one datagram, "
                 "at least 32, 1200 by default."});
-  visit("response", self.response,
-        {.doc = "Bytes of a reply, within the same bounds, 64 by default. Of http: of its body. A "
-                "stream has none."});
+  visit(
+      "response", self.response,
+      {.doc = "Bytes of a reply, within the same bounds, 64 by default. Of http and http2: of its "
+              "body. A stream has none."});
   visit("timeout", self.timeout, {.doc = "The longest wait for one connect or one reply."});
   visit("keep_alive", self.keep_alive,
-        {.doc = "http: whether a connection carries one request after another, the default, or "
-                "one, and latency begins with its connect."});
+        {.doc =
+             "http, http2: whether a connection carries one request after another, the default, or "
+             "one, and latency begins with its connect."});
+  visit("streams", self.streams,
+        {.doc = "http2: requests under way at once on each connection, 1 unless said. A peer that "
+                "allows fewer lets the others wait, and that is latency.",
+         .at_least = 1,
+         .at_most = 1024});
   visit("gso", self.gso,
         {.doc = "tcp_stream: TCP segmentation offloads (TSO and GSO) of the interface the client "
                 "sends by, for the time of an invocation. Absent: as they are."});
@@ -118,10 +128,18 @@ void describe(Visit& visit, Self& self) {
 // A lost datagram alone does not tell a server that is not there: a UDP flow's first exchange is
 // tried so often, each time for a whole timeout.
 inline constexpr int first_exchange_attempts = 3;
+// Whether its requests and replies are those of HTTP, whatever the version.
+[[nodiscard]] constexpr bool is_http(WorkloadKind kind) {
+  return kind == WorkloadKind::http || kind == WorkloadKind::http2;
+}
 // Whether its connections outlive a request.
 [[nodiscard]] constexpr bool keeps_connections(const WorkloadSpec& spec) {
-  if (spec.kind == WorkloadKind::http) return spec.keep_alive.value_or(true);
+  if (is_http(spec.kind)) return spec.keep_alive.value_or(true);
   return spec.kind != WorkloadKind::tcp_crr && spec.kind != WorkloadKind::tls_handshake;
+}
+// Requests that may be under way at once.
+[[nodiscard]] constexpr int requests_at_once(const WorkloadSpec& spec) {
+  return spec.connections * spec.streams.value_or(1);
 }
 // Whether a request of it is replied to over TCP, both in the clear.
 [[nodiscard]] constexpr bool replies_by_tcp(WorkloadKind kind) {
@@ -134,7 +152,7 @@ inline constexpr int first_exchange_attempts = 3;
   return kind == WorkloadKind::tcp_rr || kind == WorkloadKind::tcp_crr ||
          kind == WorkloadKind::tcp_stream || kind == WorkloadKind::tls_handshake;
 }
-// The least and the most bytes a request or a reply of it may have; of http, their bodies.
+// The least and the most bytes a request or a reply of it may have; of HTTP, their bodies.
 struct MessageBounds {
   std::uint64_t least = header_bytes;
   std::uint64_t most = max_message_bytes;
@@ -142,7 +160,7 @@ struct MessageBounds {
 [[nodiscard]] constexpr MessageBounds message_bounds(WorkloadKind kind) {
   MessageBounds bounds;
   if (protocol_of(kind) == base::Protocol::UDP) bounds.most = max_datagram_bytes;
-  if (kind == WorkloadKind::http) bounds.least = 0;
+  if (is_http(kind)) bounds.least = 0;
   if (kind == WorkloadKind::udp_stream) bounds.least = least_stamped_bytes;
   return bounds;
 }
@@ -151,7 +169,7 @@ inline constexpr base::Bytes default_message{64};
 inline constexpr base::Bytes default_write{std::uint64_t{128} << 10};  // iperf3's
 inline constexpr base::Bytes default_datagram{1'200};  // what every path takes, as QUIC assumes
 [[nodiscard]] constexpr base::Bytes request_size(const WorkloadSpec& spec) {
-  if (spec.kind == WorkloadKind::http) return spec.request.value_or(base::Bytes{0});
+  if (is_http(spec.kind)) return spec.request.value_or(base::Bytes{0});
   if (spec.kind == WorkloadKind::tcp_stream) return spec.request.value_or(default_write);
   if (spec.kind == WorkloadKind::udp_stream) return spec.request.value_or(default_datagram);
   return spec.request.value_or(default_message);
@@ -228,8 +246,8 @@ struct ClientJob {
   // Of workloads with a connection for each request: all of its connections together, whatever they
   // go to. Below it nothing changes; at it, a closed loop waits and an open loop's rate is the cap.
   std::optional<std::uint32_t> most_connections_per_minute = {};
-  // The same for every request's body: of http, tcp_rr and tcp_crr at a rate, whose requests and
-  // replies have room for it (canary_bytes).
+  // The same for every request's body: of workloads that can carry one (bench/canaries.h) at a
+  // rate, whose requests and replies have room for it.
   std::optional<std::string> canary = {};
   std::optional<TlsSettings> tls = {};  // tls_handshake
 };
@@ -494,7 +512,8 @@ struct base::EnumNames<bench::WorkloadKind> {
       std::pair{bench::WorkloadKind::http, std::string_view("http")},
       std::pair{bench::WorkloadKind::tcp_stream, std::string_view("tcp_stream")},
       std::pair{bench::WorkloadKind::udp_stream, std::string_view("udp_stream")},
-      std::pair{bench::WorkloadKind::tls_handshake, std::string_view("tls_handshake")}};
+      std::pair{bench::WorkloadKind::tls_handshake, std::string_view("tls_handshake")},
+      std::pair{bench::WorkloadKind::http2, std::string_view("http2")}};
 };
 
 template <>

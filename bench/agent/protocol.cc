@@ -271,8 +271,8 @@ Result<> check_canary(const ClientJob& job) {
   const auto room = std::min(request_size(job.workload), response_size(job.workload));
   if (can_carry_canaries(kind) && job.workload.rate && room >= canary_bytes(kind)) return {};
   return base::fail(ErrorKind::input,
-                    "job.canary: expected http, tcp_rr or tcp_crr at a rate, its requests and "
-                    "replies of {} bytes and more",
+                    "job.canary: expected http, http2, tcp_rr or tcp_crr at a rate, its requests "
+                    "and replies of {} bytes and more",
                     canary_bytes(kind).count);
 }
 

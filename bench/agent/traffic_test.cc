@@ -61,7 +61,7 @@ TEST_P(AgentTraffic, RunsBetweenTwoAgentsAndBothCountTheSame) {
 
 INSTANTIATE_TEST_SUITE_P(Workloads, AgentTraffic,
                          ::testing::Values(WorkloadKind::tcp_rr, WorkloadKind::tcp_crr,
-                                           WorkloadKind::http),
+                                           WorkloadKind::http, WorkloadKind::http2),
                          [](const auto& test) { return std::string(base::enum_name(test.param)); });
 
 TEST(AgentTrafficFailures, SaysThatNobodyListens) {

@@ -18,6 +18,9 @@ Result<TlsProbeJob> parse_tls_probe_job(const base::Json& json) {
     return base::fail(ErrorKind::input, "job.every: expected 1ms to 10s, got {}",
                       base::StringScalar<base::Duration>::format(*job.every));
   }
+  if (job.hold && (job.every || *job.hold < base::Duration::zero())) {
+    return base::fail(ErrorKind::input, "job.hold: expected 0 or more, of doors tried once");
+  }
   for (const auto& door : job.doors) {
     constexpr base::Duration least = std::chrono::milliseconds(10);
     constexpr base::Duration most = std::chrono::seconds(10);
@@ -25,6 +28,12 @@ Result<TlsProbeJob> parse_tls_probe_job(const base::Json& json) {
       return base::fail(ErrorKind::input,
                         "job.doors: {}: expected a timeout of 10ms to 10s, got {}", door.name,
                         base::StringScalar<base::Duration>::format(door.timeout));
+    }
+    if (job.hold && (!door.plaintext || door.request.empty() || door.timeout <= *job.hold)) {
+      return base::fail(ErrorKind::input,
+                        "job.doors: {}: expected a request in the clear, and a timeout longer than "
+                        "it is held",
+                        door.name);
     }
     if (door.certificate.empty() != door.key.empty()) {
       return base::fail(ErrorKind::input, "job.doors: {}: a certificate and its key go together",

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <array>
 #include <cerrno>
+#include <charconv>
 #include <csignal>
 #include <memory>
 #include <set>
@@ -22,6 +23,7 @@
 
 #include "base/fd.h"
 #include "base/freed.h"
+#include "bench/http_parser.h"
 #include "bench/sockets.h"
 #include "bench/tls/credentials.h"
 #include "bench/tls_probe/http_reply.h"
@@ -216,15 +218,43 @@ class Attempt {
     tried_.last_ns = begun_.ns;
   }
 
-  Result<DoorTried> run() {
-    auto ended = go();
-    if (!ended) return base::in_context(std::move(ended).error(), "door {}", door_.name);
+  Result<DoorTried> run() { return told(go()); }
+
+  // In parts, of a door in the clear: all of its request but the last byte; that, unless there is a
+  // reply without it; and the reply.
+  Result<> open() {
+    auto opened = [&]() -> Result<> {
+      ASSIGN_OR_RETURN(open_, connect());
+      if (!open_) return {};
+      ASSIGN_OR_RETURN(open_, say(std::string_view(door_.request).substr(0, last_byte())));
+      return open_ ? Result<>() : end(DoorOutcome::timed_out);
+    }();
+    return in_context(std::move(opened));
+  }
+  Result<> release() { return in_context(open_ ? say_last_byte() : Result<>()); }
+  Result<DoorTried> close() { return told(open_ ? hear_plainly() : Result<>()); }
+
+ private:
+  [[nodiscard]] base::MonotonicTime deadline() const { return begun_ + door_.timeout; }
+  [[nodiscard]] std::size_t last_byte() const { return door_.request.size() - 1; }
+
+  Result<> in_context(Result<> done) {
+    if (done) return done;
+    return base::in_context(std::move(done).error(), "door {}", door_.name);
+  }
+  Result<DoorTried> told(Result<> ended) {
+    RETURN_IF_ERROR(in_context(std::move(ended)));
     tried_.took_ns = (base::monotonic_now() - begun_).count();
     return std::move(tried_);
   }
 
- private:
-  [[nodiscard]] base::MonotonicTime deadline() const { return begun_ + door_.timeout; }
+  Result<> say_last_byte() {
+    pollfd watched{.fd = socket_.get(), .events = POLLIN, .revents = 0};
+    if (::poll(&watched, 1, 0) < 0 && errno != EINTR) return base::system_error(errno, "poll");
+    if (watched.revents != 0) return {};
+    ASSIGN_OR_RETURN(open_, say(std::string_view(door_.request).substr(last_byte())));
+    return open_ ? Result<>() : end(DoorOutcome::timed_out);
+  }
 
   Result<> end(DoorOutcome outcome) {
     tried_.outcome = outcome;
@@ -232,23 +262,32 @@ class Attempt {
   }
 
   Result<> go() {
+    ASSIGN_OR_RETURN(const bool connected, connect());
+    if (!connected) return {};
+    return door_.plaintext ? speak_plainly() : speak_tls();
+  }
+
+  // Whether there is a connection; where there is none that is the outcome.
+  Result<bool> connect() {
     auto connected = connect_within(door_.to, door_.timeout, stop_fd_);
     if (!connected) {
       const int code = connected.error();
       if (code == EINTR) return base::fail(ErrorKind::interrupted, "stopped");
-      if (code == ECONNREFUSED) return end(DoorOutcome::refused);
-      if (code == ETIMEDOUT) return end(DoorOutcome::timed_out);
-      if (code == EHOSTUNREACH || code == ENETUNREACH || code == EACCES) {
-        return end(DoorOutcome::unreachable);
+      const bool unreachable = code == EHOSTUNREACH || code == ENETUNREACH || code == EACCES;
+      if (code != ECONNREFUSED && code != ETIMEDOUT && !unreachable) {
+        return base::system_error(code, "connect {}", door_.to);
       }
-      return base::system_error(code, "connect {}", door_.to);
+      tried_.outcome = unreachable            ? DoorOutcome::unreachable
+                       : code == ECONNREFUSED ? DoorOutcome::refused
+                                              : DoorOutcome::timed_out;
+      return false;
     }
     socket_ = std::move(*connected);
     const int flags = ::fcntl(socket_.get(), F_GETFL);
     if (flags < 0 || ::fcntl(socket_.get(), F_SETFL, flags | O_NONBLOCK) < 0) {
       return base::system_error(errno, "fcntl");
     }
-    return door_.plaintext ? speak_plainly() : speak_tls();
+    return true;
   }
 
   // Takes more of the reply; whether no more of it is waited for.
@@ -266,6 +305,10 @@ class Attempt {
       tried_.server = plain_text(field_of(http->head, "server"));
       tried_.challenge = plain_text(field_of(http->head, "www-authenticate"));
       tried_.body = plain_text(http->body.substr(0, told));
+      const auto id = field_of(http->head, http_server_id_field);
+      std::uint32_t number = 0;
+      const auto read = std::from_chars(id.data(), id.data() + id.size(), number);
+      if (!id.empty() && read.ptr == id.data() + id.size()) tried_.answered_by = number;
     }
     return end(DoorOutcome::answered);
   }
@@ -274,21 +317,31 @@ class Attempt {
     return reply_.empty() ? end(outcome) : end_answered();
   }
 
-  Result<> speak_plainly() {
-    std::string_view rest = door_.request;
+  // Says it, as far as the peer is there: how it is not the read tells. False when its time is
+  // over.
+  Result<bool> say(std::string_view rest) {
     while (!rest.empty()) {
       const auto n = ::send(socket_.get(), rest.data(), rest.size(), MSG_NOSIGNAL);
       if (n > 0) {
         rest.remove_prefix(static_cast<std::size_t>(n));
       } else if (errno == EAGAIN) {
         ASSIGN_OR_RETURN(const bool ready, await(socket_.get(), POLLOUT, deadline(), stop_fd_));
-        if (!ready) return end(DoorOutcome::timed_out);
+        if (!ready) return false;
       } else if (errno == ECONNRESET || errno == EPIPE) {
-        break;  // the read says which
+        return true;
       } else if (errno != EINTR) {
         return base::system_error(errno, "send");
       }
     }
+    return true;
+  }
+
+  Result<> speak_plainly() {
+    ASSIGN_OR_RETURN(const bool said, say(door_.request));
+    return said ? hear_plainly() : end(DoorOutcome::timed_out);
+  }
+
+  Result<> hear_plainly() {
     std::array<char, read_bytes> reply;
     for (;;) {
       const auto n = ::recv(socket_.get(), reply.data(), reply.size(), 0);
@@ -501,6 +554,7 @@ class Attempt {
   std::string first_bytes_;
   std::string reply_;
   bool peer_speaks_tls_ = false;
+  bool open_ = false;  // of open(): there is a connection, and most of the request was said
   DoorTried tried_;
 };
 
@@ -508,7 +562,9 @@ class Attempt {
 
 bool came_to_the_same(const DoorTried& one, const DoorTried& other) {
   return one.outcome == other.outcome && one.alert == other.alert &&
-         one.handshake_done == other.handshake_done && one.peer.has_value() == other.peer.has_value() &&
+         one.http_status == other.http_status && one.answered_by == other.answered_by &&
+         one.body == other.body && one.handshake_done == other.handshake_done &&
+         one.peer.has_value() == other.peer.has_value() &&
          (!one.peer || one.peer->serial == other.peer->serial);
 }
 
@@ -563,6 +619,24 @@ Result<TlsProbeResult> try_again_and_again(const TlsProbeJob& job, int stop_fd) 
   }
 }
 
+Result<TlsProbeResult> try_at_once(const TlsProbeJob& job, int stop_fd) {
+  std::vector<Attempt> attempts;
+  attempts.reserve(job.doors.size());
+  for (const auto& door : job.doors) {
+    attempts.emplace_back(door, stop_fd);
+    RETURN_IF_ERROR(attempts.back().open());
+  }
+  ASSIGN_OR_RETURN(const bool stopped, stopped_until(base::monotonic_now() + *job.hold, stop_fd));
+  if (stopped) return base::fail(ErrorKind::interrupted, "stopped");
+  for (auto& attempt : attempts) RETURN_IF_ERROR(attempt.release());
+  TlsProbeResult result;
+  for (auto& attempt : attempts) {
+    ASSIGN_OR_RETURN(auto tried, attempt.close());
+    result.doors.push_back(std::move(tried));
+  }
+  return result;
+}
+
 }  // namespace
 
 Result<TlsProbeResult> run_tls_probe(const TlsProbeJob& job, int stop_fd) {
@@ -574,6 +648,7 @@ Result<TlsProbeResult> run_tls_probe(const TlsProbeJob& job, int stop_fd) {
     RETURN_IF_ERROR(check_speaks(*door.version));
   }
   if (job.every) return try_again_and_again(job, stop_fd);
+  if (job.hold) return try_at_once(job, stop_fd);
   TlsProbeResult result;
   for (const auto& door : job.doors) {
     ASSIGN_OR_RETURN(auto tried, Attempt(door, stop_fd).run());

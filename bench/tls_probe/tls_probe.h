@@ -60,6 +60,9 @@ struct TlsProbeJob {
   // Set: all of them again and again, a round beginning so long after the one before, until the job
   // is stopped. Each time with a whole handshake, for nothing is kept of the one before.
   std::optional<base::Duration> every = {};
+  // Set: all of them at one time, in the clear. Of every request all but the last byte is said, one
+  // after the other, and that byte so long after the last of them, unless a reply came before it.
+  std::optional<base::Duration> hold = {};
 };
 
 template <typename Visit, base::SelfOf<TlsProbeJob> Self>
@@ -68,6 +71,9 @@ void describe(Visit& visit, Self& self) {
   visit("every", self.every,
         {.doc = "Try all of them again and again, a round beginning so long after the one before, "
                 "until the job is stopped. Absent: once."});
+  visit("hold", self.hold,
+        {.doc = "Try all of them at one time, in the clear, and say the last byte of each request "
+                "only so long after the others."});
 }
 
 enum class DoorOutcome {
@@ -117,7 +123,8 @@ struct DoorTried {
   std::string server = {};     // of an HTTP reply: who says it is answering (RFC 9110, 10.2.4)
   std::string challenge = {};  // its WWW-Authenticate
   std::string body = {};       // the beginning of its content, 200 bytes at most
-  std::string version = {};    // "TLSv1.3"
+  std::optional<std::uint32_t> answered_by = {};  // who our own server says it is
+  std::string version = {};                       // "TLSv1.3"
   std::string cipher = {};
   std::string alpn = {};                  // chosen; empty: none
   std::optional<PeerIdentity> peer = {};  // whose certificate was shown
@@ -140,6 +147,7 @@ void describe(Visit& visit, Self& self) {
   visit("server", self.server, {.doc = "Its field Server."});
   visit("challenge", self.challenge, {.doc = "Its field WWW-Authenticate."});
   visit("body", self.body, {.doc = "The beginning of its content."});
+  visit("answered_by", self.answered_by, {.doc = "Who our own server says it is."});
   visit("version", self.version, {.doc = "Agreed on."});
   visit("cipher", self.cipher, {.doc = "Agreed on."});
   visit("alpn", self.alpn, {.doc = "Chosen."});
@@ -167,8 +175,8 @@ void describe(Visit& visit, Self& self) {
 // So many changes of what comes of doors are kept.
 inline constexpr std::size_t most_door_changes = 2048;
 
-// A job within bounds: 1 to 64 doors, timeouts of 10 ms to 10 s, rounds 1 ms to 10 s apart. Errors:
-// input.
+// A job within bounds: 1 to 64 doors, timeouts of 10 ms to 10 s, rounds 1 ms to 10 s apart, held
+// for less than any timeout. Errors: input.
 [[nodiscard]] base::Result<TlsProbeJob> parse_tls_probe_job(const base::Json& json);
 
 // How long it may take before its worker is killed: its timeouts, and 10 s for a busy machine. Of

@@ -6,6 +6,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include "bench/test_servers.h"
 #include "bench/tls_probe/http_reply.h"
 #include "bench/tls_probe/testing/tls_peer.h"
 
@@ -189,6 +190,61 @@ TEST_F(TlsProbeTest, TriedAgainAndAgainADoorTellsWhatChanged) {
   EXPECT_EQ(renewed.outcome, DoorOutcome::alert) << "who has no certificate is refused";
 }
 
+TEST(TlsProbe, OurOwnServerSaysWhoItIs) {
+  ServerJob job;
+  job.kind = WorkloadKind::http;
+  job.server_id = 7;
+  const RunningServer server(job);
+  const StopEvent stop;
+  const auto result = run_tls_probe(
+      {.doors = {{.name = "it", .to = server.endpoint(), .plaintext = true}}}, stop.fd());
+  ASSERT_TRUE(result) << result.error().message;
+  EXPECT_THAT(result->doors.at(0).http_status, Optional(200));
+  EXPECT_THAT(result->doors.at(0).answered_by, Optional(7U));
+}
+
+// Reads until that text has come.
+std::string heard(int fd, std::string_view last) {
+  std::string text;
+  std::array<char, 4096> some;
+  while (!text.ends_with(last)) {
+    const auto n = ::recv(fd, some.data(), some.size(), 0);
+    if (n <= 0) break;
+    text.append(some.data(), static_cast<std::size_t>(n));
+  }
+  return text;
+}
+
+void say(int fd, std::string_view text) {
+  EXPECT_EQ(::send(fd, text.data(), text.size(), MSG_NOSIGNAL), static_cast<ssize_t>(text.size()));
+}
+
+TEST(TlsProbe, HeldRequestsAreAllUnderWayBeforeOneIsWhole) {
+  const auto listener = std::move(*listen_tcp(any_port("127.0.0.1")));
+  const auto endpoint = *local_endpoint(listener.get());
+  const StopEvent stop;
+  const Door door{.name = "held",
+                  .to = endpoint,
+                  .plaintext = true,
+                  .request = "POST /0 HTTP/1.1\r\nContent-Length: 1\r\n\r\nx"};
+  auto probe = std::async(std::launch::async, [&] {
+    return run_tls_probe({.doors = {door, door}, .hold = std::chrono::milliseconds(50)}, stop.fd());
+  });
+  const base::UniqueFd first(::accept(listener.get(), nullptr, nullptr));
+  const base::UniqueFd second(::accept(listener.get(), nullptr, nullptr));
+  EXPECT_TRUE(heard(first.get(), "\r\n\r\n").starts_with("POST /0"));
+  EXPECT_TRUE(heard(second.get(), "\r\n\r\n").starts_with("POST /0"));
+  say(second.get(), "HTTP/1.1 503 Service Unavailable\r\nContent-Length: 8\r\n\r\noverflow");
+  EXPECT_EQ(heard(first.get(), "x"), "x");
+  say(first.get(), "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n");
+  const auto result = probe.get();
+  ASSERT_TRUE(result) << result.error().message;
+  ASSERT_EQ(result->doors.size(), 2U);
+  EXPECT_THAT(result->doors[0].http_status, Optional(200));
+  EXPECT_THAT(result->doors[1].http_status, Optional(503));
+  EXPECT_EQ(result->doors[1].body, "overflow");
+}
+
 TEST_F(TlsProbeTest, WhatOurOwnSideWillNotDoIsAnError) {
   const TlsServer server(strict());
   Door door{.name = "bad", .to = server.endpoint(), .certificate = "none", .key = "none"};
@@ -226,6 +282,12 @@ TEST(TlsProbeJob, IsReadWithinItsBounds) {
   door["timeout"] = "1m";
   EXPECT_THAT(refusal({{"doors", {door}}}), HasSubstr("expected a timeout of 10ms to 10s"));
   door["timeout"] = "1s";
+  EXPECT_THAT(refusal({{"doors", {door}}, {"hold", "10ms"}}), HasSubstr("a request in the clear"));
+  door["plaintext"] = true;
+  EXPECT_EQ(refusal({{"doors", {door}}, {"hold", "10ms"}}), "");
+  EXPECT_THAT(refusal({{"doors", {door}}, {"hold", "1s"}}), HasSubstr("longer than it is held"));
+  EXPECT_THAT(refusal({{"doors", {door}}, {"hold", "10ms"}, {"every", "1s"}}),
+              HasSubstr("of doors tried once"));
   door["certificate"] = "x";
   EXPECT_THAT(refusal({{"doors", {door}}}), HasSubstr("go together"));
 }
