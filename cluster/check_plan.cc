@@ -108,6 +108,9 @@ std::vector<PodHandle> pods_of(const EnvironmentPlan& plan) {
                       .standby = replica >= spec.replicas,
                       .in_namespace = spec.in_namespace,
                       .labels = spec.labels});
+      const auto single = spec.single.find(pods.back().name);
+      if (single == spec.single.end()) continue;
+      for (const auto& [label, value] : single->second.labels) pods.back().labels[label] = value;
     }
   }
   return pods;

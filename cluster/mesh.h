@@ -9,6 +9,7 @@
 #include <string>
 #include <vector>
 
+#include "base/address.h"
 #include "base/describe.h"
 #include "base/json.h"
 #include "base/kube/peer_authentication.h"
@@ -46,11 +47,10 @@ void describe(Visit& visit, Self& self) {
         {.doc = "Worker threads of each proxy, one unless said.",
          .at_least = 1,
          .at_most = most_proxy_workers});
-  visit(
-      "objects", self.objects,
-      {.doc = "Objects of Istio's in force from the beginning, as manifests: "
-              "AuthorizationPolicy, RequestAuthentication, PeerAuthentication. Their namespace is "
-              "one as the scenario calls it."});
+  visit("objects", self.objects,
+        {.doc = "Objects of Istio's in force from the beginning, as manifests: "
+                "AuthorizationPolicy, RequestAuthentication, PeerAuthentication, VirtualService, "
+                "DestinationRule. Their namespace is one as the scenario calls it."});
 }
 
 // How a proxy ends.
@@ -66,6 +66,9 @@ struct MeshPlan {
   // How long proxies' certificates last (Istio's SECRET_TTL): whole seconds. Absent: as the mesh
   // has it, which for a run is for good.
   std::optional<std::chrono::seconds> certificates_last = {};
+  // How often they are renewed by a mesh that does so by a clock of its own.
+  std::optional<std::chrono::milliseconds> certificates_renewed_every = {};
+  bool rotates_root = false;  // another root is to be asked for while it is up
 
   bool operator==(const MeshPlan&) const = default;
 };
@@ -74,6 +77,8 @@ struct MeshPlan {
 struct MeshIdentities {
   std::map<std::string, std::string> spiffe = {};  // by pod; of those that have a proxy
   std::string roots = {};  // PEM: the authorities that proxies trust; empty: not known
+  // Where proxies are told what they do; empty: nowhere on the wire, or not known.
+  std::vector<base::Endpoint> control_plane = {};
 };
 
 // What a proxy has used, read at one instant.
@@ -96,7 +101,9 @@ struct ProxyCounters {
   std::uint64_t connections_out = 0;  // outbound listener, downstream_cx_total
   std::uint64_t upstream = 0;         // cluster.outbound|*.upstream_cx_total
   std::uint64_t no_chain = 0;         // no_filter_chain_match of the inbound listener: refused
-  std::int64_t memory_bytes = 0;      // its proportional set size, no counter: as it is
+  // cluster.outbound|*.upstream_rq_pending_overflow: refused for want of room, where it is told.
+  std::optional<std::uint64_t> overflowed = {};
+  std::int64_t memory_bytes = 0;  // its proportional set size, no counter: as it is
   std::optional<std::int64_t> certificate_expires_s = {};  // Unix time, of the one it shows
 };
 

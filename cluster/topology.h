@@ -57,11 +57,19 @@ enum class FaultKind {
   new_root_untrusted,         // the step trust_both_roots is not taken
   interception_late,          // a pod made anew is led through its proxy a while after it listens
   peer_authentication_late,   // proxies hear of a PeerAuthentication a while after it is stored
+  forwarded_in_plaintext,     // clients' proxies send one of so many requests on in the clear
   authorization_left_out,     // proxies never hear of AuthorizationPolicy and RequestAuthentication
+  weights_ignored,            // every destination of a route is as likely as the next
+  abort_left_out,             // no route of a VirtualService aborts
+  delay_left_out,             // nor delays
+  subsets_ignored,            // every subset of a DestinationRule is all of its host's pods
+  pool_limits_left_out,       // no DestinationRule limits connections and requests
+  ejection_left_out,          // nor has a pod left alone that fails
 };
 
 inline constexpr base::Duration policy_delay_by_default = std::chrono::milliseconds(50);
 inline constexpr base::Duration mesh_delay_by_default = std::chrono::milliseconds(50);
+inline constexpr int plaintext_one_in_by_default = 1'000;
 
 // Whether a fault of this kind can be planted in such a datapath.
 [[nodiscard]] constexpr bool can_break(FaultKind fault, DatapathKind datapath) {
@@ -94,7 +102,14 @@ inline constexpr base::Duration mesh_delay_by_default = std::chrono::millisecond
     case FaultKind::peer_authentication_late:
     case FaultKind::rotation_restarts_proxies:
     case FaultKind::new_root_untrusted:
+    case FaultKind::forwarded_in_plaintext:
     case FaultKind::authorization_left_out:
+    case FaultKind::weights_ignored:
+    case FaultKind::abort_left_out:
+    case FaultKind::delay_left_out:
+    case FaultKind::subsets_ignored:
+    case FaultKind::pool_limits_left_out:
+    case FaultKind::ejection_left_out:
       return true;
   }
   return false;
@@ -110,12 +125,19 @@ inline constexpr base::Duration mesh_delay_by_default = std::chrono::millisecond
   return fault == FaultKind::rotation_restarts_proxies || fault == FaultKind::new_root_untrusted;
 }
 
+// Whether a fault of this kind breaks what VirtualService and DestinationRule say.
+[[nodiscard]] constexpr bool breaks_routing(FaultKind fault) {
+  return fault == FaultKind::weights_ignored || fault == FaultKind::abort_left_out ||
+         fault == FaultKind::delay_left_out || fault == FaultKind::subsets_ignored ||
+         fault == FaultKind::pool_limits_left_out || fault == FaultKind::ejection_left_out;
+}
+
 // Whether a fault of this kind breaks a mesh.
 [[nodiscard]] constexpr bool breaks_mesh(FaultKind fault) {
   return fault == FaultKind::port_left_out_of_strict || fault == FaultKind::interception_hole ||
          fault == FaultKind::certificate_not_renewed || fault == FaultKind::any_ca_trusted ||
-         fault == FaultKind::authorization_left_out || is_late_in_mesh(fault) ||
-         breaks_rotation(fault);
+         fault == FaultKind::authorization_left_out || fault == FaultKind::forwarded_in_plaintext ||
+         is_late_in_mesh(fault) || breaks_rotation(fault) || breaks_routing(fault);
 }
 
 // Whether a fault of this kind breaks how policies are enforced.
@@ -152,6 +174,18 @@ struct ServicePort {
   bool operator==(const ServicePort&) const = default;
 };
 
+// What a single pod of a group has beside what all of it have.
+struct SinglePodSpec {
+  std::map<std::string, std::string> labels = {};
+
+  bool operator==(const SinglePodSpec&) const = default;
+};
+
+template <typename Visit, base::SelfOf<SinglePodSpec> Self>
+void describe(Visit& visit, Self& self) {
+  visit("labels", self.labels, {.doc = "Its labels, beside those of all."});
+}
+
 // A group of equal pods: `web: {node: 2, replicas: 3}` makes web-0, web-1 and web-2; with
 // `standby: 1` there is a web-3, too, which no Service sends anything until an event makes it
 // ready.
@@ -164,6 +198,7 @@ struct PodSpec {
   // That their containers name, beside the environment's; no scenario says any. Only a lab has use
   // for them, where policies name ports.
   std::vector<ServicePort> named_ports = {};
+  std::map<std::string, SinglePodSpec> single = {};  // by name: "web-1"
 
   bool operator==(const PodSpec&) const = default;
 };
@@ -179,6 +214,9 @@ void describe(Visit& visit, Self& self) {
   visit("namespace", self.in_namespace,
         {.doc = "The namespace they are in, default unless said; one of topology.namespaces."});
   visit("labels", self.labels, {.doc = "Their labels, which selectors look at."});
+  visit("single", self.single,
+        {.doc = "What single pods have beside that, by name (web-1): labels by which they are a "
+                "subset of a DestinationRule."});
 }
 
 // A namespace beside `default`; on a cluster it has a name of the run's own, and the label
@@ -268,6 +306,7 @@ struct EnvironmentPlan {
   base::Duration policy_delay = policy_delay_by_default;             // of the fault policy_delayed
   base::Duration interception_delay = mesh_delay_by_default;         // of interception_late
   base::Duration peer_authentication_delay = mesh_delay_by_default;  // of peer_authentication_late
+  int plaintext_one_in = plaintext_one_in_by_default;                // of forwarded_in_plaintext
   Filler filler = {};
   std::string context = {};  // of a kubeconfig; empty: the one in use
   // Of pods a workload is shared among, as its generators: on a cluster an Indexed Job makes them.
@@ -337,6 +376,14 @@ struct base::EnumNames<cluster::FaultKind> {
       std::pair{cluster::FaultKind::rotation_restarts_proxies,
                 std::string_view("rotation_restarts_proxies")},
       std::pair{cluster::FaultKind::new_root_untrusted, std::string_view("new_root_untrusted")},
+      std::pair{cluster::FaultKind::forwarded_in_plaintext,
+                std::string_view("forwarded_in_plaintext")},
       std::pair{cluster::FaultKind::authorization_left_out,
-                std::string_view("authorization_left_out")}};
+                std::string_view("authorization_left_out")},
+      std::pair{cluster::FaultKind::weights_ignored, std::string_view("weights_ignored")},
+      std::pair{cluster::FaultKind::abort_left_out, std::string_view("abort_left_out")},
+      std::pair{cluster::FaultKind::delay_left_out, std::string_view("delay_left_out")},
+      std::pair{cluster::FaultKind::subsets_ignored, std::string_view("subsets_ignored")},
+      std::pair{cluster::FaultKind::pool_limits_left_out, std::string_view("pool_limits_left_out")},
+      std::pair{cluster::FaultKind::ejection_left_out, std::string_view("ejection_left_out")}};
 };

@@ -73,7 +73,14 @@ Error api_error(const std::string& what, int status, const Json& body) {
       if (body.is_string() && status >= 500) {
         error.message =
             fmt::format("{}: the API server was not reached: {}", what, status_message(body));
-        error.mend = "Is the cluster up? kubectl cluster-info with the same context tells.";
+        // Where kubectl looks that has been told of no cluster at all.
+        const bool none_named = error.message.find("127.0.0.1:8080") != std::string::npos ||
+                                error.message.find("[::1]:8080") != std::string::npos;
+        error.mend = none_named
+                         ? "Name a kubeconfig: --kubeconfig FILE, or export KUBECONFIG=FILE; "
+                           "stackbench status shows those of its own clusters."
+                         : "Is the cluster up? kubectl cluster-info with the same context "
+                           "tells.";
       }
       break;
   }

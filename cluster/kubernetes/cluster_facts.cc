@@ -181,21 +181,26 @@ std::string image_tag(std::string_view image) {
   return std::string(image.substr(colon + 1));
 }
 
+std::string first_level_value(std::string_view yaml, std::string_view key) {
+  std::string value;
+  while (!yaml.empty()) {
+    const auto end = std::min(yaml.find('\n'), yaml.size());
+    const auto line = yaml.substr(0, end);
+    yaml.remove_prefix(std::min(end + 1, yaml.size()));
+    // Only a key of the first level begins its line.
+    if (!line.starts_with(key) || line.substr(key.size(), 1) != ":") continue;
+    value = std::string(trim(line.substr(key.size() + 1)));
+  }
+  return value;
+}
+
 std::optional<std::string> kube_proxy_mode(std::string_view config) {
   if (config.find("KubeProxyConfiguration") == std::string_view::npos) return std::nullopt;
   if (const auto json = base::parse_json(config)) {  // which is YAML, too
     const auto mode = text_at(*json, {"mode"});
     return mode.empty() ? "iptables" : mode;
   }
-  std::string mode;
-  while (!config.empty()) {
-    const auto end = std::min(config.find('\n'), config.size());
-    const auto line = config.substr(0, end);
-    config.remove_prefix(std::min(end + 1, config.size()));
-    // Only a key of the first level begins its line.
-    constexpr std::string_view key = "mode:";
-    if (line.starts_with(key)) mode = std::string(trim(line.substr(key.size())));
-  }
+  const auto mode = first_level_value(config, "mode");
   return mode.empty() ? "iptables" : mode;
 }
 

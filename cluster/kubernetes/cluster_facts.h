@@ -59,6 +59,9 @@ struct ClusterFacts {
 // that to the default; nothing where the text is no such configuration.
 [[nodiscard]] std::optional<std::string> kube_proxy_mode(std::string_view config);
 
+// The value of a key of the first level of YAML in block style; empty where it has none.
+[[nodiscard]] std::string first_level_value(std::string_view yaml, std::string_view key);
+
 // The datapath that is there: of Cilium the one that translates as it does; `installed` itself
 // where nothing is known, or nothing a lab has (ipvs).
 [[nodiscard]] DatapathKind installed_datapath(const ServiceProxy& proxy);

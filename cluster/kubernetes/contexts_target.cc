@@ -90,6 +90,38 @@ Result<std::optional<std::string>> ContextsTarget::why_silent(std::string_view e
   return target->why_silent(environment, service);
 }
 
+Result<WriteStamps> ContextsTarget::restart_proxy(std::string_view environment,
+                                                  std::string_view pod, ProxyEnd how) {
+  ASSIGN_OR_RETURN(auto* const target, of(environment));
+  return target->restart_proxy(environment, pod, how);
+}
+
+Result<std::vector<ProxyUsage>> ContextsTarget::proxy_usage(std::string_view environment) {
+  ASSIGN_OR_RETURN(auto* const target, of(environment));
+  return target->proxy_usage(environment);
+}
+
+Result<std::vector<ProxyCounters>> ContextsTarget::proxy_counters(std::string_view environment) {
+  ASSIGN_OR_RETURN(auto* const target, of(environment));
+  return target->proxy_counters(environment);
+}
+
+Result<> ContextsTarget::close_kept_connections(std::string_view environment) {
+  ASSIGN_OR_RETURN(auto* const target, of(environment));
+  return target->close_kept_connections(environment);
+}
+
+Result<MeshIdentities> ContextsTarget::mesh_identities(std::string_view environment) {
+  ASSIGN_OR_RETURN(auto* const target, of(environment));
+  return target->mesh_identities(environment);
+}
+
+Result<std::optional<ImpostorCertificates>> ContextsTarget::impostor_certificates(
+    std::string_view environment) {
+  ASSIGN_OR_RETURN(auto* const target, of(environment));
+  return target->impostor_certificates(environment);
+}
+
 Result<Rotated> ContextsTarget::rotate_certificates(std::string_view environment,
                                                     RotationStep step) {
   ASSIGN_OR_RETURN(auto* const target, of(environment));

@@ -39,6 +39,14 @@ class ContextsTarget : public Target {
   base::Result<OtherPolicies> other_policies(std::string_view environment) override;
   base::Result<std::optional<std::string>> why_silent(std::string_view environment,
                                                       std::string_view service) override;
+  base::Result<WriteStamps> restart_proxy(std::string_view environment, std::string_view pod,
+                                          ProxyEnd how) override;
+  base::Result<std::vector<ProxyUsage>> proxy_usage(std::string_view environment) override;
+  base::Result<std::vector<ProxyCounters>> proxy_counters(std::string_view environment) override;
+  base::Result<> close_kept_connections(std::string_view environment) override;
+  base::Result<MeshIdentities> mesh_identities(std::string_view environment) override;
+  base::Result<std::optional<ImpostorCertificates>> impostor_certificates(
+      std::string_view environment) override;
   base::Result<Rotated> rotate_certificates(std::string_view environment,
                                             RotationStep step) override;
   base::Result<AgentStreams> agent(std::string_view environment, std::string_view pod) override;

@@ -44,6 +44,32 @@ class NotingTarget : public Target {
     asked_.push_back(fmt::format("{} denied {} {}", context_, environment, since_ns));
     return std::vector<DeniedPacket>();
   }
+  base::Result<WriteStamps> restart_proxy(std::string_view environment, std::string_view pod,
+                                          ProxyEnd) override {
+    asked_.push_back(fmt::format("{} restart_proxy {} {}", context_, environment, pod));
+    return WriteStamps{};
+  }
+  base::Result<std::vector<ProxyUsage>> proxy_usage(std::string_view) override {
+    asked_.push_back(context_ + " proxy_usage");
+    return std::vector<ProxyUsage>();
+  }
+  base::Result<std::vector<ProxyCounters>> proxy_counters(std::string_view) override {
+    asked_.push_back(context_ + " proxy_counters");
+    return std::vector<ProxyCounters>();
+  }
+  base::Result<> close_kept_connections(std::string_view) override {
+    asked_.push_back(context_ + " close_kept_connections");
+    return {};
+  }
+  base::Result<MeshIdentities> mesh_identities(std::string_view) override {
+    asked_.push_back(context_ + " mesh_identities");
+    return MeshIdentities{};
+  }
+  base::Result<std::optional<ImpostorCertificates>> impostor_certificates(
+      std::string_view) override {
+    asked_.push_back(context_ + " impostor_certificates");
+    return std::nullopt;
+  }
   base::Result<Rotated> rotate_certificates(std::string_view environment,
                                             RotationStep step) override {
     asked_.push_back(fmt::format("{} {} {}", context_, base::enum_name(step), environment));
@@ -87,6 +113,20 @@ TEST_F(Contexts, EachEnvironmentGoesToItsOwnCluster) {
   EXPECT_THAT(asked_, ElementsAre("reach a", "a provision in_a", "reach b", "b provision in_b",
                                   "a agent in_a client-0", "b apply in_b", "b denied in_b 5",
                                   "a trust_both_roots in_a", "a teardown", "b teardown"));
+}
+
+TEST_F(Contexts, WhatIsAskedOfAMeshIsAskedOfItsCluster) {
+  ASSERT_TRUE(target_.provision(plan_in("a")));
+  asked_.clear();
+  ASSERT_TRUE(target_.restart_proxy("in_a", "web-0", ProxyEnd::killed));
+  ASSERT_TRUE(target_.proxy_usage("in_a"));
+  ASSERT_TRUE(target_.proxy_counters("in_a"));
+  ASSERT_TRUE(target_.close_kept_connections("in_a"));
+  ASSERT_TRUE(target_.mesh_identities("in_a"));
+  ASSERT_TRUE(target_.impostor_certificates("in_a"));
+  EXPECT_THAT(asked_, ElementsAre("a restart_proxy in_a web-0", "a proxy_usage", "a proxy_counters",
+                                  "a close_kept_connections", "a mesh_identities",
+                                  "a impostor_certificates"));
 }
 
 TEST_F(Contexts, FactsOfSeveralAreKeptApartAndTheirEnvironmentsTogether) {

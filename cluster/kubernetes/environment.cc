@@ -150,7 +150,10 @@ Json ClusterEnvironment::manifest_of(const PodHandle& pod, const PodNeeds& needs
   auto wanted = pod;
   wanted.labels = pod_labels_.at(pod.name);
   auto manifest = pod_manifest(place_of(pod), wanted, node_of(pod), image_, needs);
-  if (has_proxy(pod)) ask_for_proxy(manifest, *istio_, plan_.mesh->spec);
+  if (has_proxy(pod)) {
+    manifest["spec"]["serviceAccountName"] = pod.group;
+    ask_for_proxy(manifest, *istio_, *plan_.mesh);
+  }
   return manifest;
 }
 
@@ -174,7 +177,11 @@ Result<> ClusterEnvironment::create_pods() {
     const auto& place = place_of(first);
     auto job = generators_manifest(place, first, static_cast<int>(pods.size()), node_of(first),
                                    image_, pod_needs());
-    if (has_proxy(first)) ask_for_proxy(job["spec"]["template"], *istio_, plan_.mesh->spec);
+    if (has_proxy(first)) {
+      auto& pod = job["spec"]["template"];
+      pod["spec"]["serviceAccountName"] = group;
+      ask_for_proxy(pod, *istio_, *plan_.mesh);
+    }
     RETURN_IF_ERROR(api_->apply(fmt::format("{}/{}", jobs_path(place), place.name(group)), job));
   }
   return for_each_request(api_->options(), single.size(), [&](ApiClient& api, std::size_t index) {

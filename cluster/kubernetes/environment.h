@@ -12,6 +12,7 @@
 
 #include "base/json.h"
 #include "base/result.h"
+#include "cluster/kubernetes/agents.h"
 #include "cluster/kubernetes/api_client.h"
 #include "cluster/kubernetes/istio.h"
 #include "cluster/kubernetes/manifests.h"
@@ -70,6 +71,15 @@ class ClusterEnvironment {
   // The pods that have a proxy.
   [[nodiscard]] std::vector<MeteredPod> metered_pods() const;
   [[nodiscard]] base::Result<> close_kept_connections() const;
+  [[nodiscard]] base::Result<MeshIdentities> mesh_identities() const;
+  // Asks the first proxy which Envoy it is, for the facts; unknown where nobody may.
+  void ask_version_of_proxies(Agents& agents);
+  // Waits until each proxy has been given another certificate, which each does by its own clock.
+  base::Result<Rotated> await_renewal(Agents& agents);
+  // Asks a pod's proxy to end, by a program of its own container.
+  base::Result<WriteStamps> restart_proxy(std::string_view pod, Agents& agents);
+  // An object of a mesh as it is written: its sources' namespaces are the environment's.
+  [[nodiscard]] base::Json with_own_names(const base::Json& object) const;
   // What is known of it beside its handle.
   [[nodiscard]] base::Json facts() const;
 
@@ -83,9 +93,15 @@ class ClusterEnvironment {
   [[nodiscard]] bool has_proxy(const PodHandle& pod) const;
   void add_client_outside_mesh();
   base::Result<> create_mesh_objects();
+  base::Result<> create_service_accounts();
+  // Empty where nobody tells the mesh's trust domain.
+  [[nodiscard]] std::string identity_of(const PodHandle& pod) const;
   // Whether the API server gave a pod back with the proxy it asked for. Errors: missing.
   [[nodiscard]] base::Result<> check_proxy(const PodHandle& pod, const base::Json& object) const;
   [[nodiscard]] base::Result<std::string> proxy_metrics(const PodHandle& pod) const;
+  // What a program of Istio's prints that asks a pod's Envoy. Errors: as Agents::run().
+  base::Result<std::string> ask_envoy(const PodHandle& pod, Agents& agents, const char* method,
+                                      const char* what) const;
   [[nodiscard]] base::Json mesh_facts() const;
 
   base::Result<> create_namespaces();
@@ -127,6 +143,7 @@ class ClusterEnvironment {
   Placement place_;   // of the default one
   Placement all_of_;  // for collections that hold what is in any of them
   std::optional<IstioFacts> istio_;
+  std::string envoy_version_;
   EnvironmentHandle handle_;
   std::vector<ClusterNode> nodes_;
   std::string image_;

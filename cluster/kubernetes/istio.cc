@@ -1,12 +1,18 @@
 #include "cluster/kubernetes/istio.h"
 
 #include <algorithm>
+#include <cctype>
+#include <ctime>
 #include <utility>
 
 #include <openssl/evp.h>
 
+#include "base/kube/authorization_policy.h"
+#include "base/kube/peer_authentication.h"
+#include "base/kube/request_authentication.h"
 #include "cluster/kubernetes/api_error.h"
 #include "cluster/kubernetes/cluster_facts.h"
+#include "cluster/kubernetes/istio_identities.h"
 #include "cluster/kubernetes/manifests.h"
 #include "cluster/pki/impostors.h"
 
@@ -25,7 +31,7 @@ constexpr std::string_view revision_label = "istio.io/rev";
 constexpr std::string_view default_revision = "default";
 constexpr std::string_view proxy_config_annotation = "proxy.istio.io/config";
 constexpr std::string_view object_name = "stackbench";
-constexpr std::string_view trust_domain = "cluster.local";  // unless its users chose another
+constexpr std::string_view default_trust_domain = "cluster.local";
 // How long a connection between proxies that nobody uses is kept: longer than any pause within a
 // measurement, and soon over.
 constexpr std::string_view kept_for = "1s";
@@ -78,8 +84,31 @@ Json destination_rule(const MeshSpec& spec, const std::string& in_namespace) {
           {"trafficPolicy", std::move(policy)}};
 }
 
+// The first port, where the fault is planted that leaves it out of STRICT.
+const ServicePort* left_out_port(const EnvironmentPlan& plan) {
+  if (std::ranges::find(plan.faults, FaultKind::port_left_out_of_strict) == plan.faults.end()) {
+    return nullptr;
+  }
+  const auto first = std::ranges::find(plan.ports, Protocol::TCP, &ServicePort::protocol);
+  return first == plan.ports.end() ? nullptr : &*first;
+}
+
+// The filter chains of a port that end a mesh's TLS. Of one that takes plaintext, too, there is
+// another, which passes on any other TLS, and which is refused with a socket of TLS; so they are
+// told by what proxies offer (ALPN), of HTTP and of TCP.
+std::vector<Json> chains_of_mesh(const ServicePort& port, bool takes_plaintext) {
+  const Json chain = {{"destinationPort", port.target_port}, {"transportProtocol", "tls"}};
+  if (!takes_plaintext) return {chain};
+  std::vector<Json> all;
+  for (const auto* offered : {"istio", "istio-http/1.1"}) {
+    all.push_back(chain);
+    all.back()["applicationProtocols"] = offered;
+  }
+  return all;
+}
+
 // Without tickets and without a cache nobody resumes.
-Json no_resumption() {
+Json no_resumption(const EnvironmentPlan& plan) {
   const Json context = {
       {"@type",
        "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.DownstreamTlsContext"},
@@ -87,12 +116,24 @@ Json no_resumption() {
       {"disable_stateful_session_resumption", true}};
   const Json change = {
       {"transport_socket", {{"name", "envoy.transport_sockets.tls"}, {"typed_config", context}}}};
-  const Json match = {{"context", "SIDECAR_INBOUND"},
-                      {"listener", {{"filterChain", {{"transportProtocol", "tls"}}}}}};
-  const Json patch = {{"applyTo", "FILTER_CHAIN"},
-                      {"match", match},
-                      {"patch", {{"operation", "MERGE"}, {"value", change}}}};
-  return {{"configPatches", Json::array({patch})}};
+  Json patches = Json::array();
+  for (const auto& port : plan.ports) {
+    if (port.protocol != Protocol::TCP) continue;
+    const bool takes_plaintext =
+        plan.mesh->spec.mode != MtlsMode::STRICT || &port == left_out_port(plan);
+    for (const auto& chain : chains_of_mesh(port, takes_plaintext)) {
+      patches.push_back(
+          {{"applyTo", "FILTER_CHAIN"},
+           {"match", {{"context", "SIDECAR_INBOUND"}, {"listener", {{"filterChain", chain}}}}},
+           {"patch", {{"operation", "MERGE"}, {"value", change}}}});
+    }
+  }
+  return {{"configPatches", std::move(patches)}};
+}
+
+// What Istio's program has to say of itself comes before what it was asked for.
+std::string_view without_log(std::string_view said) {
+  return said.substr(std::min(said.find('{'), said.size()));
 }
 
 Result<std::string> decoded(const std::string& base64) {
@@ -154,6 +195,17 @@ IstioFacts find_istio(ApiClient& api) {
       istio_of(deployments, look(selected("/apis/apps/v1/daemonsets", "ztunnel")), webhooks);
   if (!facts) return {.source = "its kinds are there, and no Deployment is labelled app=istiod"};
   facts->sidecars = facts->sidecars || unseen;
+  why.clear();
+  const auto name = facts->revision.empty() ? "istio" : "istio-" + facts->revision;
+  const auto config =
+      look(fmt::format("/api/v1/namespaces/{}/configmaps/{}", facts->in_namespace, name));
+  if (config.is_object()) {
+    facts->trust_domain = trust_domain_of(config);
+    // By itself it would be somebody's wish.
+    if (!facts->without.empty() && !tells_metrics(config)) {
+      facts->without.emplace_back("Istio's statistics (istio_requests_total)");
+    }
+  }
   constexpr int monitoring_port = 15014;
   const auto said = api.request_once(
       {.target = fmt::format("/api/v1/namespaces/{}/services/http:{}:{}/proxy/version",
@@ -184,24 +236,58 @@ std::optional<std::string> why_no_sidecars(const std::optional<IstioFacts>& isti
 }
 
 std::optional<std::string> why_not_told(const MeshPlan& mesh) {
-  if (!mesh.spec.objects.empty()) {
-    return "the objects of the scenario's mesh name identities as a lab gives them, a service "
-           "account for each group of pods";
+  for (const auto& object : mesh.spec.objects) {
+    if (const auto known = istio_resource_of(text_at(object, {"kind"})); !known) {
+      return known.error().message + " (run it in the lab)";
+    }
+    if (const auto named = unnamed_source(object)) {
+      return fmt::format(
+          "{} {} has {}, and what that means in namespaces of other names is not "
+          "known (run it in the lab)",
+          text_at(object, {"kind"}), text_at(object, {"metadata", "name"}), *named);
+    }
   }
-  if (mesh.certificates_last) {
-    return "how long certificates last is said to a lab's mesh alone";
+  if (mesh.rotates_root) {
+    return "the root of a cluster's mesh is everybody's in it, and not a run's to rotate "
+           "(--set rotation.rotate_root=false leaves that out)";
   }
   return std::nullopt;
 }
 
-Json istio_json(const IstioFacts& istio) {
-  return {
-      {"name", "istio"},          {"version", istio.version.empty() ? "unknown" : istio.version},
-      {"source", istio.source},   {"sidecars", istio.sidecars},
-      {"ambient", istio.ambient}, {"stock_envoy_lacks", istio.without}};
+std::string trust_domain_of(const Json& config_map) {
+  auto said = first_level_value(text_at(config_map, {"data", "mesh"}), "trustDomain");
+  return said.empty() ? std::string(default_trust_domain) : said;
 }
 
-std::vector<MeshObject> mesh_objects(const MeshSpec& spec, const std::string& in_namespace) {
+bool tells_metrics(const Json& config_map) {
+  const auto mesh = text_at(config_map, {"data", "mesh"});
+  const auto providers = mesh.find("defaultProviders:");
+  return providers != std::string::npos && mesh.find("metrics:", providers) != std::string::npos;
+}
+
+Json istio_json(const IstioFacts& istio) {
+  return {{"name", "istio"},
+          {"version", istio.version.empty() ? "unknown" : istio.version},
+          {"trust_domain", istio.trust_domain.empty() ? "unknown" : istio.trust_domain},
+          {"source", istio.source},
+          {"sidecars", istio.sidecars},
+          {"ambient", istio.ambient},
+          {"stock_envoy_lacks", istio.without}};
+}
+
+Result<std::string_view> istio_resource_of(std::string_view kind) {
+  constexpr std::pair<std::string_view, std::string_view> known[] = {
+      {base::kube::authorization_policy_kind, "authorizationpolicies"},
+      {base::kube::request_authentication_kind, "requestauthentications"},
+      {base::kube::peer_authentication_kind, "peerauthentications"}};
+  for (const auto& [name, resource] : known) {
+    if (name == kind) return resource;
+  }
+  return base::fail(ErrorKind::missing, "a mesh on a cluster is not told objects of kind {}", kind);
+}
+
+std::vector<MeshObject> mesh_objects(const EnvironmentPlan& plan, const std::string& in_namespace) {
+  const auto& spec = plan.mesh->spec;
   std::vector<MeshObject> all;
   const Json mode = {{"mtls", {{"mode", base::enum_name(spec.mode)}}}};
   all.push_back(object_of(security_version, "peerauthentications",
@@ -210,7 +296,7 @@ std::vector<MeshObject> mesh_objects(const MeshSpec& spec, const std::string& in
                           in_namespace, destination_rule(spec, in_namespace)));
   if (spec.mode != MtlsMode::DISABLE && spec.session_resumption == SessionResumption::off) {
     all.push_back(object_of(filter_version, "envoyfilters", "EnvoyFilter", object_name,
-                            in_namespace, no_resumption()));
+                            in_namespace, no_resumption(plan)));
   }
   return all;
 }
@@ -218,8 +304,8 @@ std::vector<MeshObject> mesh_objects(const MeshSpec& spec, const std::string& in
 std::vector<MeshObject> port_left_out(const EnvironmentPlan& plan,
                                       const std::string& in_namespace) {
   std::vector<MeshObject> all;
-  const auto first = std::ranges::find(plan.ports, Protocol::TCP, &ServicePort::protocol);
-  if (first == plan.ports.end()) return all;
+  const auto* const first = left_out_port(plan);
+  if (first == nullptr) return all;
   for (const auto& [name, service] : plan.topology.services) {
     Json spec = {{"mtls", {{"mode", base::enum_name(MtlsMode::STRICT)}}}};
     spec["selector"]["matchLabels"][std::string(group_label)] = service.target;
@@ -232,13 +318,99 @@ std::vector<MeshObject> port_left_out(const EnvironmentPlan& plan,
   return all;
 }
 
-void ask_for_proxy(Json& pod, const IstioFacts& istio, const MeshSpec& spec) {
+std::vector<base::Endpoint> control_plane_of(const Json& services, const Json& slices) {
+  constexpr std::uint16_t xds_port = 15012;
+  std::vector<base::Endpoint> all;
+  const auto add = [&](const Json& addresses) {
+    for (const auto& text : addresses.is_array() ? addresses : Json::array()) {
+      if (!text.is_string()) continue;
+      const auto address = base::IpAddress::parse(text.get<std::string>());
+      if (address) all.push_back({*address, xds_port});
+    }
+  };
+  for (const auto& service : items_of(services)) add(json_at(service, {"spec", "clusterIPs"}));
+  for (const auto& slice : items_of(slices)) {
+    const auto& endpoints = json_at(slice, {"endpoints"});
+    for (const auto& one : endpoints.is_array() ? endpoints : Json::array()) {
+      add(json_at(one, {"addresses"}));
+    }
+  }
+  return all;
+}
+
+bool has_mode_of_its_own(const MeshPlan& mesh, std::string_view in_namespace) {
+  return std::ranges::any_of(mesh.spec.objects, [&](const Json& object) {
+    const auto there = text_at(object, {"metadata", "namespace"});
+    const auto& selected = json_at(object, {"spec", "selector", "matchLabels"});
+    return text_at(object, {"kind"}) == base::kube::peer_authentication_kind &&
+           (there.empty() ? default_namespace : std::string_view(there)) == in_namespace &&
+           (!selected.is_object() || selected.empty());
+  });
+}
+
+std::optional<ProxyStatus> proxy_status(const Json& pod) {
+  // As a sidecar of Kubernetes it is an init container that goes on.
+  for (const auto* kind : {"initContainerStatuses", "containerStatuses"}) {
+    const auto& all = json_at(pod, {"status", kind});
+    if (!all.is_array()) continue;
+    for (const auto& one : all) {
+      if (text_at(one, {"name"}) != proxy_container) continue;
+      const auto& restarts = json_at(one, {"restartCount"});
+      const auto& ready = json_at(one, {"ready"});
+      return ProxyStatus{.restarts = restarts.is_number_integer() ? restarts.get<int>() : 0,
+                         .ready = ready.is_boolean() && ready.get<bool>(),
+                         .sidecar = kind == std::string_view("initContainerStatuses")};
+    }
+  }
+  return std::nullopt;
+}
+
+std::string envoy_version_of(std::string_view server_info) {
+  const auto info = base::parse_json(without_log(server_info));
+  return info ? text_at(*info, {"version"}) : std::string();
+}
+
+Result<ShownCertificate> shown_certificate(std::string_view certs) {
+  ASSIGN_OR_RETURN(const auto all, base::parse_json(without_log(certs)));
+  const auto& list = json_at(all, {"certificates"});
+  for (const auto& one : list.is_array() ? list : Json::array()) {
+    const auto& chain = json_at(one, {"cert_chain"});
+    if (!chain.is_array() || chain.empty()) continue;
+    const auto& leaf = chain.front();
+    // Of a root that is trusted there is no identity.
+    const auto& names = json_at(leaf, {"subject_alt_names"});
+    if (!names.is_array() || names.empty()) continue;
+    ShownCertificate shown{.serial = text_at(leaf, {"serial_number"})};
+    for (auto& digit : shown.serial) {
+      digit = static_cast<char>(std::toupper(static_cast<unsigned char>(digit)));
+    }
+    tm until{};
+    const auto text = text_at(leaf, {"expiration_time"});
+    if (::strptime(text.c_str(), "%Y-%m-%dT%H:%M:%S", &until) != nullptr) {
+      shown.not_after_s = ::timegm(&until);
+    }
+    return shown;
+  }
+  return base::fail(ErrorKind::input, "Envoy shows no certificate of its own");
+}
+
+void ask_for_proxy(Json& pod, const IstioFacts& istio, const MeshPlan& mesh) {
   auto& metadata = pod["metadata"];
   metadata["labels"][std::string(inject_label)] = "true";
   if (!istio.revision.empty()) metadata["labels"][std::string(revision_label)] = istio.revision;
-  const Json config = {
-      {"concurrency", spec.workers},
+  Json config = {
+      {"concurrency", mesh.spec.workers},
       {"proxyStatsMatcher", {{"inclusionRegexps", {"cluster\\.outbound.*", "listener\\..*"}}}}};
+  if (mesh.certificates_last) {
+    const auto lasts = *mesh.certificates_last;
+    config["proxyMetadata"]["SECRET_TTL"] = fmt::format("{}s", lasts.count());
+    if (const auto every = mesh.certificates_renewed_every) {
+      // Of its life, what is left when it is renewed; and not a bit sooner or later.
+      const auto left = 1 - std::chrono::duration<double>(*every) / lasts;
+      config["proxyMetadata"]["SECRET_GRACE_PERIOD_RATIO"] = fmt::format("{:.3f}", left);
+      config["proxyMetadata"]["SECRET_GRACE_PERIOD_RATIO_JITTER"] = "0";
+    }
+  }
   metadata["annotations"][std::string(proxy_config_annotation)] = base::dump_json(config);
 }
 
@@ -264,9 +436,10 @@ Result<ImpostorCertificates> istio_impostors(ApiClient& api, const IstioFacts& i
     *text = *std::move(decoding);
   }
   ASSIGN_OR_RETURN(const auto authority, pki::Authority::of(std::move(own)));
-  return pki::issue_impostors(authority, std::string(trust_domain),
-                              fmt::format("ns/{}/sa/default", in_namespace),
-                              std::string(trust_domain));
+  const auto domain =
+      istio.trust_domain.empty() ? std::string(default_trust_domain) : istio.trust_domain;
+  return pki::issue_impostors(authority, domain, fmt::format("ns/{}/sa/default", in_namespace),
+                              domain);
 }
 
 }  // namespace cluster

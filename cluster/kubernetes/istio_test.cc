@@ -90,10 +90,16 @@ TEST(Istio, IsNotAskedForWhatItIsNotTold) {
   MeshPlan mesh;
   EXPECT_FALSE(why_not_told(mesh));
   mesh.certificates_last = std::chrono::seconds(20);
-  EXPECT_THAT(why_not_told(mesh).value_or(""), HasSubstr("how long certificates last"));
-  mesh.certificates_last.reset();
-  mesh.spec.objects.push_back({{"kind", "AuthorizationPolicy"}});
-  EXPECT_THAT(why_not_told(mesh).value_or(""), HasSubstr("service account"));
+  EXPECT_FALSE(why_not_told(mesh));
+  mesh.spec.objects.push_back({{"kind", "VirtualService"}});
+  EXPECT_THAT(why_not_told(mesh).value_or(""),
+              HasSubstr("kind VirtualService (run it in the lab)"));
+  mesh.spec.objects = {{{"kind", "PeerAuthentication"}, {"metadata", {{"namespace", "other"}}}}};
+  EXPECT_FALSE(why_not_told(mesh));
+  EXPECT_TRUE(has_mode_of_its_own(mesh, "other"));
+  EXPECT_FALSE(has_mode_of_its_own(mesh, "default"));
+  mesh.rotates_root = true;
+  EXPECT_THAT(why_not_told(mesh).value_or(""), HasSubstr("--set rotation.rotate_root=false"));
 }
 
 std::vector<std::string> resources_of(const std::vector<MeshObject>& objects) {
@@ -102,9 +108,24 @@ std::vector<std::string> resources_of(const std::vector<MeshObject>& objects) {
   return all;
 }
 
+// Which chains an EnvoyFilter changes.
+std::string chains_of(const MeshObject& filter) {
+  std::string all;
+  for (const auto& patch : filter.object["spec"]["configPatches"]) {
+    all += patch["match"]["listener"]["filterChain"].dump();
+  }
+  return all;
+}
+
 TEST(Istio, IsToldWhatHoldsInANamespace) {
+  auto plan = testing::plan_of();
+  plan.ports.push_back({"http", base::Protocol::TCP, 8002, 9002});
+  const auto objects_of = [&](const MeshSpec& spec) {
+    plan.mesh = MeshPlan{.spec = spec};
+    return mesh_objects(plan, "it");
+  };
   const auto strict =
-      mesh_objects({.mode = MtlsMode::STRICT, .session_resumption = SessionResumption::off}, "it");
+      objects_of({.mode = MtlsMode::STRICT, .session_resumption = SessionResumption::off});
   EXPECT_THAT(resources_of(strict),
               ElementsAre("peerauthentications", "destinationrules", "envoyfilters"));
   EXPECT_EQ(strict[0].object["spec"]["mtls"]["mode"], "STRICT");
@@ -116,9 +137,24 @@ TEST(Istio, IsToldWhatHoldsInANamespace) {
       strict[2]
           .object["spec"]["configPatches"][0]["patch"]["value"]["transport_socket"]["typed_config"];
   EXPECT_EQ(context["disable_stateless_session_resumption"], true);
+  EXPECT_EQ(chains_of(strict[2]), R"({"destinationPort":9001,"transportProtocol":"tls"})"
+                                  R"({"destinationPort":9002,"transportProtocol":"tls"})");
 
-  EXPECT_THAT(resources_of(mesh_objects({.mode = MtlsMode::STRICT}, "it")), SizeIs(2));
-  const auto plaintext = mesh_objects({.mode = MtlsMode::DISABLE}, "it");
+  // Where plaintext is taken, too, another chain passes on any TLS, and must not be told.
+  plan.faults = {FaultKind::port_left_out_of_strict};
+  EXPECT_EQ(
+      chains_of(
+          objects_of({.mode = MtlsMode::STRICT, .session_resumption = SessionResumption::off})[2]),
+      R"({"destinationPort":9001,"transportProtocol":"tls","applicationProtocols":"istio"})"
+      R"({"destinationPort":9001,"transportProtocol":"tls","applicationProtocols":"istio-http/1.1"})"
+      R"({"destinationPort":9002,"transportProtocol":"tls"})");
+  plan.faults.clear();
+  EXPECT_THAT(chains_of(objects_of(
+                  {.mode = MtlsMode::PERMISSIVE, .session_resumption = SessionResumption::off})[2]),
+              HasSubstr(R"(9002,"transportProtocol":"tls","applicationProtocols":"istio"})"));
+
+  EXPECT_THAT(resources_of(objects_of({.mode = MtlsMode::STRICT})), SizeIs(2));
+  const auto plaintext = objects_of({.mode = MtlsMode::DISABLE});
   EXPECT_THAT(resources_of(plaintext), SizeIs(2));
   EXPECT_EQ(plaintext[0].object["spec"]["mtls"]["mode"], "DISABLE");
   EXPECT_EQ(plaintext[1].object["spec"]["trafficPolicy"]["tls"]["mode"], "DISABLE");
@@ -127,6 +163,8 @@ TEST(Istio, IsToldWhatHoldsInANamespace) {
 TEST(Istio, LeavesTheFirstPortOfServedPodsOutWhereThatIsPlanted) {
   auto plan = testing::plan_of();
   plan.ports.push_back({"http", base::Protocol::TCP, 8002, 9002});
+  EXPECT_THAT(port_left_out(plan, "it"), IsEmpty());
+  plan.faults = {FaultKind::port_left_out_of_strict};
   const auto objects = port_left_out(plan, "it");
   ASSERT_THAT(objects, SizeIs(1));
   const auto& spec = objects[0].object["spec"];
@@ -137,15 +175,74 @@ TEST(Istio, LeavesTheFirstPortOfServedPodsOutWhereThatIsPlanted) {
 
 TEST(Istio, IsAskedForAProxyByALabel) {
   Json pod = {{"metadata", {{"labels", {{"sidecar.istio.io/inject", "false"}}}}}};
-  ask_for_proxy(pod, {.revision = "canary"}, {.workers = 2});
+  ask_for_proxy(pod, {.revision = "canary"},
+                {.spec = {.workers = 2},
+                 .certificates_last = std::chrono::seconds(5),
+                 .certificates_renewed_every = std::chrono::seconds(2)});
   EXPECT_EQ(pod["metadata"]["labels"]["sidecar.istio.io/inject"], "true");
   EXPECT_EQ(pod["metadata"]["labels"]["istio.io/rev"], "canary");
   const auto config =
       base::parse_json(pod["metadata"]["annotations"]["proxy.istio.io/config"].get<std::string>())
           .value();
   EXPECT_EQ(config["concurrency"], 2);
+  EXPECT_EQ(config["proxyMetadata"]["SECRET_TTL"], "5s");
+  EXPECT_EQ(config["proxyMetadata"]["SECRET_GRACE_PERIOD_RATIO"], "0.600");
   ask_for_proxy(pod = {{"metadata", Json::object()}}, {}, {});
   EXPECT_FALSE(pod["metadata"]["labels"].contains("istio.io/rev"));
+  EXPECT_THAT(pod["metadata"]["annotations"]["proxy.istio.io/config"].get<std::string>(),
+              ::testing::Not(HasSubstr("SECRET_TTL")));
+}
+
+TEST(Istio, TellsProxiesAtItsServiceAndItsPods) {
+  const Json service = {{"spec", {{"clusterIPs", {"10.96.0.9"}}}}};
+  const Json endpoint = {{"addresses", {"10.244.1.2"}}};
+  const Json slice = {{"endpoints", Json::array({endpoint})}};
+  const auto plane = control_plane_of(list({service}), list({slice}));
+  ASSERT_THAT(plane, SizeIs(2));
+  EXPECT_EQ(fmt::format("{} {}", plane[0], plane[1]), "10.96.0.9:15012 10.244.1.2:15012");
+  EXPECT_THAT(control_plane_of({}, {}), IsEmpty());
+}
+
+TEST(Istio, IsKnownByItsConfiguration) {
+  const Json usual = {
+      {"data",
+       {{"mesh", "defaultProviders:\n  metrics:\n  - prometheus\ntrustDomain: a.domain\n"}}}};
+  EXPECT_EQ(trust_domain_of(usual), "a.domain");
+  EXPECT_TRUE(tells_metrics(usual));
+  const Json bare = {{"data", {{"mesh", "enablePrometheusMerge: true\n"}}}};
+  EXPECT_EQ(trust_domain_of(bare), "cluster.local");
+  EXPECT_FALSE(tells_metrics(bare));
+  EXPECT_EQ(envoy_version_of(R"({"version": "a/1.39.3/Clean", "state": "LIVE"})"),
+            "a/1.39.3/Clean");
+  EXPECT_EQ(envoy_version_of("nobody"), "");
+}
+
+TEST(Istio, TellsACertificateByWhatEnvoyShows) {
+  const auto shown = shown_certificate(R"(2026-11-28T02:42:08Z	warn	OS CA Cert is not there
+{"certificates": [
+    {"ca_cert": [{"serial_number": "01"}], "cert_chain": []},
+    {"ca_cert": [{"serial_number": "ff01"}],
+     "cert_chain": [{"serial_number": "a1b2", "expiration_time": "2026-11-28T01:00:05Z",
+                     "subject_alt_names": [{"uri": "spiffe://cluster.local/ns/it/sa/web"}]}]}]})");
+  ASSERT_TRUE(shown) << shown.error().message;
+  EXPECT_EQ(shown->serial, "A1B2");
+  EXPECT_EQ(shown->not_after_s, 1'795'827'605);
+  EXPECT_FALSE(shown_certificate("{}"));
+  EXPECT_FALSE(shown_certificate("no JSON"));
+}
+
+TEST(Istio, TellsOfAProxyByItsPodsStatus) {
+  const auto pod = [](const char* kind) {
+    return Json{
+        {"status",
+         {{kind, Json::array({{{"name", "agent"}, {"ready", true}, {"restartCount", 9}},
+                              {{"name", "istio-proxy"}, {"ready", true}, {"restartCount", 2}}})}}}};
+  };
+  EXPECT_EQ(proxy_status(pod("initContainerStatuses")),
+            (ProxyStatus{.restarts = 2, .ready = true, .sidecar = true}));
+  EXPECT_EQ(proxy_status(pod("containerStatuses")), (ProxyStatus{.restarts = 2, .ready = true}));
+  EXPECT_FALSE(proxy_status(pod("ephemeralContainerStatuses")));
+  EXPECT_FALSE(proxy_status({}));
 }
 
 constexpr std::string_view metrics = R"(# TYPE envoy_cluster_ssl_handshake counter
@@ -198,6 +295,9 @@ class MeshOnCluster : public testing::KubernetesTargetTest {
                 control_plane("istiod", "default", "istio/pilot:1.28.0"));
     server_.put("/apis/admissionregistration.k8s.io/v1/mutatingwebhookconfigurations/injector",
                 {{"metadata", {{"name", "injector"}, {"labels", {{"app", "sidecar-injector"}}}}}});
+    server_.put(
+        "/api/v1/namespaces/istio-system/configmaps/istio",
+        {{"data", {{"mesh", "defaultConfig:\n  trustDomain: no\ntrustDomain: a.domain\n"}}}});
     server_.answer_with({.when = "GET /apis",
                          .status = 200,
                          .body = R"({"groups":[{"name":"security.istio.io"}]})",
@@ -231,6 +331,23 @@ TEST_F(MeshOnCluster, PutsProxiesBesideAllPodsButTheClientOutside) {
   EXPECT_EQ(inject_of("web-1"), "true");
   EXPECT_EQ(inject_of(std::string(external_client)), "false");
   EXPECT_EQ(environment->pods.back().name, external_client);
+  // Each group has an account of its own, and the one outside that of everybody.
+  const auto account_of = [&](const std::string& pod) {
+    return text_at(server_.object(fmt::format("/api/v1/namespaces/{}/pods/{}", space, pod)),
+                   {"spec", "serviceAccountName"});
+  };
+  EXPECT_EQ(account_of("web-1"), "web");
+  EXPECT_EQ(account_of(std::string(external_client)), "");
+  EXPECT_EQ(text_at(server_.object(fmt::format("/api/v1/namespaces/{}/serviceaccounts/web", space)),
+                    {"metadata", "name"}),
+            "web");
+  server_.put(fmt::format("/api/v1/namespaces/{}/configmaps/istio-ca-root-cert", space),
+              {{"data", {{"root-cert.pem", "a root"}}}});
+  const auto identities = it->mesh_identities("strict");
+  ASSERT_TRUE(identities) << identities.error().message;
+  EXPECT_EQ(identities->spiffe.at("web-1"), fmt::format("spiffe://a.domain/ns/{}/sa/web", space));
+  EXPECT_EQ(identities->spiffe.count(std::string(external_client)), 0U);
+  EXPECT_EQ(identities->roots, "a root");
   EXPECT_EQ(server_.object(
                 fmt::format("/apis/security.istio.io/v1/namespaces/{}/peerauthentications/default",
                             space))["spec"]["mtls"]["mode"],
@@ -255,6 +372,25 @@ TEST_F(MeshOnCluster, PutsProxiesBesideAllPodsButTheClientOutside) {
   const auto certificates = it->impostor_certificates("strict");
   ASSERT_TRUE(certificates);
   EXPECT_FALSE(*certificates) << "the authority of somebody's mesh is not ours";
+}
+
+TEST_F(MeshOnCluster, ObjectsOfTheScenarioAreInForceBeforeItsPodsAndNameWhoIsMeant) {
+  server_.set_injects_proxies(true);
+  auto guarded = plan();
+  guarded.mesh->spec.objects.push_back(base::parse_json(R"({
+    "apiVersion": "security.istio.io/v1", "kind": "AuthorizationPolicy",
+    "metadata": {"name": "callers", "namespace": "default"},
+    "spec": {"rules": [{"from": [{"source":
+        {"principals": ["cluster.local/ns/default/sa/client"]}}]}]}})")
+                                           .value());
+  const auto it = target();
+  ASSERT_TRUE(it);
+  ASSERT_TRUE(it->provision(guarded));
+  const auto space = fmt::format("stackbench-{}-strict", it->run());
+  const auto written = server_.object(
+      fmt::format("/apis/security.istio.io/v1/namespaces/{}/authorizationpolicies/callers", space));
+  EXPECT_EQ(written["spec"]["rules"][0]["from"][0]["source"]["principals"][0],
+            fmt::format("cluster.local/ns/{}/sa/client", space));
 }
 
 TEST_F(MeshOnCluster, WhatProxiesUseIsAskedOfAProgramOnEachNode) {
@@ -286,6 +422,39 @@ TEST_F(MeshOnCluster, WhatProxiesUseIsAskedOfAProgramOnEachNode) {
   ASSERT_TRUE(it->proxy_usage("strict"));
   EXPECT_EQ(server_.count("pods/meter.n2/exec"), 1);
   EXPECT_TRUE(it->teardown());
+}
+
+TEST_F(MeshOnCluster, AProxyIsAskedToEndAndNobodyKillsIt) {
+  server_.set_injects_proxies(true);
+  const auto it = target();
+  ASSERT_TRUE(it);
+  ASSERT_TRUE(it->provision(plan()));
+  const auto killed = it->restart_proxy("strict", "web-0", ProxyEnd::killed);
+  ASSERT_FALSE(killed);
+  EXPECT_EQ(killed.error().kind, base::ErrorKind::missing);
+  EXPECT_THAT(killed.error().mend, HasSubstr("proxy_restart"));
+  const auto outside =
+      it->restart_proxy("strict", std::string(external_client), ProxyEnd::terminated);
+  ASSERT_FALSE(outside);
+  EXPECT_THAT(outside.error().message, HasSubstr("no proxy beside external"));
+
+  const auto path = fmt::format("/api/v1/namespaces/stackbench-{}-strict/pods/web-0", it->run());
+  const auto started = [&](int restarts) {
+    auto pod = server_.object(path);
+    pod["status"]["initContainerStatuses"] =
+        Json::array({{{"name", "istio-proxy"}, {"ready", true}, {"restartCount", restarts}}});
+    server_.put(path, pod);
+  };
+  started(0);
+  server_.on_exec([&](testing::ExecSession& session) {
+    started(1);
+    session.exit(0);
+  });
+  const auto stamps = it->restart_proxy("strict", "web-0", ProxyEnd::terminated);
+  ASSERT_TRUE(stamps) << stamps.error().message;
+  EXPECT_GE(stamps->acked_ns, stamps->sent_ns);
+  EXPECT_GE(*stamps->programmed_ns, stamps->acked_ns);
+  EXPECT_EQ(server_.count("container=istio-proxy"), 2) << "which Envoy it is was asked before";
 }
 
 TEST_F(MeshOnCluster, WhatProxiesUseIsUnknownWhereNobodyMayLook) {

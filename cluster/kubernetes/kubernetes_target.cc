@@ -79,12 +79,6 @@ Result<std::unique_ptr<KubernetesTarget>> KubernetesTarget::create(KubernetesOpt
 
 KubernetesTarget::~KubernetesTarget() { std::ignore = KubernetesTarget::teardown(); }
 
-template <typename T>
-Result<T> KubernetesTarget::explained(Result<T> result) {
-  if (result) return result;
-  return std::unexpected(proxy_.explain(std::move(result).error()));
-}
-
 Result<> KubernetesTarget::get_to_know() {
   auto hurried = api_.options();
   hurried.timeout = std::min(hurried.timeout, first_answer_patience);
@@ -124,6 +118,7 @@ Result<EnvironmentHandle> KubernetesTarget::provision(const EnvironmentPlan& pla
   ASSIGN_OR_RETURN(auto place, cluster::place(run_, plan.name, owner_, options_.in_namespace));
   place.has_jobs = !plan.generator_groups.empty();
   place.has_policies = plan.has_policies;
+  place.in_mesh = plan.mesh.has_value();
   ASSIGN_OR_RETURN(const auto nodes, choose_nodes(nodes_, plan.topology.nodes));
   ASSIGN_OR_RETURN(auto environment, ClusterEnvironment::make(api_, plan, place));
   environment->annotate_load_balancers(load_balancer_annotations_);
@@ -140,6 +135,7 @@ Result<EnvironmentHandle> KubernetesTarget::provision(const EnvironmentPlan& pla
                                             environment->object_name(first))) {
     networks_[plan.name] = base::to_json(*network);
   }
+  environment->ask_version_of_proxies(agents_);
   auto handle = handle_of(*environment);
   environments_.emplace(plan.name, std::move(environment));
   return handle;
@@ -155,7 +151,7 @@ std::vector<Right> KubernetesTarget::more_rights(const EnvironmentPlan& plan) co
   add(plan.replaces_pods, rights_to_replace(options_.in_namespace));
   add(!plan.generator_groups.empty(), rights_for_generators(options_.in_namespace));
   add(plan.has_policies, rights_for_policies(options_.in_namespace));
-  add(plan.mesh.has_value(), rights_for_meshes());
+  if (plan.mesh) add(true, rights_for_meshes(plan.mesh->spec));
   return rights;
 }
 
@@ -266,7 +262,7 @@ Result<WriteStamps> KubernetesTarget::apply(std::string_view environment, const 
                       "the EndpointSlices of Service {} are written by their controller", service);
   }
   ASSIGN_OR_RETURN(const auto path, path_of(place, type.api_version, type.kind));
-  const auto own = own_manifest(place, object);
+  const auto own = own_manifest(place, found->with_own_names(object));
   if (type.kind == policy_kind) found->note_policies();
   ASSIGN_OR_RETURN(auto* const claims, claims_before(*found, type.kind));
   ASSIGN_OR_RETURN(const auto answer,
@@ -385,43 +381,6 @@ void KubernetesTarget::make_observers(Placement place) {
   meters_.reset();
   observers_ = std::make_unique<Observers>(api_, agents_, std::move(place), image_of(options_));
   meters_ = std::make_unique<ProxyMeters>(*observers_, options_.interrupt);
-}
-
-Result<std::vector<ProxyCounters>> KubernetesTarget::proxy_counters(std::string_view environment) {
-  ASSIGN_OR_RETURN(ClusterEnvironment * found, find(environment));
-  ASSIGN_OR_RETURN(auto all, explained(found->proxy_counters()));
-  for (auto& counters : all) {
-    const auto reading = meters_->last().find(counters.pod);
-    if (reading != meters_->last().end()) {
-      counters.memory_bytes = reading->second.usage.resident_bytes;
-    }
-  }
-  return all;
-}
-
-Result<std::vector<ProxyUsage>> KubernetesTarget::proxy_usage(std::string_view environment) {
-  ASSIGN_OR_RETURN(ClusterEnvironment * found, find(environment));
-  ASSIGN_OR_RETURN(const auto readings, meters_->read(found->metered_pods()));
-  std::vector<ProxyUsage> all;
-  for (const auto& [pod, reading] : readings) {
-    all.push_back({.pod = pod, .at_ns = reading.at_ns, .cpu_ns = reading.usage.cpu_ns});
-  }
-  return all;
-}
-
-Result<> KubernetesTarget::close_kept_connections(std::string_view environment) {
-  ASSIGN_OR_RETURN(ClusterEnvironment * found, find(environment));
-  return explained(found->close_kept_connections());
-}
-
-Result<std::optional<ImpostorCertificates>> KubernetesTarget::impostor_certificates(
-    std::string_view environment) {
-  ASSIGN_OR_RETURN(ClusterEnvironment * found, find(environment));
-  const auto& mesh = found->plan().mesh;
-  if (!mesh || mesh->spec.mode == base::kube::MtlsMode::DISABLE || !is_own_cluster(nodes_)) {
-    return std::nullopt;
-  }
-  return explained(istio_impostors(api_, *cluster_.istio, found->place().in_namespace));
 }
 
 Result<std::optional<std::string>> KubernetesTarget::why_silent(std::string_view environment,

@@ -96,6 +96,18 @@ class KubernetesTarget : public Target {
   base::Result<std::vector<ProxyUsage>> proxy_usage(std::string_view environment) override;
   // Waits until they are over: connections that nobody uses are told to end after a second.
   base::Result<> close_kept_connections(std::string_view environment) override;
+  // Proxies renew their certificates by their own clocks, which a run's pods ask to be fast: of a
+  // leaf it waits for the next of each, as Envoy says by a program of Istio's. Errors: also
+  // missing, of a step that is about roots.
+  base::Result<Rotated> rotate_certificates(std::string_view environment,
+                                            RotationStep step) override;
+  // By a program of Istio's in the proxy's container; the kubelet starts it anew. Errors: also
+  // missing, of one that is to be killed.
+  base::Result<WriteStamps> restart_proxy(std::string_view environment, std::string_view pod,
+                                          ProxyEnd how) override;
+  // By the pods' service accounts, and the roots that Istio gives their namespace; of either
+  // nothing where this user may not read it.
+  base::Result<MeshIdentities> mesh_identities(std::string_view environment) override;
   // Of a cluster of this machine's own alone, whose mesh's authority is ours to sign by.
   base::Result<std::optional<ImpostorCertificates>> impostor_certificates(
       std::string_view environment) override;
@@ -169,5 +181,11 @@ class KubernetesTarget : public Target {
   std::optional<Announcer> told_;  // has objects of ours
   std::map<std::string, std::string> load_balancer_annotations_;
 };
+
+template <typename T>
+base::Result<T> KubernetesTarget::explained(base::Result<T> result) {
+  if (result) return result;
+  return std::unexpected(proxy_.explain(std::move(result).error()));
+}
 
 }  // namespace cluster

@@ -234,7 +234,8 @@ Json namespace_manifest(const Placement& place, std::string_view pod_security,
   }
   if (!called.empty()) metadata["labels"][std::string(namespace_label)] = called;
   metadata["labels"]["pod-security.kubernetes.io/enforce"] = pod_security;
-  metadata["labels"]["istio-injection"] = "disabled";
+  // With it not even a pod that asks for a proxy gets one.
+  if (!place.in_mesh) metadata["labels"]["istio-injection"] = "disabled";
   return {{"apiVersion", "v1"}, {"kind", "Namespace"}, {"metadata", std::move(metadata)}};
 }
 

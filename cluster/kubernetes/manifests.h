@@ -38,6 +38,7 @@ struct Placement {
   bool own_namespace = true;  // made for it, and deleted with all that is in it
   bool has_jobs = false;      // beside pods, Services and slices
   bool has_policies = false;  // the same
+  bool in_mesh = false;       // pods may ask for a proxy
   std::string prefix = {};    // before every name, where others share the namespace
 
   [[nodiscard]] std::string name(std::string_view in_plan) const {

@@ -2,6 +2,8 @@
 
 #include <charconv>
 
+#include "cluster/kubernetes/api_client.h"
+
 namespace cluster {
 namespace {
 
@@ -65,6 +67,14 @@ bool is_outbound(std::string_view listener) {
 }
 
 }  // namespace
+
+std::string proxy_stats_path() {
+  // By Envoy's own names, as its administration filters them.
+  constexpr std::string_view names =
+      "^(listener\\.[0-9[].*|cluster\\.outbound.*)\\.(ssl\\..*|downstream_cx_(total|active)|"
+      "upstream_cx_(total|active)|no_filter_chain_match)$";
+  return "/stats/prometheus?usedonly&filter=" + url_escape(names);
+}
 
 ProxyCounters read_proxy_counters(std::string_view metrics) {
   constexpr std::string_view of_cluster = "envoy_cluster_";

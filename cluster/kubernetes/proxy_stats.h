@@ -4,6 +4,7 @@
 #pragma once
 
 #include <cstdint>
+#include <string>
 #include <string_view>
 
 #include "cluster/mesh.h"
@@ -11,6 +12,10 @@
 namespace cluster {
 
 inline constexpr int proxy_stats_port = 15090;
+
+// The page's path, and the query by which Envoy leaves out what nobody here reads: all of it is
+// half a megabyte where there are some dozens of Services.
+[[nodiscard]] std::string proxy_stats_path();
 
 // What the virtual inbound listener took, and what all outbound ones did; the pod's name is the
 // caller's to say, and memory is not in it.

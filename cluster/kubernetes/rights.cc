@@ -120,9 +120,15 @@ std::vector<Right> rights_for_generators(const std::string& in_namespace) {
   return rights;
 }
 
-std::vector<Right> rights_for_meshes() {
+std::vector<Right> rights_for_meshes(const MeshSpec& spec) {
   std::vector<Right> rights;
+  add(rights, "serviceaccounts", "", "", {"create", "patch"});
   add(rights, "peerauthentications", "security.istio.io", "", {"create", "patch"});
+  if (!spec.objects.empty()) {
+    for (const auto* resource : {"authorizationpolicies", "requestauthentications"}) {
+      add(rights, resource, "security.istio.io", "", {"create", "patch"});
+    }
+  }
   for (const auto* resource : {"destinationrules", "envoyfilters"}) {
     add(rights, resource, "networking.istio.io", "", {"create", "patch"});
   }

@@ -40,8 +40,8 @@ struct Right {
 [[nodiscard]] std::vector<Right> rights_for_policies(const std::string& in_namespace);
 
 // Where a mesh is told what holds in namespaces of the run's own, and its proxies are asked what
-// they counted.
-[[nodiscard]] std::vector<Right> rights_for_meshes();
+// they counted; where the scenario has objects of Istio's, those too.
+[[nodiscard]] std::vector<Right> rights_for_meshes(const MeshSpec& spec);
 
 // To run a program in a pod.
 [[nodiscard]] std::vector<Right> rights_to_exec(const std::string& in_namespace,

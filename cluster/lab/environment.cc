@@ -111,9 +111,10 @@ std::string without_environment(const std::string& name) { return name.substr(na
 
 Result<std::unique_ptr<Environment>> Environment::create(const Sandbox& sandbox,
                                                          const CgroupTree& cgroups,
-                                                         const EnvironmentPlan& plan) {
+                                                         const EnvironmentPlan& plan,
+                                                         const base::Interrupt* interrupt) {
   RETURN_IF_ERROR(check_faults(plan));
-  std::unique_ptr<Environment> environment(new Environment(sandbox, plan));
+  std::unique_ptr<Environment> environment(new Environment(sandbox, plan, interrupt));
   ASSIGN_OR_RETURN(environment->layout_, lay_out(plan));
   if (auto built = environment->build(cgroups); !built) {
     std::vector<std::string> names;

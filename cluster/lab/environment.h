@@ -27,7 +27,8 @@ namespace cluster {
 // up without a loss, and once it is programmed, when what comes can be relied on.
 using ServiceFollower = std::function<base::Result<>(const ServiceTable& table, bool programmed)>;
 
-// Calls come from one thread. The sandbox and the cgroup tree outlive it.
+// Calls come from one thread. The sandbox and the cgroup tree outlive it, and so does `interrupt`,
+// which ends waits for proxies (absent: nobody does).
 class Environment {
  public:
   // Makes everything the plan says and returns when its Services are programmed. On an error
@@ -35,7 +36,8 @@ class Environment {
   // Target::provision().
   static base::Result<std::unique_ptr<Environment>> create(const Sandbox& sandbox,
                                                            const CgroupTree& cgroups,
-                                                           const EnvironmentPlan& plan);
+                                                           const EnvironmentPlan& plan,
+                                                           const base::Interrupt* interrupt);
 
   Environment(const Environment&) = delete;
   Environment& operator=(const Environment&) = delete;
@@ -89,8 +91,8 @@ class Environment {
   [[nodiscard]] base::Json facts() const;
 
  private:
-  Environment(const Sandbox& sandbox, const EnvironmentPlan& plan)
-      : sandbox_(sandbox), plan_(plan) {}
+  Environment(const Sandbox& sandbox, const EnvironmentPlan& plan, const base::Interrupt* interrupt)
+      : sandbox_(sandbox), plan_(plan), interrupt_(interrupt) {}
 
   base::Result<> build(const CgroupTree& cgroups);
   base::Result<> make_namespaces();
@@ -119,6 +121,7 @@ class Environment {
 
   const Sandbox& sandbox_;
   EnvironmentPlan plan_;
+  const base::Interrupt* interrupt_;
   Layout layout_;
   EnvironmentHandle handle_;
   std::map<std::string, Netns, std::less<>> namespaces_;     // by name without the environment's

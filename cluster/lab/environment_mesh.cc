@@ -34,7 +34,7 @@ Result<> Environment::make_mesh(const CgroupTree& cgroups) {
         {.handle = pod, .place = {.netns = netns(pod.name), .cgroup = std::move(cgroup)}});
   }
   RETURN_IF_ERROR(store_.apply(mesh_wide(plan_.mesh->spec.mode)));
-  ASSIGN_OR_RETURN(mesh_, Mesh::create(sandbox_, plan_, std::move(pods)));
+  ASSIGN_OR_RETURN(mesh_, Mesh::create(sandbox_, plan_, std::move(pods), interrupt_));
   return {};
 }
 
@@ -44,7 +44,9 @@ Result<> Environment::sync_mesh() {
                       .table = table_,
                       .policies = store_.peer_authentications(),
                       .authorization_policies = store_.authorization_policies(),
-                      .request_authentications = store_.request_authentications()});
+                      .request_authentications = store_.request_authentications(),
+                      .routing = {.virtual_services = store_.virtual_services(),
+                                  .destination_rules = store_.destination_rules()}});
 }
 
 // What leads its traffic, as an init container does it; its proxy; what is its own. The fault: the

@@ -79,7 +79,7 @@ class HostUntouched : public testing::Test {
 };
 
 TEST_F(HostUntouched, AfterProvisionAndTeardown) {
-  const auto before = tests::HostSnapshot::take();
+  const auto before = tests::HostSnapshot::take_settled();
   {
     LabTarget lab;
     const auto start = base::monotonic_now();
@@ -97,7 +97,7 @@ TEST_F(HostUntouched, AfterProvisionAndTeardown) {
 }
 
 TEST_F(HostUntouched, WhileItIsUpButForCgroupsHooksAndProcesses) {
-  const auto before = tests::HostSnapshot::take();
+  const auto before = tests::HostSnapshot::take_settled();
   LabTarget lab;
   for (const auto kind : datapaths) ASSERT_TRUE(lab.provision(plan_of(kind)));
   std::istringstream difference(before.difference(tests::HostSnapshot::take()));
@@ -110,7 +110,7 @@ TEST_F(HostUntouched, WhileItIsUpButForCgroupsHooksAndProcesses) {
 }
 
 TEST_F(HostUntouched, AfterAKillOfTheReadyControllerAndClean) {
-  const auto before = tests::HostSnapshot::take();
+  const auto before = tests::HostSnapshot::take_settled();
   ASSERT_TRUE(kill_controller_after(std::chrono::milliseconds(-1)));
   const auto found = clean_lab(true);
   ASSERT_TRUE(found);
@@ -121,7 +121,7 @@ TEST_F(HostUntouched, AfterAKillOfTheReadyControllerAndClean) {
 }
 
 TEST_F(HostUntouched, AfterAKillAtAnyMomentAndClean) {
-  const auto before = tests::HostSnapshot::take();
+  const auto before = tests::HostSnapshot::take_settled();
   const auto seed = std::random_device()();
   RecordProperty("seed", std::to_string(seed));
   std::mt19937 generator(seed);

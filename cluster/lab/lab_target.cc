@@ -39,7 +39,7 @@ Result<EnvironmentHandle> LabTarget::provision(const EnvironmentPlan& plan) {
     ASSIGN_OR_RETURN(auto sandbox, Sandbox::create());
     sandbox_.emplace(std::move(sandbox));
   }
-  ASSIGN_OR_RETURN(auto made, Environment::create(*sandbox_, *cgroups_, plan));
+  ASSIGN_OR_RETURN(auto made, Environment::create(*sandbox_, *cgroups_, plan, options_.interrupt));
   const auto& handle = made->handle();
   environments_.emplace(plan.name, std::move(made));
   return handle;

@@ -9,6 +9,7 @@
 #include <string>
 #include <string_view>
 
+#include "base/interrupt.h"
 #include "cluster/fabric/cgroup.h"
 #include "cluster/fabric/sandbox.h"
 #include "cluster/lab/environment.h"
@@ -19,6 +20,8 @@ namespace cluster {
 struct LabOptions {
   // The agent's executable; empty: $STACKBENCH_AGENT, or stackbench-agent beside our own.
   std::string agent = {};
+  // The user's wish to stop, which ends waits for proxies; outlives the target. Absent: nobody's.
+  const base::Interrupt* interrupt = nullptr;
 };
 
 class LabTarget : public Target {

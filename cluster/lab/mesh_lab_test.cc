@@ -1,12 +1,16 @@
 // Pods that talk through real Envoys, in real namespaces.
-#include <csignal>
 #include <cstdlib>
+#include <filesystem>
+#include <thread>
+
+#include <signal.h>
 
 #include "cluster/lab/lab_fixture.h"
 
 namespace cluster {
 namespace {
 
+namespace fs = std::filesystem;
 using base::kube::MtlsMode;
 using base::testing::Transport;
 using testing::AllOf;
@@ -158,6 +162,29 @@ TEST_F(MeshLab, WhatEnvoyRefusesIsSaidInItsWords) {
   EXPECT_THAT(base::describe_error(outcome.error()),
               AllOf(HasSubstr("the Envoy of web-0 refuses its configuration"),
                     HasSubstr("neither subject CN nor SAN")));
+}
+
+// In a thread, whose mask and pending signals go with it. The Envoy is one that never serves.
+TEST_F(MeshLab, AWaitForAProxyEndsWhenTheUserWantsToStop) {
+  const auto idle = fs::path(testing::TempDir()) / fmt::format("idle-envoy-{}", ::getpid());
+  must(base::write_file(idle.string(),
+                        "#!/bin/sh\n"
+                        "[ \"$1\" != --version ] || exec echo 'envoy  version: a/1.36.0/Clean'\n"
+                        "exec sleep 60\n"));
+  fs::permissions(idle, fs::perms(0755));
+  ::setenv("STACKBENCH_ENVOY", idle.c_str(), 1);
+  std::thread([&] {
+    const auto interrupt = must(base::Interrupt::install());
+    LabTarget own({.interrupt = &interrupt});
+    // NOLINTNEXTLINE(bugprone-bad-signal-to-kill-thread): caught, that is what is tested
+    ASSERT_EQ(::pthread_kill(::pthread_self(), SIGINT), 0);
+    const auto outcome = own.provision(mesh_plan("idle", MtlsMode::STRICT));
+    ASSERT_FALSE(outcome);
+    EXPECT_EQ(outcome.error().kind, base::ErrorKind::interrupted) << outcome.error().message;
+    must(own.teardown());
+  }).join();
+  ::unsetenv("STACKBENCH_ENVOY");
+  fs::remove(idle);
 }
 
 TEST_F(MeshLab, WithoutAnEnvoyItSaysHowToGetOne) {

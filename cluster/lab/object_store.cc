@@ -5,6 +5,7 @@
 #include <tuple>
 
 #include "cluster/lab/addresses.h"
+#include "cluster/lab/only_of_its_hosts.h"
 #include "cluster/lab/service_table.h"
 
 namespace cluster {
@@ -33,7 +34,8 @@ std::unexpected<base::Error> unknown_kind(std::string_view kind) {
   return base::fail(
       ErrorKind::missing,
       "the lab does not implement {} (it knows Service, EndpointSlice, NetworkPolicy, "
-      "PeerAuthentication, AuthorizationPolicy and RequestAuthentication)",
+      "PeerAuthentication, AuthorizationPolicy, RequestAuthentication, VirtualService and "
+      "DestinationRule)",
       kind.empty() ? "objects without a kind" : kind);
 }
 
@@ -300,6 +302,18 @@ Result<std::uint64_t> ObjectStore::apply(const base::Json& object) {
     RETURN_IF_ERROR(check_namespace(policy.metadata, type.kind));
     return store(request_authentications_, std::move(policy));
   }
+  if (type.kind == kube::virtual_service_kind) {
+    ASSIGN_OR_RETURN(auto service, kube::read_virtual_service(object));
+    RETURN_IF_ERROR(check_namespace(service.metadata, type.kind));
+    RETURN_IF_ERROR(check_only_of_its_hosts(virtual_services_, service));
+    return store(virtual_services_, std::move(service));
+  }
+  if (type.kind == kube::destination_rule_kind) {
+    ASSIGN_OR_RETURN(auto rule, kube::read_destination_rule(object));
+    RETURN_IF_ERROR(check_namespace(rule.metadata, type.kind));
+    RETURN_IF_ERROR(check_only_of_its_hosts(destination_rules_, rule));
+    return store(destination_rules_, std::move(rule));
+  }
   return unknown_kind(type.kind);
 }
 
@@ -396,6 +410,10 @@ Result<std::uint64_t> ObjectStore::remove(std::string_view kind, std::string_vie
     erased = authorization_policies_.erase(key);
   } else if (kind == kube::request_authentication_kind) {
     erased = request_authentications_.erase(key);
+  } else if (kind == kube::virtual_service_kind) {
+    erased = virtual_services_.erase(key);
+  } else if (kind == kube::destination_rule_kind) {
+    erased = destination_rules_.erase(key);
   } else {
     return unknown_kind(kind);
   }
@@ -444,6 +462,14 @@ std::vector<kube::AuthorizationPolicy> ObjectStore::authorization_policies() con
 
 std::vector<kube::RequestAuthentication> ObjectStore::request_authentications() const {
   return listed(request_authentications_);
+}
+
+std::vector<kube::VirtualService> ObjectStore::virtual_services() const {
+  return listed(virtual_services_);
+}
+
+std::vector<kube::DestinationRule> ObjectStore::destination_rules() const {
+  return listed(destination_rules_);
 }
 
 std::vector<kube::PeerAuthentication> ObjectStore::peer_authentications() const {

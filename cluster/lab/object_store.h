@@ -13,11 +13,13 @@
 
 #include "base/json.h"
 #include "base/kube/authorization_policy.h"
+#include "base/kube/destination_rule.h"
 #include "base/kube/endpoint_slice.h"
 #include "base/kube/network_policy.h"
 #include "base/kube/peer_authentication.h"
 #include "base/kube/request_authentication.h"
 #include "base/kube/service.h"
+#include "base/kube/virtual_service.h"
 #include "base/result.h"
 #include "cluster/lab/datapath/datapath.h"
 #include "cluster/topology.h"
@@ -61,6 +63,9 @@ class ObjectStore {
   [[nodiscard]] std::vector<base::kube::PeerAuthentication> peer_authentications() const;
   [[nodiscard]] std::vector<base::kube::AuthorizationPolicy> authorization_policies() const;
   [[nodiscard]] std::vector<base::kube::RequestAuthentication> request_authentications() const;
+  // No two of a kind are about the same host.
+  [[nodiscard]] std::vector<base::kube::VirtualService> virtual_services() const;
+  [[nodiscard]] std::vector<base::kube::DestinationRule> destination_rules() const;
 
  private:
   using Key = std::pair<std::string, std::string>;  // namespace, name
@@ -92,6 +97,8 @@ class ObjectStore {
   std::map<Key, std::uint64_t> peer_authentications_made_;  // the version each was made with
   std::map<Key, base::kube::AuthorizationPolicy> authorization_policies_;
   std::map<Key, base::kube::RequestAuthentication> request_authentications_;
+  std::map<Key, base::kube::VirtualService> virtual_services_;
+  std::map<Key, base::kube::DestinationRule> destination_rules_;
   std::map<std::string, Labels> namespaces_;
   std::map<Key, Labels> pods_;
   std::uint64_t version_ = 0;

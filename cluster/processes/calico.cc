@@ -52,6 +52,10 @@ ComponentPlan felix_component(const Directory& directory, const Tools& tools, in
                           // where bpftool makes the map, a Felix that was built without cgo ends
                           // when it opens it (felix/bpf/maps/syscall_stub.go).
                           "FELIX_DebugSkipCTLBCleanup=true",
+                          // Every ten seconds Felix would list each of its sets by a command of its
+                          // own, lest somebody else changed one: with thousands of policies that
+                          // is a core's whole work, and nobody else is here.
+                          "FELIX_IPSETSREFRESHINTERVAL=0",
                           // Pods reach their node, as Calico's own manifest has it.
                           "FELIX_DEFAULTENDPOINTTOHOSTACTION=ACCEPT", "FELIX_HEALTHENABLED=true",
                           "FELIX_HEALTHHOST=127.0.0.1",

@@ -156,7 +156,11 @@ void FakeStore::after_write(const ResourcePath& path) {
 }
 
 void FakeStore::start_pod(Json& pod) {
-  if (injects_proxies_ &&
+  const auto there = objects_.find("/api/v1/namespaces/" + text_at(pod, {"metadata", "namespace"}));
+  const bool refused =
+      there != objects_.end() &&
+      text_at(there->second.second, {"metadata", "labels", "istio-injection"}) == "disabled";
+  if (injects_proxies_ && !refused &&
       text_at(pod, {"metadata", "labels", "sidecar.istio.io/inject"}) == "true") {
     pod["spec"]["initContainers"] = Json::array({{{"name", "istio-proxy"}}});
   }

@@ -180,7 +180,9 @@ TEST(Authorization, StandsBeforeTheApplicationInEveryChainOfItsPorts) {
                  .address = "10.244.2.2",
                  .directory = "/run/x",
                  .ports = {{.port = 7001, .mode = base::kube::MtlsMode::PERMISSIVE},
-                           {.port = 7004, .http = true, .mode = base::kube::MtlsMode::STRICT}},
+                           {.port = 7004,
+                            .protocol = ProxiedProtocol::http,
+                            .mode = base::kube::MtlsMode::STRICT}},
                  .other_ports = base::kube::MtlsMode::STRICT};
   const auto chains = [&] {
     return proxy_files(spec, 1).at("listeners.json").at("resources").at(1).at("filter_chains");

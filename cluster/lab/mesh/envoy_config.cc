@@ -68,13 +68,26 @@ Json server_tls(const ProxySpec& spec, bool http) {
                    std::move(config));
 }
 
-Json client_tls(const ProxySpec& spec, const ProxiedService& service) {
+// What istiod's ALPN override has a client's proxy offer (pilot/pkg/networking/util).
+Json offered_protocols(ProxiedProtocol protocol) {
+  switch (protocol) {
+    case ProxiedProtocol::http:
+      return {"istio-http/1.1", "istio", "http/1.1"};
+    case ProxiedProtocol::http2:
+      return {"istio-h2", "istio", "h2"};
+    case ProxiedProtocol::tcp:
+      break;
+  }
+  return {"istio-peer-exchange", "istio"};
+}
+
+Json client_tls(const ProxySpec& spec, const ProxiedService& service, std::string_view subset) {
   auto names = Json::array();
   for (const auto& identity : service.identities) names.push_back(uri_name({{"exact", identity}}));
-  auto protocols = service.http ? Json{"istio-http/1.1", "istio", "http/1.1"}
-                                : Json{"istio-peer-exchange", "istio"};
-  Json config = {{"common_tls_context", common_tls(spec, std::move(protocols), std::move(names))},
-                 {"sni", fmt::format("outbound_.{}_._.{}", service.address.port, service.host)}};
+  Json config = {
+      {"common_tls_context",
+       common_tls(spec, offered_protocols(service.protocol), std::move(names))},
+      {"sni", fmt::format("outbound_.{}_.{}_.{}", service.address.port, subset, service.host)}};
   if (spec.session_resumption == SessionResumption::off) config["max_session_keys"] = 0;
   return extension("envoy.transport_sockets.tls", "transport_sockets.tls.v3.UpstreamTlsContext",
                    std::move(config));
@@ -87,14 +100,41 @@ Json plaintext_socket() {
 
 // ---- what is done with a connection -------------------------------------------------------------
 
-Json tcp_proxy(std::string_view cluster) {
+// Where something goes: to a cluster, or of so many times once to another, at random.
+struct Towards {
+  std::string cluster;
+  std::string other = {};
+  int other_one_in = 0;  // 0: never
+
+  // As the member of a route, or of a proxy of connections.
+  [[nodiscard]] Json json() const {
+    if (other_one_in == 0) return {{"cluster", cluster}};
+    auto clusters = list({{{"name", other}, {"weight", 1}}});
+    if (other_one_in > 1) {
+      clusters.push_back({{"name", cluster}, {"weight", other_one_in - 1}});
+    }
+    return {{"weighted_clusters", {{"clusters", std::move(clusters)}}}};
+  }
+};
+
+Json tcp_proxy(const Towards& towards) {
+  auto config = towards.json();
+  config["stat_prefix"] = towards.cluster;
   return extension("envoy.filters.network.tcp_proxy", "filters.network.tcp_proxy.v3.TcpProxy",
-                   {{"stat_prefix", cluster}, {"cluster", cluster}});
+                   std::move(config));
+}
+Json tcp_proxy(std::string_view cluster) { return tcp_proxy(Towards{std::string(cluster)}); }
+
+// Whatever is asked for.
+Json only_route(const Towards& towards) {
+  auto route = towards.json();
+  route["timeout"] = "0s";
+  return list({{{"match", {{"prefix", "/"}}}, {"route", std::move(route)}}});
 }
 
 // `before`: the filters that requests meet first.
-Json http_manager(std::string_view cluster, std::string_view prefix, bool inbound,
-                  Json before = Json::array()) {
+Json http_manager(std::string_view name, std::string_view prefix, bool inbound, Json routes,
+                  Json before) {
   before.push_back(extension("envoy.filters.http.router", "filters.http.router.v3.Router"));
   Json config = {
       {"stat_prefix", prefix},
@@ -102,13 +142,10 @@ Json http_manager(std::string_view cluster, std::string_view prefix, bool inboun
       {"normalize_path", true},
       {"http_filters", std::move(before)},
       {"route_config",
-       {{"name", cluster},
+       {{"name", name},
         {"validate_clusters", false},
         {"virtual_hosts",
-         list({{{"name", "all"},
-                {"domains", list({"*"})},
-                {"routes", list({{{"match", {{"prefix", "/"}}},
-                                  {"route", {{"cluster", cluster}, {"timeout", "0s"}}}}})}}})}}}};
+         list({{{"name", "all"}, {"domains", list({"*"})}, {"routes", std::move(routes)}}})}}}};
   if (inbound) {
     config["server_name"] = "istio-envoy";
     config["forward_client_cert_details"] = "APPEND_FORWARD";
@@ -122,7 +159,12 @@ Json http_manager(std::string_view cluster, std::string_view prefix, bool inboun
 }
 
 std::string outbound_cluster(const ProxiedService& service) {
-  return fmt::format("outbound|{}||{}", service.address.port, service.host);
+  return outbound_name(service.address.port, "", service.host);
+}
+
+// Whose pods are dialled without TLS, whatever they take.
+std::string plaintext_cluster(const ProxiedService& service) {
+  return outbound_cluster(service) + "|plaintext";
 }
 
 std::string inbound_cluster(std::uint16_t port) { return fmt::format("inbound|{}||", port); }
@@ -138,16 +180,25 @@ Json original_destination() {
 
 // ---- outbound -----------------------------------------------------------------------------------
 
+// The fault stands in place of what is said.
+Json outbound_routes(const ProxySpec& spec, const ProxiedService& service, const Towards& towards) {
+  return spec.plaintext_one_in > 0 ? only_route(towards)
+                                   : http_routes(spec.routing, service.host, service.address.port);
+}
+
 Json outbound_listener(const ProxySpec& spec) {
   auto chains = Json::array();
   for (const auto& service : spec.services) {
-    const auto cluster = outbound_cluster(service);
+    const Towards towards{outbound_cluster(service), plaintext_cluster(service),
+                          spec.plaintext_one_in};
     auto filter =
-        service.http
-            ? http_manager(cluster, fmt::format("outbound_{}", service.address.port), false)
-            : tcp_proxy(cluster);
+        service.protocol != ProxiedProtocol::tcp
+            ? http_manager(towards.cluster, fmt::format("outbound_{}", service.address.port), false,
+                           outbound_routes(spec, service, towards),
+                           http_fault_filters(spec.routing, service.host))
+            : tcp_proxy(towards);
     chains.push_back(
-        {{"name", cluster},
+        {{"name", towards.cluster},
          {"filter_chain_match",
           {{"prefix_ranges", list({{{"address_prefix", service.address.address.to_string()},
                                     {"prefix_len", service.address.address.host_prefix()}}})},
@@ -176,11 +227,25 @@ Json no_limits() {
 
 Json cluster_type() { return "type.googleapis.com/envoy.config.cluster.v3.Cluster"; }
 
+// Whoever is dialled speaks HTTP/2, in the clear by prior knowledge: a cluster whose protocol is
+// not said speaks HTTP/1.1.
+void speak_http2(Json& cluster) {
+  // As many streams of a connection as istiod allows.
+  constexpr std::uint32_t streams = 1'073'741'824;
+  constexpr const char* options = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions";
+  cluster["typed_extension_protocol_options"][options] = {
+      {"@type", fmt::format("type.googleapis.com/{}", options)},
+      {"explicit_http_config",
+       {{"http2_protocol_options", {{"max_concurrent_streams", streams}}}}}};
+}
+
 // Sockets to pods with a proxy are of one kind, to others of the other, as istiod has it.
-Json service_cluster(const ProxySpec& spec, const ProxiedService& service) {
+Json service_cluster(const ProxySpec& spec, const std::string& name, const ProxiedService& service,
+                     const RoutedSubset& subset) {
   auto endpoints = Json::array();
   bool any_tls = false;
   for (const auto& one : service.endpoints) {
+    if (!subset.has(one.labels)) continue;
     Json endpoint = {{"endpoint",
                       {{"address",
                         {{"socket_address",
@@ -192,7 +257,6 @@ Json service_cluster(const ProxySpec& spec, const ProxiedService& service) {
     }
     endpoints.push_back(std::move(endpoint));
   }
-  const auto name = outbound_cluster(service);
   Json cluster = {
       {"@type", cluster_type()},
       {"name", name},
@@ -202,17 +266,20 @@ Json service_cluster(const ProxySpec& spec, const ProxiedService& service) {
       {"circuit_breakers", no_limits()},
       {"load_assignment",
        {{"cluster_name", name}, {"endpoints", list({{{"lb_endpoints", std::move(endpoints)}}})}}}};
+  if (service.protocol == ProxiedProtocol::http2) speak_http2(cluster);
   if (spec.connections_of > 0) {
     cluster["metadata"]["filter_metadata"]["stackbench"]["connections_of"] = spec.connections_of;
   }
   if (any_tls) {
-    cluster["transport_socket_matches"] = list({{{"name", "tlsMode-istio"},
-                                                 {"match", {{"tlsMode", "istio"}}},
-                                                 {"transport_socket", client_tls(spec, service)}},
-                                                {{"name", "tlsMode-disabled"},
-                                                 {"match", Json::object()},
-                                                 {"transport_socket", plaintext_socket()}}});
+    cluster["transport_socket_matches"] =
+        list({{{"name", "tlsMode-istio"},
+               {"match", {{"tlsMode", "istio"}}},
+               {"transport_socket", client_tls(spec, service, subset.name)}},
+              {{"name", "tlsMode-disabled"},
+               {"match", Json::object()},
+               {"transport_socket", plaintext_socket()}}});
   }
+  put_policy(cluster, subset.policy);
   return cluster;
 }
 
@@ -231,9 +298,20 @@ Json original_cluster(std::string_view name, bool to_the_application) {
 
 Json all_clusters(const ProxySpec& spec) {
   auto clusters = Json::array();
-  for (const auto& service : spec.services) clusters.push_back(service_cluster(spec, service));
+  for (const auto& service : spec.services) {
+    const auto subsets = subsets_of(spec.routing, service.host);
+    for (const auto& subset : subsets) {
+      clusters.push_back(service_cluster(
+          spec, outbound_name(service.address.port, subset.name, service.host), service, subset));
+    }
+    if (spec.plaintext_one_in == 0) continue;
+    auto bare = service;
+    for (auto& one : bare.endpoints) one.mutual_tls = false;
+    clusters.push_back(service_cluster(spec, plaintext_cluster(service), bare, subsets.front()));
+  }
   for (const auto& port : spec.ports) {
     clusters.push_back(original_cluster(inbound_cluster(port.port), true));
+    if (port.protocol == ProxiedProtocol::http2) speak_http2(clusters.back());
   }
   clusters.push_back(original_cluster(passthrough, false));
   clusters.push_back(original_cluster(inbound_passthrough, true));
@@ -272,7 +350,7 @@ void add_chains(Json& chains, const ProxySpec& spec, MtlsMode mode, bool http,
   };
   const auto filters = [&] {
     if (!http) return passed_on();
-    return list({http_manager(cluster, fmt::format("inbound_{}", name), true,
+    return list({http_manager(cluster, fmt::format("inbound_{}", name), true, only_route({cluster}),
                               http_authorization(spec.authorization))});
   };
   const auto match = [&](Json more) {
@@ -325,7 +403,7 @@ Json inbound_listener(const ProxySpec& spec) {
                      .filters = list({tcp_proxy(black_hole)})});
   for (const auto& port : spec.ports) {
     const auto cluster = inbound_cluster(port.port);
-    add_chains(chains, spec, port.mode, port.http, cluster, cluster,
+    add_chains(chains, spec, port.mode, port.protocol != ProxiedProtocol::tcp, cluster, cluster,
                {{"destination_port", port.port}});
   }
   add_chains(chains, spec, spec.other_ports, false, "virtualInbound",
@@ -384,8 +462,10 @@ std::string spiffe_id(std::string_view in_namespace, std::string_view account) {
   return fmt::format("spiffe://{}/ns/{}/sa/{}", trust_domain, in_namespace, account);
 }
 
-bool carries_http(std::string_view port_name) {
-  return port_name.substr(0, port_name.find('-')) == "http";
+ProxiedProtocol proxied_protocol(std::string_view port_name) {
+  const auto protocol = port_name.substr(0, port_name.find('-'));
+  if (protocol == "http") return ProxiedProtocol::http;
+  return protocol == "http2" ? ProxiedProtocol::http2 : ProxiedProtocol::tcp;
 }
 
 std::map<std::string, Json> proxy_files(const ProxySpec& spec, std::uint64_t version) {

@@ -2,8 +2,10 @@
 // sidecar, in the same words where stock Envoy has them. Pure functions of a specification.
 //
 // What differs from Istio: a Service's port is a filter chain of one outbound listener where istiod
-// makes a listener of each; HTTP is routed by where it was sent, not by its Host; and Istio's own
-// filters (metadata exchange, ALPN override, statistics) are in no stock Envoy.
+// makes a listener of each; HTTP is routed by where it was sent, not by its Host; routes are a part
+// of the listener, so that a connection that was open when they changed goes on by the older ones
+// until it is drained; and Istio's own filters (metadata exchange, ALPN override, statistics) are
+// in no stock Envoy.
 #pragma once
 
 #include <cstdint>
@@ -14,6 +16,7 @@
 #include "base/address.h"
 #include "base/json.h"
 #include "cluster/lab/mesh/authorization.h"
+#include "cluster/lab/mesh/routing.h"
 #include "cluster/mesh.h"
 
 namespace cluster {
@@ -22,14 +25,17 @@ namespace cluster {
 [[nodiscard]] std::string spiffe_id(std::string_view in_namespace, std::string_view account);
 inline constexpr std::string_view trust_domain = "cluster.local";
 
-// Whether a port of this name carries HTTP/1.1, as Istio takes it ("http", "http-web"); everything
-// else is TCP here: protocols are not detected.
-[[nodiscard]] bool carries_http(std::string_view port_name);
+enum class ProxiedProtocol { tcp, http, http2 };
+// What a port of this name carries, as Istio takes it: HTTP/1.1 ("http", "http-web"), HTTP/2
+// ("http2", "http2-web"), else TCP: protocols are not detected here. Proxies take either version of
+// HTTP from a client, and pass on what the port is named by.
+[[nodiscard]] ProxiedProtocol proxied_protocol(std::string_view port_name);
 
 // A pod behind a Service.
 struct ProxiedEndpoint {
   base::Endpoint endpoint;
   bool mutual_tls = false;  // it has a proxy and takes mutual TLS at that port
+  std::map<std::string, std::string> labels = {};  // of the pod
 
   bool operator==(const ProxiedEndpoint&) const = default;
 };
@@ -38,7 +44,7 @@ struct ProxiedEndpoint {
 struct ProxiedService {
   std::string host;        // "web.default.svc.cluster.local"
   base::Endpoint address;  // its ClusterIP and port
-  bool http = false;
+  ProxiedProtocol protocol = ProxiedProtocol::tcp;
   std::vector<ProxiedEndpoint> endpoints = {};
   std::vector<std::string> identities = {};  // SPIFFE: who its pods may be
 
@@ -48,7 +54,7 @@ struct ProxiedService {
 // A port of the proxy's own pod.
 struct ProxiedPort {
   std::uint16_t port = 0;
-  bool http = false;
+  ProxiedProtocol protocol = ProxiedProtocol::tcp;
   base::kube::MtlsMode mode = base::kube::MtlsMode::PERMISSIVE;
 
   bool operator==(const ProxiedPort&) const = default;
@@ -65,7 +71,9 @@ struct ProxySpec {
   std::vector<ProxiedPort> ports = {};
   base::kube::MtlsMode other_ports = base::kube::MtlsMode::PERMISSIVE;
   ProxyAuthorization authorization = {};  // of what comes in
+  ProxyRouting routing = {};              // of what goes out
   bool trusts_any_ca = false;  // a fault: takes clients' certificates of whatever authority
+  int plaintext_one_in = 0;    // a fault: of so many requests one leaves in the clear, 0: none does
   // Counted up to have it close what it keeps open: to Envoy a cluster whose metadata is another
   // is another cluster, and it drains the connections of the one before.
   std::uint64_t connections_of = 0;

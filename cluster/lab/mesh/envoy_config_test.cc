@@ -1,5 +1,6 @@
 #include "cluster/lab/mesh/envoy_config.h"
 
+#include <fmt/format.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
@@ -26,7 +27,7 @@ ProxySpec example() {
                     .identities = {spiffe_id("shop", "web")}},
                    {.host = "web.shop.svc.cluster.local",
                     .address = at("10.96.0.11:8004"),
-                    .http = true,
+                    .protocol = ProxiedProtocol::http,
                     .endpoints = {{at("10.244.2.2:7004"), true}},
                     .identities = {spiffe_id("shop", "web")}}};
   return spec;
@@ -96,6 +97,33 @@ TEST(EnvoyConfig, HttpOffersIstiosHttp) {
             Json({"istio-http/1.1", "istio", "http/1.1"}));
 }
 
+TEST(EnvoyConfig, Http2IsSpokenToTheServersProxyAndToTheApplication) {
+  auto spec = example();
+  spec.services[1].protocol = ProxiedProtocol::http2;
+  spec.ports = {{.port = 7004, .protocol = ProxiedProtocol::http2, .mode = MtlsMode::STRICT},
+                {.port = 7005, .protocol = ProxiedProtocol::http, .mode = MtlsMode::STRICT}};
+  const auto speaks_http2 = [&](std::string_view name) {
+    const auto cluster = cluster_of(spec, name);
+    const auto options = cluster.find("typed_extension_protocol_options");
+    return options != cluster.end() &&
+           options->front().at("explicit_http_config").contains("http2_protocol_options");
+  };
+  EXPECT_TRUE(speaks_http2("outbound|8004||web.shop.svc.cluster.local"));
+  EXPECT_TRUE(speaks_http2("inbound|7004||"));
+  EXPECT_FALSE(speaks_http2("outbound|8001||web.shop.svc.cluster.local"));
+  EXPECT_FALSE(speaks_http2("inbound|7005||"));
+  const auto cluster = cluster_of(spec, "outbound|8004||web.shop.svc.cluster.local");
+  EXPECT_EQ(cluster.at("transport_socket_matches")
+                .at(0)
+                .at("transport_socket")
+                .at("typed_config")
+                .at("common_tls_context")
+                .at("alpn_protocols"),
+            Json({"istio-h2", "istio", "h2"}));
+  // It is a matter of requests, not of connections.
+  EXPECT_THAT(base::dump_json(resources(spec, listeners_file)), HasSubstr("\"outbound_8004\""));
+}
+
 TEST(EnvoyConfig, APodWithoutAProxyIsDialledInTheClear) {
   const auto cluster = cluster_of(example(), "outbound|8001||web.shop.svc.cluster.local");
   const auto& endpoints = cluster.at("load_assignment").at("endpoints").at(0).at("lb_endpoints");
@@ -137,6 +165,23 @@ TEST(EnvoyConfig, AnyAuthorityIsTrustedOnlyWhereThatIsPlanted) {
       << "servers are still judged by their clients";
 }
 
+TEST(EnvoyConfig, OneRequestInSoManyLeavesInTheClearOnlyWhereThatIsPlanted) {
+  auto spec = example();
+  EXPECT_THAT(base::dump_json(resources(spec, listeners_file)), Not(HasSubstr("weighted")));
+  spec.plaintext_one_in = 1000;
+  const std::string service = "outbound|8004||web.shop.svc.cluster.local";
+  EXPECT_TRUE(cluster_of(spec, service).contains("transport_socket_matches"));
+  EXPECT_FALSE(cluster_of(spec, service + "|plaintext").contains("transport_socket_matches"));
+  // By requests of HTTP and by connections of anything else.
+  for (const auto* port : {"8001", "8004"}) {
+    EXPECT_THAT(
+        base::dump_json(resources(spec, listeners_file)),
+        HasSubstr(fmt::format(
+            R"("weighted_clusters":{{"clusters":[{{"name":"outbound|{0}||web.shop.svc.cluster.local|plaintext","weight":1}},{{"name":"outbound|{0}||web.shop.svc.cluster.local","weight":999}}]}})",
+            port)));
+  }
+}
+
 TEST(EnvoyConfig, ClustersOfOtherConnectionsAreOthersAndListenersAreNot) {
   auto spec = example();
   const auto clusters = resources(spec, clusters_file);
@@ -163,11 +208,13 @@ TEST(EnvoyConfig, TheModeSaysWhichConnectionsAPortTakes) {
 }
 
 TEST(EnvoyConfig, APortsProtocolIsTheBeginningOfItsName) {
-  EXPECT_TRUE(carries_http("http"));
-  EXPECT_TRUE(carries_http("http-web"));
-  EXPECT_FALSE(carries_http("https"));
-  EXPECT_FALSE(carries_http("tcp-rr"));
-  EXPECT_FALSE(carries_http(""));
+  EXPECT_EQ(proxied_protocol("http"), ProxiedProtocol::http);
+  EXPECT_EQ(proxied_protocol("http-web"), ProxiedProtocol::http);
+  EXPECT_EQ(proxied_protocol("http2"), ProxiedProtocol::http2);
+  EXPECT_EQ(proxied_protocol("http2-web"), ProxiedProtocol::http2);
+  EXPECT_EQ(proxied_protocol("https"), ProxiedProtocol::tcp);
+  EXPECT_EQ(proxied_protocol("tcp-rr"), ProxiedProtocol::tcp);
+  EXPECT_EQ(proxied_protocol(""), ProxiedProtocol::tcp);
 }
 
 }  // namespace

@@ -67,7 +67,7 @@ std::vector<ProxiedPort> ports_of(const EnvironmentPlan& plan, const PodHandle& 
   for (const auto& port : plan.ports) {
     if (port.protocol != Protocol::TCP) continue;
     ports.push_back({.port = port.target_port,
-                     .http = carries_http(port.name),
+                     .protocol = proxied_protocol(port.name),
                      .mode = mtls.of(port.target_port)});
   }
   const auto strict = std::ranges::find(ports, MtlsMode::STRICT, &ProxiedPort::mode);
@@ -114,7 +114,11 @@ ProxySpec proxy_spec(const EnvironmentPlan& plan, const MeshState& state, const 
                                       : authorization_of(state.authorization_policies,
                                                          state.request_authentications,
                                                          pod.in_namespace, pod.labels),
-                 .trusts_any_ca = has_fault(plan, FaultKind::any_ca_trusted)};
+                 .routing = broken(state.routing, plan.faults),
+                 .trusts_any_ca = has_fault(plan, FaultKind::any_ca_trusted),
+                 .plaintext_one_in = has_fault(plan, FaultKind::forwarded_in_plaintext)
+                                         ? plan.plaintext_one_in
+                                         : 0};
   for (const auto& entry : state.table.entries) {
     if (entry.protocol != Protocol::TCP ||
         entry.cluster.address.family != base::AddressFamily::ipv4) {
@@ -123,13 +127,16 @@ ProxySpec proxy_spec(const EnvironmentPlan& plan, const MeshState& state, const 
     ProxiedService service{
         .host = fmt::format("{}.{}.svc.{}", entry.service, entry.in_namespace, trust_domain),
         .address = entry.cluster,
-        .http = carries_http(entry.port_name)};
+        .protocol = proxied_protocol(entry.port_name)};
     std::set<std::string> identities;
     for (const auto& backend : entry.backends) {
       const auto server = std::ranges::find(state.pods, backend.pod, &PodHandle::name);
       const bool proxied = server != state.pods.end() && has_proxy(server->labels);
       const bool tls = proxied && mtls_of(*server).of(backend.endpoint.port) != MtlsMode::DISABLE;
-      service.endpoints.push_back({.endpoint = backend.endpoint, .mutual_tls = tls});
+      service.endpoints.push_back(
+          {.endpoint = backend.endpoint,
+           .mutual_tls = tls,
+           .labels = server == state.pods.end() ? Labels{} : server->labels});
       if (tls) identities.insert(spiffe_id(server->in_namespace, server->group));
     }
     service.identities.assign(identities.begin(), identities.end());
@@ -139,10 +146,11 @@ ProxySpec proxy_spec(const EnvironmentPlan& plan, const MeshState& state, const 
 }
 
 Result<std::unique_ptr<Mesh>> Mesh::create(const Sandbox& sandbox, const EnvironmentPlan& plan,
-                                           std::vector<MeshPod> pods) {
+                                           std::vector<MeshPod> pods,
+                                           const base::Interrupt* interrupt) {
   std::erase_if(pods, [](const MeshPod& pod) { return !has_proxy(pod.handle.labels); });
   ASSIGN_OR_RETURN(const auto program, show_envoy(sandbox, plan.name));
-  std::unique_ptr<Mesh> mesh(new Mesh(sandbox, plan, std::move(pods)));
+  std::unique_ptr<Mesh> mesh(new Mesh(sandbox, plan, std::move(pods), interrupt));
   RETURN_IF_ERROR(mesh->make_authority());
   mesh->roots_ = mesh->issuer().own().certificate;
   ASSIGN_OR_RETURN(const auto said, base::run_for_output({program, "--version"}));
@@ -240,7 +248,8 @@ Result<> Mesh::start(const MeshPod& pod, const ProxySpec& spec) {
                                             {.program = std::string(envoy_path),
                                              .workers = plan_.mesh->spec.workers,
                                              .cpu = cpu_of(pod.handle),
-                                             .place = pod.place}));
+                                             .place = pod.place,
+                                             .interrupt = interrupt_}));
   proxies_.emplace(name, std::move(proxy));
   return {};
 }

@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "base/clock.h"
+#include "base/interrupt.h"
 #include "base/json.h"
 #include "base/result.h"
 #include "cluster/fabric/sandbox.h"
@@ -44,6 +45,7 @@ struct MeshState {
   std::vector<base::kube::PeerAuthentication> policies;
   std::vector<base::kube::AuthorizationPolicy> authorization_policies = {};
   std::vector<base::kube::RequestAuthentication> request_authentications = {};
+  ProxyRouting routing = {};
 };
 
 // The specification of a pod's proxy. `left_out`: a fault, of ports that STRICT holds for the first
@@ -51,14 +53,16 @@ struct MeshState {
 [[nodiscard]] ProxySpec proxy_spec(const EnvironmentPlan& plan, const MeshState& state,
                                    const PodHandle& pod, bool left_out);
 
-// Calls come from one thread. The sandbox outlives it.
+// Calls come from one thread. The sandbox outlives it, and so does `interrupt`, which ends waits
+// for proxies (absent: nobody does).
 class Mesh {
  public:
   // Leads every pod's traffic through a proxy that does not run yet: until sync() it is refused.
   // Errors: missing (no Envoy, no iptables), not_permitted, system.
   static base::Result<std::unique_ptr<Mesh>> create(const Sandbox& sandbox,
                                                     const EnvironmentPlan& plan,
-                                                    std::vector<MeshPod> pods);
+                                                    std::vector<MeshPod> pods,
+                                                    const base::Interrupt* interrupt);
 
   // Has every proxy know this state, and returns once each says it does. Those that do not run it
   // starts. Errors: as Proxy::start() and Proxy::await().
@@ -99,8 +103,9 @@ class Mesh {
   [[nodiscard]] base::Json facts() const;
 
  private:
-  Mesh(const Sandbox& sandbox, const EnvironmentPlan& plan, std::vector<MeshPod> pods)
-      : sandbox_(sandbox), plan_(plan), pods_(std::move(pods)) {}
+  Mesh(const Sandbox& sandbox, const EnvironmentPlan& plan, std::vector<MeshPod> pods,
+       const base::Interrupt* interrupt)
+      : sandbox_(sandbox), plan_(plan), pods_(std::move(pods)), interrupt_(interrupt) {}
 
   base::Result<> start(const MeshState& state, const MeshPod& pod);
   void hear_late(const MeshState& state);
@@ -119,6 +124,7 @@ class Mesh {
   const Sandbox& sandbox_;
   const EnvironmentPlan& plan_;
   std::vector<MeshPod> pods_;
+  const base::Interrupt* interrupt_;
   std::vector<std::unique_ptr<pki::Authority>> authorities_;  // the newest last
   std::size_t issuing_ = 0;                                   // of them
   std::string roots_;                                         // that proxies trust, PEM

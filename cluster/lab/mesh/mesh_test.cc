@@ -52,7 +52,8 @@ TEST(ProxySpec, AClientKnowsTheServicesTcpPortsAndNothingOfUdp) {
   const auto spec = World(MtlsMode::STRICT).spec("client-0");
   ASSERT_EQ(spec.services.size(), 2);
   EXPECT_TRUE(spec.ports.empty()) << "no Service leads to it";
-  const auto& http = spec.services[0].http ? spec.services[0] : spec.services[1];
+  const auto& http =
+      spec.services[0].protocol == ProxiedProtocol::http ? spec.services[0] : spec.services[1];
   EXPECT_EQ(http.address.port, 8004);
   EXPECT_EQ(http.host, "web.default.svc.cluster.local");
   EXPECT_EQ(http.identities, std::vector<std::string>{"spiffe://cluster.local/ns/default/sa/web"});
@@ -131,6 +132,43 @@ TEST(ProxySpec, AuthorizationIsThatOfThePodsOwnObjectsUnlessItIsPlantedOut) {
   EXPECT_TRUE(world.spec("client-0").authorization.policies.empty());
   world.plan.faults = {FaultKind::authorization_left_out};
   EXPECT_TRUE(world.spec("web-0").authorization.policies.empty());
+}
+
+TEST(MeshObjects, OfTwoAboutOneHostTheSecondIsRefused) {
+  ObjectStore store;
+  ASSERT_TRUE(store.put_namespace("default", {}));
+  const auto rule = [](const char* name, const char* host) {
+    return base::Json{{"apiVersion", "networking.istio.io/v1"},
+                      {"kind", "DestinationRule"},
+                      {"metadata", {{"name", name}}},
+                      {"spec", {{"host", host}}}};
+  };
+  ASSERT_TRUE(store.apply(rule("a", "web")));
+  ASSERT_TRUE(store.apply(rule("a", "web"))) << "it replaces itself";
+  const auto second = store.apply(rule("b", "web.default.svc.cluster.local"));
+  ASSERT_FALSE(second);
+  EXPECT_EQ(second.error().kind, base::ErrorKind::missing);
+  EXPECT_EQ(second.error().message,
+            "DestinationRule default/b: DestinationRule default/a is about "
+            "web.default.svc.cluster.local, too, and two about one host are not implemented here");
+  EXPECT_TRUE(store.apply(rule("b", "other")));
+  ASSERT_TRUE(store.remove("DestinationRule", "default/a"));
+  EXPECT_EQ(store.destination_rules().size(), 1);
+  EXPECT_TRUE(store.virtual_services().empty());
+}
+
+TEST(ProxySpec, RoutingIsOfTheMeshAndLabelsAreOfThePods) {
+  World world(MtlsMode::STRICT);
+  base::kube::DestinationRule rule;
+  rule.spec.host = "web";
+  rule.spec.subsets = {{.name = "v1", .labels = {{"version", "v1"}}}};
+  world.state.routing.destination_rules = {rule};
+  const auto spec = world.spec("client-0");
+  EXPECT_EQ(spec.routing, world.state.routing);
+  const auto& endpoints = spec.services[0].endpoints;
+  EXPECT_EQ(endpoints.at(0).labels.at("app"), "web");
+  world.plan.faults = {FaultKind::subsets_ignored};
+  EXPECT_TRUE(world.spec("client-0").routing.destination_rules[0].spec.subsets[0].labels.empty());
 }
 
 }  // namespace

@@ -181,12 +181,10 @@ Result<Proxy> Proxy::start(const Sandbox& sandbox, const ProxySpec& spec,
 }
 
 std::string Proxy::last_words() const {
-  constexpr std::size_t most = 1500;
   std::string text(std::size_t{64} << 10, '\0');
   const auto size = ::pread(errors_.get(), text.data(), text.size(), 0);
   text.resize(size < 0 ? 0 : std::min(static_cast<std::size_t>(size), text.find('\0')));
-  if (text.size() > most) text.erase(0, text.find('\n', text.size() - most) + 1);
-  return text;
+  return read_last_words(text);
 }
 
 Result<std::string> Proxy::ask(const std::string& path) const {
@@ -266,6 +264,9 @@ Result<> Proxy::await(Result<bool> (Proxy::*there)() const,
   for (;;) {
     ASSIGN_OR_RETURN(const bool is_there, (this->*there)());
     if (is_there) return {};
+    if (interrupt_ != nullptr && interrupt_->requested()) {
+      return base::fail(ErrorKind::interrupted, "interrupted");
+    }
     const auto ended = process_.wait(look_again);
     if (ended) {
       return base::fail_with_mend(
@@ -356,6 +357,9 @@ ProxyCounters read_counters(std::string_view stats) {
       count_tls(name, value, counters.client_handshakes, counters.client_resumed,
                 counters.client_failed);
       if (name.ends_with(".upstream_cx_total")) counters.upstream += value;
+      if (name.ends_with(".upstream_rq_pending_overflow")) {
+        counters.overflowed = counters.overflowed.value_or(0) + value;
+      }
     } else if (name.starts_with("listener.inbound.")) {
       count_tls(name, value, counters.server_handshakes, counters.server_resumed,
                 counters.server_failed);
@@ -403,6 +407,18 @@ std::string name_open_connections(std::string_view stats) {
     if (count > 0) open.push_back(fmt::format("{} of {}", count, kind));
   });
   return fmt::format("{}", fmt::join(open, ", "));
+}
+
+std::string read_last_words(std::string_view written) {
+  constexpr std::size_t most = 1500;
+  std::string text;
+  while (!written.empty()) {
+    const auto line = written.substr(0, written.find('\n'));
+    written.remove_prefix(std::min(written.size(), line.size() + 1));
+    if (line.find("] #") == std::string_view::npos) text += std::string(line) + '\n';
+  }
+  if (text.size() > most) text.erase(0, text.find('\n', text.size() - most) + 1);
+  return text;
 }
 
 std::uint64_t read_refusals(std::string_view stats) {

@@ -7,6 +7,7 @@
 #include <string>
 
 #include "base/fd.h"
+#include "base/interrupt.h"
 #include "base/process.h"
 #include "base/result.h"
 #include "cluster/fabric/sandbox.h"
@@ -22,6 +23,7 @@ struct ProxyOptions {
   int workers = 1;
   int cpu = -1;  // the core all of its threads are pinned to; -1: any
   Place place;   // the pod's namespace, and a cgroup of the proxy's own
+  const base::Interrupt* interrupt = nullptr;  // outlives it; absent: nobody interrupts a wait
 };
 
 // Calls come from one thread. The sandbox outlives it.
@@ -34,7 +36,7 @@ class Proxy {
 
   // Waits until it serves: both listeners are up, and it says that its configuration is the last
   // one it was given. Errors: system with its own last words, when it ends, refuses the
-  // configuration or is not ready in time.
+  // configuration or is not ready in time; interrupted.
   base::Result<> await();
   // Gives it another configuration, where it is another; await() tells when it has it. Errors:
   // system.
@@ -46,7 +48,7 @@ class Proxy {
   // system.
   base::Result<> renew(const pki::KeyPair& identity, const std::string& roots);
   // Waits until no connection to or from another proxy is open. Errors: timed_out, naming those
-  // that are; system, when it ended.
+  // that are; system, when it ended; interrupted.
   base::Result<> await_no_connections();
 
   // What it has used, and what it counted. Errors: system, timed_out.
@@ -69,6 +71,7 @@ class Proxy {
         directory_(std::move(directory)),
         errors_(std::move(errors)),
         cgroup_(options.place.cgroup),
+        interrupt_(options.interrupt),
         workers_(static_cast<std::uint64_t>(options.workers)) {}
 
   [[nodiscard]] base::Result<std::string> ask(const std::string& path) const;
@@ -86,6 +89,7 @@ class Proxy {
   base::UniqueFd directory_;  // of its files, seen from here
   base::UniqueFd errors_;     // what it writes to stderr
   std::string cgroup_;
+  const base::Interrupt* interrupt_;
   std::uint64_t workers_;
   std::uint64_t version_ = 1;         // of its configuration
   std::uint64_t certificates_ = 1;    // how many times it was given some
@@ -100,6 +104,9 @@ class Proxy {
 [[nodiscard]] std::string name_open_connections(std::string_view stats);
 // How many configurations it refused or could not get since it began, by the same.
 [[nodiscard]] std::uint64_t read_refusals(std::string_view stats);
+// Of what it wrote to stderr, the last lines, at most 1,500 bytes; without the frames of a
+// backtrace, before which it says why it ends.
+[[nodiscard]] std::string read_last_words(std::string_view written);
 // "abc/1.36.2/Clean/RELEASE/BoringSSL", of what `envoy --version` says. Errors: input, naming the
 // program.
 [[nodiscard]] base::Result<std::string> read_version(std::string_view said,

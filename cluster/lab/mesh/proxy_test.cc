@@ -57,6 +57,16 @@ TEST(Refusals, AreCountedOfAllWhoTakeConfigurations) {
             3);
 }
 
+TEST(LastWords, SayWhyItEndsAndNotWhere) {
+  std::string written =
+      "[1][critical][assert] assert failure: inotify_fd_ >= 0. Details: Consider\n";
+  for (int i = 0; i < 100; ++i) written += "[1][error][envoy_bug] #7 UNKNOWN [0x5641acb4b8a4]\n";
+  EXPECT_EQ(read_last_words(written + "the end\n"),
+            "[1][critical][assert] assert failure: inotify_fd_ >= 0. Details: Consider\nthe end\n");
+  EXPECT_EQ(read_last_words(std::string(2000, 'x') + "\nthe end"), "the end\n");
+  EXPECT_EQ(read_last_words(""), "");
+}
+
 TEST(Version, IsWhatAnEnvoySaysItIs) {
   const auto version =
       read_version("\n/x/envoy  version: abc/1.36.2/Clean/RELEASE/BoringSSL\n", "e");
