@@ -167,7 +167,7 @@ std::int64_t leaves_at(const std::vector<Happened>& happened, std::size_t index,
 bool by_absence(bench::FailureClass what) {
   using enum bench::FailureClass;
   return what == refused || what == reset || what == timed_out || what == closed_early ||
-         what == unreachable;
+         what == unreachable || what == goaway;
 }
 
 bool is_excused(const bench::FailedRequest& failure, const Happened& event, bool kept_datagrams,

@@ -14,13 +14,19 @@ std::uint64_t came_to_server(const DialledInClear& one) {
   return one.server.requests + one.server.bad_requests;
 }
 
+// Somebody said something, if not the reply: of HTTP/2 any frame.
+std::uint64_t answered_otherwise(const bench::TrafficErrors& errors) {
+  return errors.bad_reply + errors.stream_reset + errors.goaway + errors.protocol_error;
+}
+
 std::optional<std::string> taken_by(const DialledInClear& one) {
   const auto& client = one.client;
-  if (client.requests + client.errors.bad_reply + came_to_server(one) == 0) return std::nullopt;
+  const auto otherwise = answered_otherwise(client.errors);
+  if (client.requests + otherwise + came_to_server(one) == 0) return std::nullopt;
   return fmt::format(
       "{} ({} answered, {} by other bytes than the reply, such as an HTTP status; "
       "{} came to its server)",
-      one.pod, client.requests, client.errors.bad_reply, came_to_server(one));
+      one.pod, client.requests, otherwise, came_to_server(one));
 }
 
 std::optional<std::string> unclear_at(const DialledInClear& one) {
@@ -44,7 +50,7 @@ Finding plaintext_refused(const std::vector<DialledInClear>& pods) {
     const auto& errors = one.client.errors;
     finding.evidence[one.pod] = {{"connections", one.client.connections_opened},
                                  {"answered", one.client.requests},
-                                 {"answered_otherwise", errors.bad_reply},
+                                 {"answered_otherwise", answered_otherwise(errors)},
                                  {"reset", errors.reset},
                                  {"errors", base::to_json(errors)},
                                  {"came_to_a_server", came_to_server(one)}};

@@ -36,6 +36,13 @@ TEST(PlaintextRefused, AnyAnswerIsNone) {
   EXPECT_EQ(finding.verdict, Verdict::fail);
   EXPECT_EQ(finding.observed, "taken");
   EXPECT_THAT(finding.sentence, HasSubstr("HTTP status"));
+  // Whoever says that in the clear speaks HTTP/2 in the clear.
+  for (const auto frame : {bench::FailureClass::stream_reset, bench::FailureClass::goaway,
+                           bench::FailureClass::protocol_error}) {
+    auto said = refused(15);
+    ++said.client.errors.of(frame);
+    EXPECT_EQ(plaintext_refused({said}).observed, "taken");
+  }
 }
 
 // Such as one that was made before its namespace was told to inject proxies.

@@ -78,12 +78,13 @@ std::string counts_text(const AuthorizationObservation& seen) {
 
 }  // namespace
 
-std::string access_request(std::string_view method, std::string_view path, std::string_view token) {
+std::string access_request(const base::Endpoint& to, std::string_view method, std::string_view path,
+                           std::string_view token) {
   // Without a length a body that might follow would be one of none (RFC 9112, 6.3).
   const std::string carried =
       token.empty() ? std::string() : fmt::format("Authorization: Bearer {}\r\n", token);
-  return fmt::format("{} {} HTTP/1.1\r\nHost: stackbench\r\n{}Content-Length: 0\r\n\r\n", method,
-                     path, carried);
+  return fmt::format("{} {} HTTP/1.1\r\nHost: {}\r\n{}Content-Length: 0\r\n\r\n", method, path, to,
+                     carried);
 }
 
 Finding authorization_enforced(const AuthorizationObservation& seen) {

@@ -31,8 +31,8 @@ struct AuthorizationObservation {
 };
 
 // The request by which a cell is tried, of HTTP.
-[[nodiscard]] std::string access_request(std::string_view method, std::string_view path,
-                                         std::string_view token);
+[[nodiscard]] std::string access_request(const base::Endpoint& to, std::string_view method,
+                                         std::string_view path, std::string_view token);
 
 // Fail: one came to something else than was said, and which; or more came to servers than were let
 // in. Inconclusive: one ended so that nobody can tell who ended it, or nobody was let in.

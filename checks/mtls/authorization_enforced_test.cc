@@ -117,10 +117,11 @@ TEST(AuthorizationEnforced, WhoeverRefusesEverybodyProvesNothing) {
 }
 
 TEST(AuthorizationEnforced, ARequestCarriesItsTokenAndEndsByItself) {
-  EXPECT_EQ(access_request("POST", "/orders/0", "abc"),
-            "POST /orders/0 HTTP/1.1\r\nHost: stackbench\r\nAuthorization: Bearer abc\r\n"
+  const base::Endpoint to{*base::IpAddress::parse("10.96.0.7"), 8004};
+  EXPECT_EQ(access_request(to, "POST", "/orders/0", "abc"),
+            "POST /orders/0 HTTP/1.1\r\nHost: 10.96.0.7:8004\r\nAuthorization: Bearer abc\r\n"
             "Content-Length: 0\r\n\r\n");
-  EXPECT_THAT(access_request("GET", "/0", ""), ::testing::Not(HasSubstr("Authorization")));
+  EXPECT_THAT(access_request(to, "GET", "/0", ""), ::testing::Not(HasSubstr("Authorization")));
 }
 
 }  // namespace

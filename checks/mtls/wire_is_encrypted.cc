@@ -185,11 +185,12 @@ std::optional<Judged> passed_by(const WirePoint& point, const WireObservation& s
   const auto& report = *point.report;
   // RFC 8446, 5.2, and RFC 7905 of TLS 1.2: header and tag, the least a record adds.
   constexpr std::uint64_t added = 5 + 16;
-  const auto to_servers = seen.request_bytes + added * seen.requests;
-  const auto to_clients = seen.reply_bytes + added * seen.requests;
+  const auto least_records = seen.shares_records ? 1 : seen.requests;
+  const auto to_servers = seen.request_bytes + added * least_records;
+  const auto to_clients = seen.reply_bytes + added * least_records;
   const auto records = std::min(report.records_to_servers, report.records_to_clients);
   if (report.bytes_to_servers >= to_servers && report.bytes_to_clients >= to_clients &&
-      records >= seen.requests && report.connections_of_tls >= seen.connections) {
+      records >= least_records && report.connections_of_tls >= seen.connections) {
     return std::nullopt;
   }
   std::string why;
@@ -205,24 +206,35 @@ std::optional<Judged> passed_by(const WirePoint& point, const WireObservation& s
   return not_proven(fmt::format(
       "the traffic did not all pass {}: {} and {} bytes in {} and {} records of {} with the "
       "servers "
-      "were seen there, where {} take {} and {} bytes, a record each way{}{}",
+      "were seen there, where {} take {} and {} bytes, {} each way{}{}",
       place_of(point), report.bytes_to_servers, report.bytes_to_clients, report.records_to_servers,
       report.records_to_clients, format_count(report.connections_of_tls, "connection"),
       format_count(seen.requests, "request"), to_servers, to_clients,
+      seen.shares_records ? "in records" : "a record",
       seen.connections > 0 ? fmt::format(", and {}", format_count(seen.connections, "connection"))
                            : "",
       why));
 }
 
-// (b), that nothing went another way.
-std::optional<Judged> went_elsewhere(const WirePoint& point) {
+// (b), that nothing went another way. What is less than any one request is none.
+std::optional<Judged> went_elsewhere(const WirePoint& point, const WireObservation& seen) {
   const auto& report = *point.report;
-  if (report.bytes_elsewhere == 0) return std::nullopt;
-  const auto& first = report.elsewhere.front();
-  return not_proven(
-      fmt::format("at {} the client sent {} bytes to others than the servers, which may have been "
-                  "of requests; the first {} to {} ({})",
-                  place_of(point), report.bytes_elsewhere, first.bytes, first.to, first.protocol));
+  auto bytes = report.bytes_elsewhere;
+  const probes::SentElsewhere* first = nullptr;
+  for (const auto& one : report.elsewhere) {
+    const bool told = std::ranges::find(seen.control_plane, one.to) != seen.control_plane.end();
+    if (told) bytes -= std::min(bytes, one.bytes);
+    if (!told && first == nullptr) first = &one;
+  }
+  const auto a_request = seen.request_bytes / std::max<std::uint64_t>(seen.requests, 1);
+  if (bytes == 0 || bytes < a_request) return std::nullopt;
+  return not_proven(fmt::format(
+      "at {} the client sent {} bytes to others than the servers, which may have been of "
+      "requests{}",
+      place_of(point), bytes,
+      first == nullptr
+          ? ""
+          : fmt::format("; the first {} to {} ({})", first->bytes, first->to, first->protocol)));
 }
 
 std::string_view identity_of(const bench::PeerIdentity& peer) {
@@ -337,7 +349,7 @@ Judged judge(const WireObservation& seen) {
                               point.report->connections == 0;
     if (sealed_again) continue;
     if (auto why = passed_by(point, seen)) return *std::move(why);
-    if (auto why = went_elsewhere(point)) return *std::move(why);
+    if (auto why = went_elsewhere(point, seen)) return *std::move(why);
   }
   if (auto why = nobody_known(seen)) return *std::move(why);
   return encrypted(seen);
@@ -370,6 +382,7 @@ Finding wire_is_encrypted(const WireObservation& seen) {
                        {"reply_bytes", seen.reply_bytes},
                        {"connections", seen.connections},
                        {"expected", seen.expected},
+                       {"control_plane", base::to_json(seen.control_plane)},
                        {"points", std::move(points)},
                        {"identities",
                         seen.identities ? base::to_json(*seen.identities)

@@ -3,7 +3,8 @@
 // were captured at several points (probes/wire/). Pass only if, at every point,
 //   (a) no canary could be read, in either direction, also by others than the servers;
 //   (b) every connection is TLS 1.2 or 1.3 from its first byte to its last, its handshake seen;
-//       each request and each reply had a record there and bytes enough, each of the client's
+//       each request and each reply had a record there (of HTTP/2 several may share one) and bytes
+//       enough, each of the client's
 //       connections one of its own where proxies do not pool them, and the client sent nothing to
 //       anybody else;
 //   (c) the same filter found canaries that were sent in clear, before and after; nothing was lost;
@@ -38,12 +39,16 @@ struct WireObservation {
   std::uint64_t request_bytes = 0;  // of all of them, as they were before a proxy took them
   std::uint64_t reply_bytes = 0;
   std::uint64_t connections = 0;  // that must have passed; 0: proxies pool them
+  // Frames of several requests may be in one record, as those of HTTP/2's streams are.
+  bool shares_records = false;
   // The first is where all of the client's traffic passes.
   std::vector<WirePoint> points = {};
   // One for each server, in order: what it showed to a handshake.
   base::Result<bench::TlsProbeResult> identities;
   std::map<std::string, std::string> expected = {};  // by server: its SPIFFE identity, where known
-  std::int64_t now_s = 0;                            // Unix time
+  // With whom the client's proxy talks beside the servers, by its own TLS.
+  std::vector<base::Endpoint> control_plane = {};
+  std::int64_t now_s = 0;       // Unix time
   std::string still_open = {};  // why connections from before could not be closed
 };
 

@@ -144,11 +144,37 @@ TEST(WireIsEncrypted, EachRequestAndReplyHasARecordAndEachConnectionIsThere) {
   expect(seen, base::Verdict::inconclusive, "not_proven", "and 6 connections");
 }
 
+// Those of HTTP/2 may share one: there it is bytes that tell.
+TEST(WireIsEncrypted, OfHttp2BytesAloneSayThatAllOfItPassed) {
+  auto seen = sound();
+  seen.shares_records = true;
+  seen.points[0].report->records_to_servers = 300;
+  seen.points[0].report->bytes_to_servers = 40'021;
+  expect(seen, base::Verdict::pass, "encrypted", "none of 1000 requests");
+  seen.points[0].report->bytes_to_servers = 40'020;
+  expect(seen, base::Verdict::inconclusive, "not_proven", "bytes, in records each way");
+  seen = sound();
+  seen.shares_records = true;
+  seen.points[0].report->records_to_clients = 0;
+  expect(seen, base::Verdict::inconclusive, "not_proven", "did not all pass client_pod (pod1)");
+}
+
 TEST(WireIsEncrypted, WhatTheClientSentElsewhereMayHaveBeenRequests) {
   auto seen = sound();
+  // What a proxy says to whoever tells it what to do is no request.
+  seen.control_plane = {endpoint("10.96.0.9:15012")};
+  seen.points[0].report->bytes_elsewhere = 390;
+  seen.points[0].report->elsewhere = {{endpoint("10.96.0.9:15012"), "TCP", 390}};
+  EXPECT_EQ(wire_is_encrypted(seen).verdict, base::Verdict::pass);
   seen.points[0].report->bytes_elsewhere = 57;
   seen.points[0].report->elsewhere = {{endpoint("10.0.0.9:443"), "UDP", 57}};
   expect(seen, base::Verdict::inconclusive, "not_proven", "57 to 10.0.0.9:443 (UDP)");
+  // Of 1,000 requests of 40 bytes each.
+  seen.points[0].report->bytes_elsewhere = 40;
+  seen.points[0].report->elsewhere.front().bytes = 40;
+  expect(seen, base::Verdict::inconclusive, "not_proven", "40 to 10.0.0.9:443 (UDP)");
+  seen.points[0].report->bytes_elsewhere = 39;
+  EXPECT_EQ(wire_is_encrypted(seen).verdict, base::Verdict::pass);
 }
 
 TEST(WireIsEncrypted, WhereACaptureSeesHalfItIsSaidWhy) {

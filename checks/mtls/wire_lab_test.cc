@@ -6,6 +6,7 @@
 #include <signal.h>
 
 #include "bench/canaries.h"
+#include "bench/http2_codec.h"
 #include "bench/reach/testing/lab_network.h"
 #include "checks/mtls/testing/tls_relay.h"
 #include "checks/mtls/wire_is_encrypted.h"
@@ -13,6 +14,7 @@
 namespace checks {
 namespace {
 
+using bench::WorkloadKind;
 using bench::testing::LabNetwork;
 using testing::ClientRelay;
 using testing::End;
@@ -37,21 +39,25 @@ class Wire : public bench::testing::InLabNetwork {
 
   static bench::AgentClient& observer() { return observer_->client; }
 
-  probes::CaptureJob capture_job() const {
+  probes::CaptureJob capture_job(WorkloadKind kind = WorkloadKind::http) const {
+    const bool http2 = kind == WorkloadKind::http2;
     probes::CaptureJob job{.interface = "client0",
                            .servers = {at(port)},
                            .clients = {endpoint("10.244.78.2:4").address},
                            .canaries = {{"request", request_}, {"reply", reply_}}};
-    job.samples.push_back({.protocol = "http",
+    const auto before = [](bool request) {
+      return bench::http2_before_content(request, base::canary_length);
+    };
+    job.samples.push_back({.protocol = std::string(base::enum_name(kind)),
                            .client = endpoint("10.244.78.2:4"),
                            .server = at(port),
-                           .before_request = "POST /40 HTTP/1.1\r\n\r\n",
-                           .before_reply = "HTTP/1.1 200 OK\r\n\r\n"});
+                           .before_request = http2 ? before(true) : "POST /40 HTTP/1.1\r\n\r\n",
+                           .before_reply = http2 ? before(false) : "HTTP/1.1 200 OK\r\n\r\n"});
     return job;
   }
 
   bench::ClientJob client_job(const base::Endpoint& to, double rate) const {
-    bench::ClientJob job{.workload = {.kind = bench::WorkloadKind::http,
+    bench::ClientJob job{.workload = {.kind = WorkloadKind::http,
                                       .duration = std::chrono::milliseconds(600),
                                       .warm_up = base::Duration(0),
                                       .rate = base::RequestRate{rate},
@@ -64,9 +70,10 @@ class Wire : public bench::testing::InLabNetwork {
     return job;
   }
 
-  base::Result<bench::RunningJob> start_server(const base::Endpoint& listen) const {
+  base::Result<bench::RunningJob> start_server(const base::Endpoint& listen,
+                                               WorkloadKind kind = WorkloadKind::http) const {
     return network().server().start_server(
-        {.kind = bench::WorkloadKind::http, .listen = {listen}, .server_id = 1, .canary = reply_});
+        {.kind = kind, .listen = {listen}, .server_id = 1, .canary = reply_});
   }
 
   // Sends a thousand and more requests through sidecars while the wire is watched.
@@ -177,6 +184,30 @@ TEST_F(Wire, WithoutSidecarsEverythingIsReadable) {
   EXPECT_EQ(report->canaries.at("request"), client->requests);
   EXPECT_EQ(report->canaries.at("reply"), client->requests);
   EXPECT_EQ(report->connections_foreign, 4U);
+}
+
+// A single one, in a DATA frame; and the capture's own sample, in the same protocol.
+TEST_F(Wire, ARequestOfHttp2InClearIsFound) {
+  const auto server = start_server(at(port), WorkloadKind::http2);
+  ASSERT_TRUE(server) << server.error().message;
+  const auto capture = observer().start_capture(capture_job(WorkloadKind::http2));
+  ASSERT_TRUE(capture) << capture.error().message;
+  auto one = client_job(at(port), 10);
+  one.workload.kind = WorkloadKind::http2;
+  one.workload.duration = std::chrono::milliseconds(100);
+  one.workload.connections = 1;
+  const auto client = network().client().run(one);
+  const auto report = observer().stop_capture(capture->id);
+  std::ignore = network().server().stop_server(server->id);
+  ASSERT_TRUE(client && report);
+  EXPECT_EQ(client->requests, 1U);
+  EXPECT_EQ(report->canaries.at("request"), 1U);
+  EXPECT_EQ(report->canaries.at("reply"), 1U);
+  for (const auto* samples : {&report->samples_before, &report->samples_after}) {
+    ASSERT_EQ(samples->size(), 1U);
+    EXPECT_EQ(samples->front().protocol, "http2");
+    EXPECT_TRUE(samples->front().request && samples->front().reply);
+  }
 }
 
 void Wire::find_one_in(std::uint64_t requests, base::Duration within) {
