@@ -75,8 +75,10 @@ void describe(Visit& visit, Self& self) {
   visit("interval", self.interval, {.doc = "Of cpu_per_request_ns."});
   visit("vcpu_per_1000_rps", self.vcpu_per_1000_rps,
         {.doc = "CPUs it keeps busy at 1,000 requests a second of its own pod's."});
-  visit("memory_bytes", self.memory_bytes,
-        {.doc = "Proportional set size after an invocation, middle of all."});
+  visit(
+      "memory_bytes", self.memory_bytes,
+      {.doc = "Middle of all after an invocation: in a lab the proportional set size, on a cluster "
+              "what Envoy and istio-agent have resident."});
   visit("handshakes_per_connection", self.handshakes_per_connection,
         {.doc = "TLS handshakes with the other proxy for each of the client's connections, of a "
                 "server for its share of them."});

@@ -109,9 +109,10 @@ void describe(Visit& visit, Self& self) {
   visit("sweeps", self.sweeps, {.doc = "How often all of it was probed."});
   visit("settled", self.settled,
         {.doc = "Whether two sweeps in a row agreed before the deadline."});
-  visit("settled_ns", self.settled_ns,
-        {.doc = "From the acknowledgement of the last policy to the first probe of the first of the "
-                "sweeps that agree with the last, or to the deadline."});
+  visit(
+      "settled_ns", self.settled_ns,
+      {.doc = "From the acknowledgement of the last policy to the first probe of the first of the "
+              "sweeps that agree with the last, or to the deadline."});
   visit("watched_ns", self.watched_ns,
         {.doc = "From the same to the end of the last sweep: sweeps that agree and differ from the "
                 "specification are repeated for a while before they are believed."});

@@ -11,12 +11,11 @@
 #include <prometheus/metric_family.h>
 #include <prometheus/text_serializer.h>
 
+#include "reports/exposition.h"
 #include "reports/prometheus_families.h"
 
 namespace reports {
 namespace {
-
-constexpr double ns = 1e-9;  // in seconds
 
 // What a figure in that unit is to be multiplied by, to be in seconds, bytes or nothing.
 double in_base_unit(Unit unit) {
@@ -31,47 +30,6 @@ double in_base_unit(Unit unit) {
   }
   return 1;
 }
-
-using Labels = std::vector<std::pair<std::string, std::string>>;
-
-// Families in the order they were first named.
-class Exposition {
- public:
-  explicit Exposition(std::string scenario) : scenario_(std::move(scenario)) {}
-
-  void gauge(const std::string& name, const std::string& help, const Labels& labels, double value) {
-    const auto [place, fresh] = index_.try_emplace(name, families_.size());
-    if (fresh) {
-      families_.push_back({.name = "stackbench_" + name,
-                           .help = help,
-                           .type = prometheus::MetricType::Gauge,
-                           .metric = {}});
-    }
-    prometheus::ClientMetric metric;
-    metric.label.push_back({.name = "scenario", .value = scenario_});
-    for (const auto& [key, text] : labels) metric.label.push_back({.name = key, .value = text});
-    metric.gauge.value = value;
-    families_[place->second].metric.push_back(std::move(metric));
-  }
-
-  // One gauge a verdict, of which the one that is true is 1: a label that changed with the verdict
-  // would leave the old series standing.
-  void state(const std::string& name, const std::string& help, const Labels& labels,
-             std::optional<Verdict> verdict) {
-    for (const auto& [one, word] : base::EnumNames<Verdict>::names) {
-      auto with_verdict = labels;
-      with_verdict.emplace_back("verdict", word);
-      gauge(name, help, with_verdict, verdict == one ? 1 : 0);
-    }
-  }
-
-  [[nodiscard]] std::vector<prometheus::MetricFamily> take() { return std::move(families_); }
-
- private:
-  std::string scenario_;
-  std::map<std::string, std::size_t> index_;
-  std::vector<prometheus::MetricFamily> families_;
-};
 
 // What a metric of the report is called here: "latency.p50" is latency_seconds{percentile="50"}.
 // Not `quantile`, which Prometheus keeps for its summaries.
@@ -152,14 +110,6 @@ void add_run(Exposition& out, const Report& report) {
   out.gauge("run_blocks", "", {{"state", "disturbed"}}, report.noise.disturbed);
 }
 
-void add_bounds(Exposition& out, const std::string& name, const std::string& help, Labels labels,
-                const Interval& interval, double unit) {
-  labels.emplace_back("bound", "lower");
-  out.gauge(name, help, labels, interval.lower * unit);
-  labels.back().second = "upper";
-  out.gauge(name, help, labels, interval.upper * unit);
-}
-
 void add_estimates(Exposition& out, const Report& report) {
   for (const auto& estimate : report.estimates) {
     auto metric = name_of(estimate.metric);
@@ -168,8 +118,8 @@ void add_estimates(Exposition& out, const Report& report) {
     labels.insert(labels.end(), metric.labels.begin(), metric.labels.end());
     out.gauge(metric.name, metric.help, labels, estimate.value * unit);
     if (estimate.interval) {
-      add_bounds(out, "interval_" + metric.name, "The ends of its interval.", labels,
-                 *estimate.interval, unit);
+      out.bounds("interval_" + metric.name, "The ends of its interval.", labels, *estimate.interval,
+                 unit);
     }
   }
   for (const auto& estimate : report.estimates) {
@@ -183,7 +133,7 @@ void add_estimates(Exposition& out, const Report& report) {
     out.gauge("difference_ratio", "Against the base arm, block by block: 0.05 is 5 % more.", labels,
               difference.percent * percent);
     if (difference.interval_percent) {
-      add_bounds(out, "interval_difference_ratio", "The ends of its interval.", labels,
+      out.bounds("interval_difference_ratio", "The ends of its interval.", labels,
                  *difference.interval_percent, percent);
     }
   }
@@ -240,83 +190,6 @@ void add_streams(Exposition& out, const Report& report) {
           {{"arm", where.first}, {"workload", where.second}, {"state", state}},
           static_cast<double>(count));
     }
-  }
-}
-
-void add_mesh(Exposition& out, const Report& report) {
-  if (!report.mesh) return;
-  for (const auto& cost : report.mesh->costs) {
-    const Labels labels{{"workload", cost.workload},
-                        {"of", std::string(base::enum_name(cost.of))},
-                        {"arm", cost.arm},
-                        {"base_arm", cost.base_arm}};
-    out.gauge("mesh_cost_cpu_per_request_seconds",
-              "By how much more CPU a request takes with proxies, or with encryption between them.",
-              labels, cost.cpu_per_request_ns * ns);
-    if (!cost.interval) continue;
-    for (const auto& [bound, value] :
-         {std::pair("lower", cost.interval->lower), std::pair("upper", cost.interval->upper)}) {
-      auto ends = labels;
-      ends.emplace_back("bound", bound);
-      out.gauge("mesh_cost_interval_cpu_per_request_seconds", "The ends of its interval.", ends,
-                value * ns);
-    }
-  }
-  for (const auto& proxy : report.mesh->proxies) {
-    const Labels labels{{"workload", proxy.workload},
-                        {"arm", proxy.arm},
-                        {"pod", proxy.pod},
-                        {"side", proxy.of_client ? "client" : "server"}};
-    out.gauge("proxy_cpu_per_request_seconds",
-              "CPU of one proxy's cgroup for one request, borrowed softirq included.", labels,
-              proxy.cpu_per_request_ns * ns);
-    out.gauge("proxy_cpu_per_1000_rps", "CPUs one proxy keeps busy at 1,000 requests a second.",
-              labels, proxy.vcpu_per_1000_rps);
-    out.gauge("proxy_memory_bytes", "Proportional set size of one proxy.", labels,
-              static_cast<double>(proxy.memory_bytes));
-    out.gauge("proxy_handshakes_per_connection",
-              "TLS handshakes with the other proxy for each connection of the client's.", labels,
-              proxy.handshakes_per_connection);
-  }
-}
-
-void add_rotation(Exposition& out, const RotationRecord& rotation) {
-  for (const auto& step : rotation.steps) {
-    const Labels labels{{"environment", step.environment},
-                        {"number", std::to_string(step.number)},
-                        {"step", step.step}};
-    const auto with = [&](std::string name, std::string value) {
-      auto more = labels;
-      more.emplace_back(std::move(name), std::move(value));
-      return more;
-    };
-    for (const auto& traffic : step.traffic) {
-      const auto its = with("traffic", traffic.name);
-      out.gauge("rotation_answered_requests", "Until the next step.", its,
-                static_cast<double>(traffic.answered));
-      out.gauge("rotation_longest_gap_seconds", "The longest time between two answers.", its,
-                static_cast<double>(traffic.longest_gap_ns) * ns);
-      for (const auto& [what, count] : traffic.failed) {
-        auto more = its;
-        more.emplace_back("class", what);
-        out.gauge("rotation_failed_requests", "By class; absent where none failed.", more,
-                  static_cast<double>(count));
-      }
-      if (!traffic.went_on) continue;
-      out.gauge("rotation_connections_went_on",
-                "Kept connections from before the step that went on to its end, at least.", its,
-                static_cast<double>(*traffic.went_on));
-    }
-    for (const auto& renewal : step.renewals) {
-      if (!renewal.shown_ns) continue;
-      out.gauge("rotation_shown_seconds",
-                "From the write of a new certificate until its proxy showed it; absent: never.",
-                with("pod", renewal.pod), static_cast<double>(*renewal.shown_ns) * ns);
-    }
-  }
-  for (const auto& one : rotation.expired) {
-    out.gauge("certificate_expired", "1: a proxy showed this certificate when it was over.",
-              {{"environment", one.environment}, {"pod", one.pod}, {"identity", one.identity}}, 1);
   }
 }
 
@@ -398,208 +271,6 @@ void add_events(Exposition& out, const Report& report) {
   }
 }
 
-void add_bgp_faults(Exposition& out, const Report& report) {
-  for (const auto& fault : report.bgp_faults) {
-    const auto range = [&](const std::string& name, const std::string& help,
-                           const std::optional<Range>& its, double unit) {
-      if (!its) return;
-      for (const auto& [bound, value] :
-           {std::pair("least", its->least), std::pair("middle", its->middle),
-            std::pair("most", its->most)}) {
-        out.gauge(name, help,
-                  {{"fault", fault.kind}, {"node", std::to_string(fault.node)}, {"bound", bound}},
-                  static_cast<double>(value) * unit);
-      }
-    };
-    range("bgp_fault_downtime_seconds",
-          "From a session's end until it was established again; absent where it never was.",
-          downtime_of(fault), ns);
-    range("bgp_fault_stale_route_seconds",
-          "From the fault until the router's kernel used the node's route no longer.",
-          stale_of(fault), ns);
-    range("bgp_fault_loss_seconds", "For how long packets were lost.", loss_of(fault), ns);
-    range("bgp_fault_lost_packets", "Packets that nobody answered.", lost_of(fault), 1);
-  }
-}
-
-void add_policy(Exposition& out, const PolicyRecord& policy) {
-  for (const auto& matrix : policy.matrices) {
-    const Labels labels{{"environment", matrix.environment}};
-    for (const auto& [state, count] :
-         {std::pair("allowed", matrix.allowed), std::pair("denied", matrix.denied),
-          std::pair("unknown", matrix.unknown), std::pair("different", matrix.different),
-          std::pair("no_telling", matrix.no_telling)}) {
-      auto with_state = labels;
-      with_state.emplace_back("state", state);
-      out.gauge("policy_cells",
-                "Pairs of pods and ports by what policies specify; different: what was seen is not "
-                "that.",
-                with_state, static_cast<double>(count));
-    }
-    out.gauge("policy_settled",
-              "Whether two sweeps in a row agreed before the deadline: 0 where they never did.",
-              labels, matrix.settled ? 1 : 0);
-    if (matrix.settled) {
-      out.gauge("policy_settled_seconds",
-                "From the last policy's write until two sweeps in a row agreed; absent where they "
-                "never did.",
-                labels, static_cast<double>(matrix.settled_ns) * ns);
-    }
-    out.gauge("policy_sweep_seconds", "How long it took to probe all of them.", labels,
-              static_cast<double>(matrix.sweep_ns) * ns);
-  }
-  for (const auto& cases : policy.cases) {
-    for (const auto& [state, count] :
-         {std::pair("tried", cases.systematic + cases.random), std::pair("failed", cases.failed)}) {
-      out.gauge("policy_cases",
-                "Sets of policies made for the purpose; failed: not enforced as specified.",
-                {{"environment", cases.environment}, {"state", state}}, count);
-    }
-  }
-  for (const auto& window : policy.windows) {
-    const Labels labels{{"environment", window.environment},
-                        {"change", window.change},
-                        {"write", window.what},
-                        {"direction", window.direction}};
-    if (window.window) {
-      out.gauge("policy_window_seconds",
-                "From a write to the last packet that contradicts it, middle of the repetitions.",
-                labels, window.window->median_ns * ns);
-      if (window.window->interval) {
-        add_bounds(out, "interval_policy_window_seconds", "The ends of its interval.", labels,
-                   *window.window->interval, ns);
-      }
-      out.gauge("policy_window_max_seconds",
-                "The longest of them; at least that where policy_window_unended is not 0.", labels,
-                window.window->max_ns * ns);
-      out.gauge("policy_window_unended",
-                "Repetitions in which packets contradicted the write to the end of the watch.",
-                labels, window.unended);
-    }
-    for (const auto& [state, count] :
-         {std::pair("judged", window.repetitions), std::pair("excluded", window.excluded)}) {
-      auto with_state = labels;
-      with_state.emplace_back("state", state);
-      out.gauge("policy_window_repetitions",
-                "By whether they count; excluded: no telling when the last such packet was.",
-                with_state, count);
-    }
-    out.gauge("policy_window_error_seconds", "The most by which an end may be off.", labels,
-              static_cast<double>(window.error_ns) * ns);
-    out.gauge("policy_contradicting_packets", "In all repetitions.", labels,
-              static_cast<double>(window.packets));
-  }
-  for (const auto& pod : policy.new_pods) {
-    const Labels labels{{"environment", pod.environment}, {"pod", pod.pod}};
-    out.gauge("policy_new_pod_forbidden_packets",
-              "That arrived from or at a pod while it was new, in all repetitions.", labels,
-              static_cast<double>(pod.packets));
-    for (const auto& [state, count] :
-         {std::pair("made", pod.repetitions), std::pair("unseen", pod.unseen),
-          std::pair("elsewhere", pod.elsewhere)}) {
-      auto with_state = labels;
-      with_state.emplace_back("state", state);
-      out.gauge("policy_new_pod_repetitions",
-                "How often it was made; unseen: times when nothing shows that a forbidden packet "
-                "would have been seen; elsewhere: it had another address than was knocked at.",
-                with_state, count);
-    }
-    if (pod.reached_ns) {
-      out.gauge("policy_new_pod_reached_seconds",
-                "From the write that makes a pod to the first packet to it that is allowed, middle "
-                "of the repetitions.",
-                labels, *pod.reached_ns * ns);
-    }
-  }
-  for (const auto& flows : policy.established) {
-    for (const auto& [end, count] : flows.ends) {
-      out.gauge("policy_established_flows",
-                "Flows that were open when a write forbade them, by what became of them.",
-                {{"environment", flows.environment},
-                 {"change", flows.change},
-                 {"write", flows.what},
-                 {"kind", flows.kind},
-                 {"end", end}},
-                count);
-    }
-  }
-}
-
-void add_bgp_scale(Exposition& out, const std::vector<BgpScalePoint>& points) {
-  for (const auto& point : points) {
-    const Labels labels{{"services", std::to_string(point.services)},
-                        {"change", point.announced ? "announced" : "withdrawn"}};
-    const auto with = [&labels](const std::string& key, const std::string& value) {
-      auto more = labels;
-      more.emplace_back(key, value);
-      return more;
-    };
-    for (const auto& [event, time] : {std::pair("first_update", point.first_update_ns),
-                                      std::pair("last_update", point.all_updates_ns),
-                                      std::pair("last_update_to_sink", point.sink_updates_ns),
-                                      std::pair("last_told", point.all_told_ns),
-                                      std::pair("last_route", point.all_routes_ns)}) {
-      if (!time) continue;
-      out.gauge("bgp_scale_seconds",
-                "From the write that announces, or withdraws, all addresses to an event; middle of "
-                "the rounds.",
-                with("event", event), static_cast<double>(*time) * ns);
-    }
-    for (const auto& [span, latency] :
-         {std::pair("write_to_update", point.update), std::pair("update_to_told", point.told),
-          std::pair("update_to_route", point.route), std::pair("write_to_route", point.reached)}) {
-      if (!latency) continue;
-      for (const auto& [percentile, time] :
-           {std::pair("50", std::optional(latency->p50_ns)), std::pair("99", latency->p99_ns),
-            std::pair("100", std::optional(latency->max_ns))}) {
-        if (!time) continue;
-        auto more = with("span", span);
-        more.emplace_back("percentile", percentile);
-        out.gauge("bgp_scale_prefix_seconds", "Of each prefix.", more,
-                  static_cast<double>(*time) * ns);
-      }
-    }
-    for (const auto& [who, cost] :
-         {std::pair("peer", point.peer), std::pair("speakers", point.speakers),
-          std::pair("ours", point.ours)}) {
-      out.gauge("bgp_scale_cpu_seconds", "CPU time of a burst, middle of the rounds.",
-                with("process", who), static_cast<double>(cost.cpu_ns) * ns);
-      out.gauge("bgp_scale_memory_bytes", "Proportional set size after it.", with("process", who),
-                static_cast<double>(cost.memory_bytes));
-    }
-  }
-}
-
-void add_plaintext_windows(Exposition& out, const std::vector<PlaintextWindowRecord>& records) {
-  for (const auto& record : records) {
-    const Labels labels{
-        {"environment", record.environment}, {"change", record.change}, {"pod", record.pod}};
-    for (const auto& [what, which] : {std::pair("answered", &PlaintextRepetition::answered),
-                                      std::pair("readable", &PlaintextRepetition::readable)}) {
-      auto with = labels;
-      with.emplace_back("plaintext", what);
-      std::uint64_t times = 0;
-      for (const auto& one : record.repetitions) times += (one.*which).times;
-      const auto longest = longest_of(record, which);
-      out.gauge("plaintext_requests",
-                "That were answered though they must not be, or that the mesh's client sent and a "
-                "capture could read, in all repetitions.",
-                with, static_cast<double>(times));
-      out.gauge("plaintext_window_seconds", "The longest time of that in a repetition.", with,
-                static_cast<double>(longest.length_ns) * ns);
-      out.gauge("plaintext_window_error_seconds", "By which it may be off, either way.", with,
-                static_cast<double>(longest.error_ns) * ns);
-      out.gauge("plaintext_window_unended", "Whether it was so to the end of the watch.", with,
-                longest.closed ? 0 : 1);
-    }
-    std::int64_t outage = 0;
-    for (const auto& one : record.repetitions) outage = std::max(outage, one.outage_ns);
-    out.gauge("mesh_change_outage_seconds",
-              "The longest time without an answer within the mesh while it changed.", labels,
-              static_cast<double>(outage) * ns);
-  }
-}
-
 }  // namespace
 
 std::string prometheus_scenario(const Report& report) {
@@ -620,12 +291,9 @@ std::vector<prometheus::MetricFamily> prometheus_families(const Report& report) 
   add_streams(out, report);
   add_traffic(out, report);
   add_events(out, report);
-  add_bgp_scale(out, report.bgp_scale);
-  add_mesh(out, report);
-  add_plaintext_windows(out, report.plaintext_windows);
-  if (report.rotation) add_rotation(out, *report.rotation);
-  if (report.policy) add_policy(out, *report.policy);
-  add_bgp_faults(out, report);
+  expose_bgp(out, report);
+  expose_mesh(out, report);
+  expose_policy(out, report);
   return out.take();
 }
 

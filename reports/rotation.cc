@@ -85,8 +85,7 @@ std::string rotation_text(const RotationRecord& rotation, const base::Terminal& 
   });
   add("at", Align::right, 20,
       [&](const Step& step) { return Cell{time_text(step.at_ns, charset)}; });
-  add("shown after", Align::right, 95,
-      [&](const Step& step) { return shown_cell(step, charset); });
+  add("shown after", Align::right, 95, [&](const Step& step) { return shown_cell(step, charset); });
   for (const auto& [name, words] :
        {std::pair("new_connections", "new"), std::pair("kept_connections", "kept")}) {
     const std::string traffic = name;

@@ -225,15 +225,18 @@ void Renderer::mesh() {
   if (!report_.mesh || report_.mesh->proxies.empty()) return;
   heading("What the mesh costs");
   text_ += mesh_text(*report_.mesh, terminal_);
+  const auto memory =
+      report_.target == "lab"
+          ? "Memory is what is the process's own, with its share of what several of them map."
+          : "Memory is what Envoy and istio-agent have resident, the program's pages among it.";
   paragraph(
-      "CPU of a request: of client, servers and proxies together above, of one proxy below, "
-      "softirq "
-      "they were billed for included. Proxies: with them, plaintext between them, against without. "
-      "Encryption: mutual TLS between them, against plaintext. Memory is what is the process's "
-      "own, "
-      "with its share of what several of them map. Handshakes: for each connection of the "
-      "client's; "
-      "of http, proxies keep their own.",
+      fmt::format(
+          "CPU of a request: of client, servers and proxies together above, of one proxy below, "
+          "softirq they were billed for included. Proxies: with them, plaintext between them, "
+          "against without. Encryption: mutual TLS between them, against plaintext. {} Handshakes: "
+          "for each connection of the client's; of http and http2, proxies keep "
+          "their own.",
+          memory),
       "  ");
 }
 
