@@ -170,12 +170,16 @@ base::Result<Plan> make_plan(const Scenario& scenario, const std::vector<int>& c
       if (scenario.rotation) {
         environment.mesh->certificates_last =
             std::chrono::duration_cast<std::chrono::seconds>(scenario.rotation->certificates_last);
+        environment.mesh->certificates_renewed_every =
+            std::chrono::duration_cast<std::chrono::milliseconds>(scenario.rotation->every);
+        environment.mesh->rotates_root = scenario.rotation->rotate_root;
       }
     }
     for (const auto& fault : scenario.faults) {
       if (fault.environment != name) continue;
       environment.faults.push_back(fault.kind);
       if (fault.delay) delay_of(environment, fault.kind) = *fault.delay;
+      if (fault.one_in) environment.plaintext_one_in = *fault.one_in;
     }
     const bool shared = std::ranges::any_of(
         scenario.workloads, [](const auto& workload) { return workload.generators > 1; });

@@ -39,6 +39,7 @@ std::string summary_of(const bench::WorkloadSpec& spec) {
                   spec.keep_alive == std::optional(false) ? " for one request each" : "",
                   spec.wait ? base::enum_name(*spec.wait) : std::string_view("default wait"),
                   base::enum_name(server_wait(spec)), Time::format(spec.duration));
+  if (spec.streams.value_or(1) > 1) text += fmt::format(", {} streams each", *spec.streams);
   if (spec.generators > 1) text += fmt::format(", {} generators", spec.generators);
   if (bench::is_stream(spec.kind)) {
     text += fmt::format(", {} each", base::StringScalar<base::Bytes>::format(request_size(spec)));

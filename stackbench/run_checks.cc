@@ -9,6 +9,7 @@
 #include "checks/certificates_valid.h"
 #include "checks/connection_table.h"
 #include "checks/distribution.h"
+#include "checks/mesh/routes_as_specified.h"
 #include "checks/mtls/authorization_enforced.h"
 #include "checks/mtls/impostors_refused.h"
 #include "checks/mtls/wire_is_encrypted.h"
@@ -152,6 +153,7 @@ base::Result<> check_requests(const Plan& plan, Session& session, ReportBuilder&
       case CheckKind::rotation_is_seamless:
       case CheckKind::certificates_renewed:
       case CheckKind::authorization_enforced:
+      case CheckKind::routes_as_specified:
         break;
     }
   }
@@ -293,6 +295,27 @@ base::Result<> check_authorization(const Plan& plan, Session& session, ReportBui
   return {};
 }
 
+// Whether requests go where the mesh's objects say, where it has any.
+base::Result<> check_routes(const Plan& plan, Session& session, ReportBuilder& report,
+                            std::size_t index) {
+  const auto& arm = plan.arms[index];
+  const auto& mesh = plan.environments[arm.environment].mesh;
+  if (!mesh || arm.dial.kind != DialTarget::Kind::service ||
+      std::ranges::none_of(mesh->spec.objects, decides_routes)) {
+    return {};
+  }
+  const std::string check(base::enum_name(CheckKind::routes_as_specified));
+  if (auto why = session.why_no_routing()) {
+    report.add_check(check, arm.name, std::nullopt, skipped(*std::move(why)));
+    return {};
+  }
+  ASSIGN_OR_RETURN(const auto cells, session.try_routing(index));
+  for (const auto& cell : cells) {
+    report.add_check(check, arm.name, cell.name, checks::routes_as_specified(cell));
+  }
+  return {};
+}
+
 }  // namespace
 
 base::Result<> run_checks(const Plan& plan, Session& session, ReportBuilder& report,
@@ -319,6 +342,9 @@ base::Result<> run_checks(const Plan& plan, Session& session, ReportBuilder& rep
     }
     if (wants(plan, CheckKind::authorization_enforced)) {
       RETURN_IF_ERROR(check_authorization(plan, session, report, arm));
+    }
+    if (wants(plan, CheckKind::routes_as_specified)) {
+      RETURN_IF_ERROR(check_routes(plan, session, report, arm));
     }
   }
   if (requests) cost.report_to(report);

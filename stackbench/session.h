@@ -12,6 +12,7 @@
 #include "base/interrupt.h"
 #include "base/result.h"
 #include "bench/agent/client.h"
+#include "checks/mesh/routes_as_specified.h"
 #include "checks/mtls/authorization_enforced.h"
 #include "checks/mtls/impostors_refused.h"
 #include "checks/mtls/wire_is_encrypted.h"
@@ -124,6 +125,12 @@ class Session {
   // pods through their proxy. Errors: as invoke, and as run_tls_probe.
   base::Result<checks::AuthorizationObservation> try_authorization(std::size_t arm);
 
+  // Why cells under `routing` cannot be tried on this target: the reason of a skip.
+  [[nodiscard]] std::optional<std::string> why_no_routing() const;
+  // Tries them at what an arm dials, a Service in a mesh with objects about that. Errors: as
+  // invoke, Target::apply and run_tls_probe, naming the cell.
+  base::Result<std::vector<checks::RoutingCell>> try_routing(std::size_t arm);
+
   // Whether there are observers in any case: on a cluster they are privileged pods, made where a
   // check cannot do without.
   [[nodiscard]] bool has_observers() const;
@@ -201,6 +208,7 @@ class Session {
   base::Result<std::pair<bench::AgentClient*, bench::JobId>> attach_probe(
       const PlannedArm& arm, probes::TranslationJob job);
   class Servers;
+  class RoutingTrial;
   // The client's result and, per server, its own; servers are stopped whatever the client met. With
   // events also those of the pods on standby, and what came of the events.
   base::Result<Sample> exchange(const PlannedArm& arm, const bench::WorkloadSpec& workload,

@@ -8,10 +8,12 @@
 namespace stackbench {
 namespace {
 
-// The frame that servers of TCP workloads answer, of others than http.
-std::string request_of(const AccessSpec& access, bench::WorkloadKind kind) {
-  if (kind == bench::WorkloadKind::http) {
-    return checks::access_request(access.method, access.path, access.token.value_or(""));
+// Of HTTP, whose version a proxy translates where the port's is another; else the frame that
+// servers of TCP workloads answer.
+std::string request_of(const AccessSpec& access, bench::WorkloadKind kind,
+                       const base::Endpoint& to) {
+  if (bench::is_http(kind)) {
+    return checks::access_request(to, access.method, access.path, access.token.value_or(""));
   }
   return framed_request();
 }
@@ -20,7 +22,8 @@ std::string request_of(const AccessSpec& access, bench::WorkloadKind kind) {
 
 base::Result<> Session::put_mesh_objects(std::size_t environment) {
   const auto& mesh = plan_->environments[environment].mesh;
-  if (!mesh) return {};
+  // On a cluster they are there before its pods are.
+  if (!mesh || on_cluster()) return {};
   for (const auto& object : mesh->spec.objects) {
     auto written = target_->apply(environments_[environment].name, object);
     if (!written) {
@@ -38,15 +41,16 @@ base::Result<> Session::try_access(const PlannedArm& arm, const PlannedWorkload&
   for (const auto& access : plan_->scenario.authorization) {
     if (access.workload != workload.name) continue;
     ASSIGN_OR_RETURN(auto* const client, agent(arm.environment, access.from + "-0"));
-    ASSIGN_OR_RETURN(auto tried,
-                     client->tls_probe({.doors = {{.name = access.name,
-                                                   .to = dialled.front(),
-                                                   .plaintext = true,
-                                                   .request = request_of(access, kind)}}}));
+    ASSIGN_OR_RETURN(
+        auto tried,
+        client->tls_probe({.doors = {{.name = access.name,
+                                      .to = dialled.front(),
+                                      .plaintext = true,
+                                      .request = request_of(access, kind, dialled.front())}}}));
     seen.requests.push_back({.name = access.name,
                              .from = access.from,
                              .workload = workload.name,
-                             .http = kind == bench::WorkloadKind::http,
+                             .http = bench::is_http(kind),
                              .expected = access.expect,
                              .door = std::move(tried.doors.front())});
   }

@@ -117,7 +117,8 @@ base::Result<std::vector<checks::DialledInClear>> Session::observe_plaintext(std
   spec.duration = std::chrono::milliseconds(40);
   spec.warm_up = base::Duration(0);
   spec.wait = bench::WaitStrategy::block;
-  if (spec.kind == bench::WorkloadKind::http) spec.keep_alive = false;
+  if (bench::is_http(spec.kind)) spec.keep_alive = false;
+  spec.streams.reset();
   // Nobody's proxy is beside the client outside, and what a pod's address gets is the pod's.
   auto arm = plan_->arms[arm_index];
   arm.from = std::string(cluster::external_client);

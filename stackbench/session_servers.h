@@ -9,7 +9,7 @@
 
 namespace stackbench {
 
-// A request that servers of TCP workloads answer, of others than http.
+// A request that servers of TCP workloads answer, of others than HTTP.
 [[nodiscard]] std::string framed_request();
 
 // By pod. A pod's may end and be started again. Errors: as Session::invoke().

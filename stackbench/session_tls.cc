@@ -9,8 +9,8 @@ base::Result<std::optional<Session::TlsEnds>> Session::tls_ends(
   if (workload.kind != bench::WorkloadKind::tls_handshake) return std::nullopt;
   if (!tls_ends_) {
     const std::string name(bench::tls_server_name);
-    // By another name than those it signs for: a certificate of its issuer's own name would be taken
-    // for one that signed itself.
+    // By another name than those it signs for: a certificate of its issuer's own name would be
+    // taken for one that signed itself.
     ASSIGN_OR_RETURN(const auto authority, cluster::pki::Authority::create(name + " authority"));
     ASSIGN_OR_RETURN(auto server, authority.issue({.common_name = name,
                                                    .purpose = cluster::pki::Purpose::server,

@@ -6,22 +6,22 @@
 #include <utility>
 
 #include "bench/canaries.h"
+#include "bench/http2_codec.h"
 #include "stackbench/clear_sample.h"
 #include "stackbench/session_servers.h"
 
 namespace stackbench {
 namespace {
 
-// Some thousands of requests, so that one in a thousand in clear is among them; fewer connections,
-// which cost more to look at, and so, of tcp_crr, fewer requests. The check says how few may be in
-// clear unseen.
-constexpr base::RequestRate kept_rate{2000};
-constexpr base::Duration kept_for = std::chrono::milliseconds(1000);
+// New connections cost more to look at than requests on kept ones, and so are fewer.
 constexpr base::RequestRate new_rate{500};
 constexpr base::Duration new_for = std::chrono::milliseconds(300);
 constexpr int kept_connections = 4;
 
 std::string text_before_body(bench::WorkloadKind kind, bool request) {
+  if (kind == bench::WorkloadKind::http2) {
+    return bench::http2_before_content(request, base::canary_length);
+  }
   if (kind != bench::WorkloadKind::http) return std::string(bench::header_bytes, '\0');
   return request
              ? fmt::format(
@@ -34,23 +34,27 @@ std::string text_before_body(bench::WorkloadKind kind, bool request) {
 // The least bytes of a message as it is sent in clear.
 std::uint64_t sent_bytes(const bench::WorkloadSpec& spec, bool request) {
   const auto body = request ? bench::request_size(spec).count : bench::response_size(spec).count;
+  // What HPACK leaves of the fields is a few bytes; the heads of two frames are more certain.
+  constexpr std::uint64_t frame_heads = 18;
+  if (spec.kind == bench::WorkloadKind::http2) return body + frame_heads;
   // A frame's head is part of its size.
   const bool http = spec.kind == bench::WorkloadKind::http;
   return body + (http ? text_before_body(spec.kind, request).size() : 0);
 }
 
 // A workload's messages with room for a canary, at a pace, closing or keeping connections.
-bench::WorkloadSpec with_canaries(bench::WorkloadSpec spec, bool keep) {
+bench::WorkloadSpec with_canaries(bench::WorkloadSpec spec, const WireSpec& wire, bool keep) {
   const auto least = bench::canary_bytes(spec.kind);
   spec.request = std::max(bench::request_size(spec), least);
   spec.response = std::max(bench::response_size(spec), least);
-  spec.rate = keep && spec.kind != bench::WorkloadKind::tcp_crr ? kept_rate : new_rate;
-  spec.duration = keep ? kept_for : new_for;
+  spec.rate = keep && spec.kind != bench::WorkloadKind::tcp_crr ? wire.rate : new_rate;
+  spec.duration = keep ? wire.duration : new_for;
   spec.warm_up = base::Duration(0);
   spec.connections = kept_connections;
   spec.generators = 1;
   spec.wait = bench::WaitStrategy::block;
-  if (spec.kind == bench::WorkloadKind::http) spec.keep_alive = keep;
+  if (bench::is_http(spec.kind)) spec.keep_alive = keep;
+  spec.streams.reset();
   return spec;
 }
 
@@ -107,7 +111,7 @@ base::Result<bench::TlsProbeResult> Session::read_identities(const PlannedArm& a
     job.doors.push_back({.name = name,
                          .to = {server->address(arm.family), bench::target_port(kind)},
                          .roots = should_be.roots,
-                         .alpn = checks::mesh_alpn(kind == bench::WorkloadKind::http)});
+                         .alpn = checks::mesh_alpn(bench::is_http(kind))});
     if (job.doors.size() < bench::most_doors && name != arm.servers.back()) continue;
     ASSIGN_OR_RETURN(auto some, watcher->tls_probe(job));
     std::ranges::move(some.doors, std::back_inserter(all.doors));
@@ -148,6 +152,7 @@ base::Result<checks::WireObservation> Session::observe_wire(std::size_t arm_inde
   RETURN_IF_ERROR(watch_wire(arm, plan_->workloads[workload].spec, places, seen));
   ASSIGN_OR_RETURN(auto should_be, target_->mesh_identities(environment.name));
   seen.expected = std::move(should_be.spiffe);
+  seen.control_plane = std::move(should_be.control_plane);
   const auto now = std::chrono::floor<std::chrono::seconds>(std::chrono::system_clock::now());
   seen.now_s = now.time_since_epoch().count();
   seen.identities = read_identities(arm, kind);
@@ -179,8 +184,8 @@ base::Result<> Session::watch_wire(const PlannedArm& arm, const bench::WorkloadS
     }
   }
   for (const bool keep : {true, false}) {
-    if (!trouble || (!keep && planned.kind != bench::WorkloadKind::http)) continue;
-    const auto spec = with_canaries(planned, keep);
+    if (!trouble || (!keep && !bench::is_http(planned.kind))) continue;
+    const auto spec = with_canaries(planned, plan_->scenario.wire, keep);
     const auto sample = exchange(arm, spec, plan_->scenario.seed, {}, false, &canaries);
     if (!sample) {
       trouble = std::unexpected(sample.error());
@@ -190,6 +195,7 @@ base::Result<> Session::watch_wire(const PlannedArm& arm, const bench::WorkloadS
     seen.requests += requests;
     seen.request_bytes += requests * sent_bytes(spec, true);
     seen.reply_bytes += requests * sent_bytes(spec, false);
+    seen.shares_records = spec.kind == bench::WorkloadKind::http2;
     if (bench::connects_by_itself(spec.kind)) seen.connections += sample->client.connections_opened;
   }
   for (const auto& [place, id] : captures) {
@@ -221,7 +227,8 @@ base::Result<std::optional<std::vector<checks::TriedServer>>> Session::try_doors
   };
   for (const auto& name : arm.servers) step([&] { return servers.send(name); });
   step([&] { return servers.await(); });
-  const bool http = kind == bench::WorkloadKind::http;
+  // Whatever version the proxies speak to each other, they take HTTP/1.1.
+  const bool http = bench::is_http(kind);
   for (const auto& name : arm.servers) {
     step([&]() -> base::Result<> {
       ASSIGN_OR_RETURN(const auto* const server, pod(arm.environment, name));

@@ -16,10 +16,11 @@ namespace {
 
 constexpr std::string_view cluster_options = "Options of --target kubernetes";
 
-base::Result<std::unique_ptr<cluster::Target>> make_lab(const TargetArguments& arguments) {
+base::Result<std::unique_ptr<cluster::Target>> make_lab(const TargetArguments& arguments,
+                                                        const base::Interrupt& interrupt) {
   RETURN_IF_ERROR(refuse_cluster_arguments(arguments));
   RETURN_IF_ERROR(check_lab_rights());
-  return std::make_unique<cluster::LabTarget>();
+  return std::make_unique<cluster::LabTarget>(cluster::LabOptions{.interrupt = &interrupt});
 }
 
 base::Result<std::unique_ptr<cluster::Target>> make_kubernetes(const TargetArguments& arguments,
@@ -126,7 +127,8 @@ void declare_ab(CLI::App& app, TargetArguments& arguments) {
 
 base::Result<std::unique_ptr<cluster::Target>> make_target(const TargetArguments& arguments,
                                                            const base::Interrupt& interrupt) {
-  return arguments.target == "lab" ? make_lab(arguments) : make_kubernetes(arguments, interrupt);
+  return arguments.target == "lab" ? make_lab(arguments, interrupt)
+                                   : make_kubernetes(arguments, interrupt);
 }
 
 }  // namespace stackbench

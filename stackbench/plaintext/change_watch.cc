@@ -42,11 +42,21 @@ base::Result<ChangeWatch::Running> ChangeWatch::running(bench::AgentClient& agen
   return one;
 }
 
+bench::ServerJob ChangeWatch::server_job(const std::string& name) const {
+  return {.kind = kind, .listen = {anywhere()}, .server_id = pod(name).id};
+}
+
+bench::KnockJob ChangeWatch::requests_job() const {
+  const auto& service = session_->environments()[environment_].services.at(spec_->service);
+  return {.kind = kind,
+          .to = {service.ipv4, bench::service_port(kind)},
+          .rate = spec_->requests,
+          .canary = client_canary_};
+}
+
 base::Result<> ChangeWatch::start_server(const std::string& name) {
   ASSIGN_OR_RETURN(auto* const agent, session_->agent(environment_, name));
-  ASSIGN_OR_RETURN(
-      const auto started,
-      agent->start_server({.kind = kind, .listen = {anywhere()}, .server_id = pod(name).id}));
+  ASSIGN_OR_RETURN(const auto started, agent->start_server(server_job(name)));
   ASSIGN_OR_RETURN(auto one, running(*agent, started.id));
   servers_.insert_or_assign(name, std::move(one));
   return {};
@@ -72,21 +82,17 @@ base::Result<> ChangeWatch::start_capture(const std::string& door) {
   return {};
 }
 
-base::Result<> ChangeWatch::start_knocks(const std::string& from, const base::Endpoint& to,
-                                         base::RequestRate rate, const std::string& canary,
+base::Result<> ChangeWatch::start_knocks(const std::string& from, const bench::KnockJob& job,
                                          std::optional<Running>& as) {
   ASSIGN_OR_RETURN(auto* const agent, session_->agent(environment_, from));
-  ASSIGN_OR_RETURN(const auto started,
-                   agent->start_knocks({.kind = kind, .to = to, .rate = rate, .canary = canary}));
+  ASSIGN_OR_RETURN(const auto started, agent->start_knocks(job));
   ASSIGN_OR_RETURN(as, running(*agent, started.id));
   return {};
 }
 
 base::Result<> ChangeWatch::start_requests() {
   seen_.client_since_ns = base::monotonic_now().ns;
-  const auto& service = session_->environments()[environment_].services.at(spec_->service);
-  return start_knocks(first_of(spec_->client), {service.ipv4, bench::service_port(kind)},
-                      spec_->requests, client_canary_, client_);
+  return start_knocks(first_of(spec_->client), requests_job(), client_);
 }
 
 base::Result<ChangeWatch> ChangeWatch::start(Session& session, std::size_t environment,
@@ -109,8 +115,12 @@ base::Result<ChangeWatch> ChangeWatch::start(Session& session, std::size_t envir
 base::Result<> ChangeWatch::knock_at(const base::IpAddress& address) {
   RETURN_IF_ERROR(end_knocks(outsider_, seen_.outsider));
   seen_.door_since_ns = base::monotonic_now().ns;
-  return start_knocks(first_of(spec_->outsider), {address, bench::target_port(kind)}, spec_->knocks,
-                      outsider_canary_, outsider_);
+  return start_knocks(first_of(spec_->outsider),
+                      {.kind = kind,
+                       .to = {address, bench::target_port(kind)},
+                       .rate = spec_->knocks,
+                       .canary = outsider_canary_},
+                      outsider_);
 }
 
 base::Result<> ChangeWatch::end_knocks(std::optional<Running>& running,
@@ -120,6 +130,9 @@ base::Result<> ChangeWatch::end_knocks(std::optional<Running>& running,
   RETURN_IF_ERROR(one.stop.now());
   ASSIGN_OR_RETURN(auto result, one.agent->await_knocks_result(one.id));
   result = bench::on_our_clock(std::move(result), one.clock.offset);
+  if (&running == &client_ && std::exchange(client_began_with_its_pod_, false)) {
+    seen_.client_since_ns = result.began_ns;
+  }
   seen_.all_kept = seen_.all_kept && result.dropped == 0;
   std::ranges::move(result.knocks.list, std::back_inserter(into));
   return {};
@@ -138,6 +151,31 @@ base::Result<> ChangeWatch::stop_application(const std::string& pod) {
 
 base::Result<> ChangeWatch::start_application(const std::string& pod) {
   return pod == first_of(spec_->client) ? start_requests() : start_server(pod);
+}
+
+bench::AgentPlan ChangeWatch::plan_of(const std::string& pod) const {
+  bench::AgentPlan plan{.session = bench::made_up_name()};
+  if (pod == first_of(spec_->client)) {
+    plan.add(bench::CommandType::knock, requests_job());
+  } else {
+    plan.add(bench::CommandType::serve, server_job(pod));
+  }
+  return plan;
+}
+
+base::Result<> ChangeWatch::application_is_there(const std::string& pod,
+                                                 bench::AgentClient& agent) {
+  constexpr bench::JobId planned{1};
+  if (pod == first_of(spec_->client)) {
+    RETURN_IF_ERROR(agent.await_knocks(planned));
+    ASSIGN_OR_RETURN(client_, running(agent, planned));
+    client_began_with_its_pod_ = true;
+    return {};
+  }
+  RETURN_IF_ERROR(agent.await_server(planned));
+  ASSIGN_OR_RETURN(auto one, running(agent, planned));
+  servers_.insert_or_assign(pod, std::move(one));
+  return {};
 }
 
 base::Result<SeenChange> ChangeWatch::stop() {

@@ -42,6 +42,10 @@ class ChangeWatch {
   // it has seen is kept. Errors: as AgentClient's.
   base::Result<> stop_application(const std::string& pod);
   base::Result<> start_application(const std::string& pod);
+  // The same where another agent begins with the pod: what that is to do from its first instant,
+  // and that it is there, with it at work. Errors: as AgentClient's.
+  [[nodiscard]] bench::AgentPlan plan_of(const std::string& pod) const;
+  base::Result<> application_is_there(const std::string& pod, bench::AgentClient& agent);
   // The door has another address from here on. Errors: as AgentClient's.
   base::Result<> knock_at(const base::IpAddress& address);
 
@@ -59,11 +63,12 @@ class ChangeWatch {
       : session_(&session), environment_(environment), spec_(&spec) {}
 
   [[nodiscard]] const cluster::PodHandle& pod(const std::string& name) const;
+  [[nodiscard]] bench::ServerJob server_job(const std::string& pod) const;
+  [[nodiscard]] bench::KnockJob requests_job() const;
   base::Result<Running> running(bench::AgentClient& agent, bench::JobId id);
   base::Result<> start_server(const std::string& name);
   base::Result<> start_capture(const std::string& door);
-  base::Result<> start_knocks(const std::string& from, const base::Endpoint& to,
-                              base::RequestRate rate, const std::string& canary,
+  base::Result<> start_knocks(const std::string& from, const bench::KnockJob& job,
                               std::optional<Running>& as);
   base::Result<> start_requests();
   base::Result<> end_knocks(std::optional<Running>& running, std::vector<bench::Knock>& into);
@@ -77,6 +82,7 @@ class ChangeWatch {
   std::optional<Running> capture_;
   std::optional<Running> outsider_;
   std::optional<Running> client_;
+  bool client_began_with_its_pod_ = false;
   SeenChange seen_;
 };
 

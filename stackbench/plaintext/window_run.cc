@@ -12,15 +12,17 @@ using base::kube::MtlsMode;
 
 // Before a change: that things were as they should be is seen, too.
 constexpr base::Duration lead = std::chrono::milliseconds(100);
-// The flip's object; it is the run's own, and goes with it.
+// The flip's object, which is the run's own and goes with it. On a cluster it is the one by which
+// the environment has its mode: of two that hold for a whole namespace Istio heeds the older alone.
 constexpr std::string_view object_name = "plaintext-window";
+constexpr std::string_view object_on_cluster = "default";
 
-base::Json namespace_wide(const std::string& in_namespace, MtlsMode mode) {
-  base::kube::PeerAuthentication policy;
-  policy.metadata.name = object_name;
-  policy.metadata.in_namespace = in_namespace;
-  policy.spec.mtls = base::kube::MutualTls{mode};
-  return base::to_json(policy);
+base::Json namespace_wide(std::string_view name, const std::string& in_namespace, MtlsMode mode) {
+  // With nothing that is empty: Istio refuses an empty portLevelMtls, and any without a selector.
+  return {{"apiVersion", base::kube::peer_authentication_api_version},
+          {"kind", base::kube::peer_authentication_kind},
+          {"metadata", {{"name", name}, {"namespace", in_namespace}}},
+          {"spec", {{"mtls", {{"mode", base::enum_name(mode)}}}}}};
 }
 
 std::string first_pod(const std::string& group) { return group + "-0"; }
@@ -28,17 +30,20 @@ std::string first_pod(const std::string& group) { return group + "-0"; }
 // One change, as often as it is asked.
 class Change {
  public:
-  Change(cluster::Target& target, Session& session, std::size_t environment,
-         const Scenario& scenario, const MeshChangeSpec& change, const base::Interrupt& interrupt)
+  Change(cluster::Target& target, Session& session, std::size_t environment, const Plan& plan,
+         const MeshChangeSpec& change, const base::Interrupt& interrupt)
       : target_(target),
         session_(session),
         environment_(environment),
         name_(session.environments()[environment].name),
-        spec_(*scenario.plaintext_window),
+        spec_(*plan.scenario.plaintext_window),
         change_(change),
         interrupt_(interrupt),
-        group_(scenario.topology.services.at(spec_.service).target),
-        namespace_(scenario.topology.pods.at(group_).in_namespace) {}
+        group_(plan.scenario.topology.services.at(spec_.service).target),
+        namespace_(plan.scenario.topology.pods.at(group_).in_namespace) {
+    const auto& mesh = plan.environments[environment].mesh;
+    if (mesh) mode_ = mesh->spec.mode;
+  }
 
   base::Result<> run(reports::PlaintextWindowRecord& record,
                      std::vector<checks::ChangeSeen>& repetitions) {
@@ -53,6 +58,9 @@ class Change {
       const auto watch = mesh_watch(std::move(seen), done);
       auto judged = checks::look_at(watch);
       if (!all_kept) judged.not_judged = "there were more knocks than can be kept";
+      if (unwatched_) {
+        judged.not_judged = "nobody had knocked at the new pod before its proxy took connections";
+      }
       if (judged.not_judged.empty()) ++told;
       record.repetitions.push_back(plaintext_repetition(watch, judged, done, wire));
       repetitions.push_back(std::move(judged));
@@ -90,22 +98,39 @@ class Change {
     }
     RETURN_IF_ERROR(wait(spec_.window));
     ASSIGN_OR_RETURN(seen, watch.stop());
+    unwatched_ = change_.kind == MeshChange::pod_start && session_.agent_ends_with_pod() &&
+                 change_.pod == door() && !knocked_before_proxy(seen);
     return {};
   }
 
+  // A proxy that is a sidecar of Kubernetes serves before its pod's own containers start; until
+  // then nobody listens where connections are led to.
+  static bool knocked_before_proxy(const SeenChange& seen) {
+    return std::ranges::any_of(seen.outsider, [&](const bench::Knock& knock) {
+      return knock.before_ns >= seen.door_since_ns && knock.outcome == bench::ReachOutcome::refused;
+    });
+  }
+
   base::Result<ChangeDone> start_pod(ChangeWatch& watch) {
-    if (session_.agent_ends_with_pod()) {
-      return base::fail(base::ErrorKind::missing,
-                        "on the target {} agents end with their pods, and what those answer from "
-                        "their first instant is watched in a lab alone",
-                        target_.name());
-    }
     const auto& pod = *change_.pod;
     ChangeDone done;
     RETURN_IF_ERROR(watch.stop_application(pod));
     const auto at_address = [&](const cluster::PodHandle& handle) -> base::Result<> {
-      return pod == door() ? watch.knock_at(handle.ipv4) : base::Result<>();
+      const bool known = handle.ipv4 != base::IpAddress{};
+      return pod == door() && known ? watch.knock_at(handle.ipv4) : base::Result<>();
     };
+    if (session_.agent_ends_with_pod()) {
+      // What is the pod's own starts with it, after whatever else the target starts in it.
+      const auto plan = watch.plan_of(pod);
+      session_.let_go(environment_, pod);
+      ASSIGN_OR_RETURN(done.stamps, target_.restart_pod(name_, pod,
+                                                        {.agent_plan = bench::to_text(plan),
+                                                         .on_address = at_address}));
+      RETURN_IF_ERROR(session_.look_again(environment_));
+      ASSIGN_OR_RETURN(auto* const agent, session_.agent_of_plan(environment_, pod, plan));
+      RETURN_IF_ERROR(watch.application_is_there(pod, *agent));
+      return done;
+    }
     const auto start = [&]() -> base::Result<> {
       RETURN_IF_ERROR(watch.start_application(pod));
       done.listening_ns = base::monotonic_now().ns;
@@ -118,23 +143,28 @@ class Change {
     return done;
   }
 
-  // PERMISSIVE, and STRICT again. Afterwards the object is gone, after an error, too, as far as the
-  // target still answers.
+  [[nodiscard]] base::Json policy(MtlsMode mode) const {
+    return namespace_wide(session_.agent_ends_with_pod() ? object_on_cluster : object_name,
+                          namespace_, mode);
+  }
+  // PERMISSIVE, and STRICT again. Afterwards the mode is the environment's, after an error, too, as
+  // far as the target still answers.
   base::Result<> flip(ChangeWatch& watch, SeenChange& seen, ChangeDone& done) {
     const auto flipped = write_both(watch, seen, done);
-    const auto removed = target_.remove(name_, base::kube::peer_authentication_kind, object_name);
+    const auto undone =
+        session_.agent_ends_with_pod()
+            ? target_.apply(name_, policy(mode_))
+            : target_.remove(name_, base::kube::peer_authentication_kind, object_name);
     RETURN_IF_ERROR(flipped);
-    RETURN_IF_ERROR(removed);
+    RETURN_IF_ERROR(undone);
     return {};
   }
 
   base::Result<> write_both(ChangeWatch& watch, SeenChange& seen, ChangeDone& done) {
-    ASSIGN_OR_RETURN(const auto opened,
-                     target_.apply(name_, namespace_wide(namespace_, MtlsMode::PERMISSIVE)));
+    ASSIGN_OR_RETURN(const auto opened, target_.apply(name_, policy(MtlsMode::PERMISSIVE)));
     done.permitted_ns = opened.acked_ns;
     RETURN_IF_ERROR(wait(spec_.window));
-    ASSIGN_OR_RETURN(done.stamps,
-                     target_.apply(name_, namespace_wide(namespace_, MtlsMode::STRICT)));
+    ASSIGN_OR_RETURN(done.stamps, target_.apply(name_, policy(MtlsMode::STRICT)));
     done.closes = true;
     RETURN_IF_ERROR(wait(spec_.window));
     ASSIGN_OR_RETURN(seen, watch.stop());
@@ -150,6 +180,8 @@ class Change {
   const base::Interrupt& interrupt_;
   std::string group_;  // of the pods behind the Service
   std::string namespace_;
+  MtlsMode mode_ = MtlsMode::STRICT;
+  bool unwatched_ = false;  // the last time, of a pod made anew: its first instants
 };
 
 // Why a capture proves nothing; empty where it does.
@@ -253,7 +285,7 @@ base::Result<> run_windows(cluster::Target& target, Session& session, const Plan
                                             .budget_ns = change.budget->count()};
       std::vector<checks::ChangeSeen> repetitions;
       const auto watched =
-          Change(target, session, i, plan.scenario, change, interrupt).run(record, repetitions);
+          Change(target, session, i, plan, change, interrupt).run(record, repetitions);
       checks::Finding finding;
       if (!watched && watched.error().kind == base::ErrorKind::missing) {
         // What the target lacks is nobody's failure.

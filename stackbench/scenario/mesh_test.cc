@@ -89,6 +89,13 @@ TEST(Mesh, ChecksOnItNeedOne) {
   }
 }
 
+TEST(Mesh, WhatIsSentWhileTheWireIsLookedAtIsSomethingAndBounded) {
+  EXPECT_EQ(said({.more = "wire: {rate: 3000/s, duration: 60s}\n"}), "no fault");
+  EXPECT_THAT(said({.more = "wire: {rate: 10/s, duration: 50ms}\n"}),
+              HasSubstr("not one request falls into a duration of 50ms"));
+  EXPECT_THAT(said({.more = "wire: {duration: 61s}\n"}), HasSubstr("wire.duration"));
+}
+
 TEST(Mesh, FaultsOfItNeedSomethingToBreak) {
   const auto fault = [](const char* kind, const char* environment) {
     return fmt::format("faults: [{{kind: {}, environment: {}}}]\n", kind, environment);
@@ -102,6 +109,16 @@ TEST(Mesh, FaultsOfItNeedSomethingToBreak) {
               HasSubstr("interception_hole breaks a mesh, and \"bare\" has none"));
   EXPECT_THAT(said({.more = fault("interception_hole", "proxied")}),
               HasSubstr("STRICT, which refuses what leaves by the hole"));
+  EXPECT_EQ(said({.mesh = "{mode: PERMISSIVE}",
+                  .more = "faults: [{kind: forwarded_in_plaintext, environment: proxied, "
+                          "one_in: 50}]\n"}),
+            "no fault");
+  EXPECT_THAT(said({.more = fault("forwarded_in_plaintext", "proxied")}),
+              HasSubstr("the mesh of \"proxied\" is STRICT: only where both are taken"));
+  EXPECT_THAT(said({.mesh = "{mode: PERMISSIVE}",
+                    .more = "faults: [{kind: interception_hole, environment: proxied, one_in: "
+                            "50}]\n"}),
+              HasSubstr("only forwarded_in_plaintext has one"));
   EXPECT_THAT(
       said({.mesh = "{mode: PERMISSIVE}", .more = fault("port_left_out_of_strict", "proxied")}),
       HasSubstr("no STRICT to leave a port out of"));

@@ -138,7 +138,7 @@ TEST(Reader, BlamesOnlyTheFaultItself) {
             "s.yaml:3:9: topology.pods: expected a map, got a list");
   EXPECT_EQ(faults_of(13, "  - {kind: tcp_rx}"),
             "s.yaml:13:12: workloads[0].kind: expected one of tcp_rr, tcp_crr, udp_rr, http, "
-            "tcp_stream, udp_stream, tls_handshake, got "
+            "tcp_stream, udp_stream, tls_handshake, http2, got "
             "\"tcp_rx\"; did "
             "you mean \"tcp_rr\"?");
 }
@@ -307,12 +307,14 @@ TEST(Reader, RefusesWorkloadsThatCannotBeMeasured) {
             "carries) and 65507B (one datagram), got 64KiB");
   EXPECT_EQ(faults_of(14, "  - {kind: http, response: 65MiB}"),
             "s.yaml:14:28: workloads[1].response: expected between 0B and 64MiB, got 65MiB");
-  EXPECT_EQ(faults_of(14, "  - {kind: tcp_crr, keep_alive: true}"),
-            "s.yaml:14:33: workloads[1].keep_alive: only http can do either: tcp_crr opens a "
-            "connection for each request");
-  EXPECT_EQ(faults_of(14, "  - {kind: udp_rr, keep_alive: false}"),
-            "s.yaml:14:32: workloads[1].keep_alive: only http can do either: udp_rr keeps its "
-            "connections");
+  EXPECT_EQ(
+      faults_of(14, "  - {kind: tcp_crr, keep_alive: true}"),
+      "s.yaml:14:33: workloads[1].keep_alive: only http and http2 can do either: tcp_crr opens a "
+      "connection for each request");
+  EXPECT_EQ(
+      faults_of(14, "  - {kind: udp_rr, keep_alive: false}"),
+      "s.yaml:14:32: workloads[1].keep_alive: only http and http2 can do either: udp_rr keeps its "
+      "connections");
   EXPECT_EQ(faults_of(13, "  - {kind: tcp_rr, duration: 0s, warm_up: 0s, timeout: 2m}"),
             "s.yaml:13:30: workloads[0].duration: expected between 1ms and 60s, got 0s\n"
             "s.yaml:13:56: workloads[0].timeout: expected between 1ms and 60s, got 120s");
@@ -432,7 +434,7 @@ TEST(Reader, RefusesExpectationsThatCannotBeDecided) {
             "500MB/s, got \"5\"");
   EXPECT_EQ(faults_of(18, "  - {metric: connect.p50, workload: tcp_rr, arm: direct, at_most: 1ms}"),
             "s.yaml:18:14: expect[0].metric: tcp_rr has no connects to time here: tcp_crr has, "
-            "and http with keep_alive: false");
+            "and http and http2 with keep_alive: false");
 }
 
 TEST(Reader, RefusesCpuPerRequestOfAWorkloadThatSpins) {
@@ -534,8 +536,8 @@ TEST(Reader, RefusesChecksAndFaultsThatSayNothing) {
   kept.replace(kept.find("checks: [translated_at]"), 23, "checks: [distribution] ");
   EXPECT_EQ(message_of(kept),
             "s.yaml:16:10: checks[0]: distribution counts connections, and every workload here "
-            "keeps its own; add one that opens a connection for each request, tcp_crr or http with "
-            "keep_alive: false\n"
+            "keeps its own; add one that opens a connection for each request, tcp_crr, or http or "
+            "http2 with keep_alive: false\n"
             "   16 | checks: [distribution] \n"
             "      |          ^\n1 error in s.yaml");
   auto unused = with_line(6, "  rules: {datapath: ebpf_socket}");

@@ -41,18 +41,24 @@ void check_size(base::Bytes size, bench::WorkloadKind kind, const std::string& p
                      Text::format(size)));
 }
 
-void check_rate(const bench::WorkloadSpec& workload, const std::string& path, ReadLog& log) {
-  if (!workload.rate || log.faulty(path + ".rate")) return;
-  const double rate = workload.rate->per_second;
-  const double seconds = std::chrono::duration<double>(workload.duration).count();
+void check_rate(base::RequestRate asked, base::Duration duration, const std::string& path,
+                ReadLog& log) {
+  if (log.faulty(path + ".rate")) return;
+  const double rate = asked.per_second;
+  const double seconds = std::chrono::duration<double>(duration).count();
   if (rate <= 0 || rate > highest_rate) {
     refuse(log, path + ".rate",
            fmt::format("expected more than 0/s and at most {}/s", highest_rate));
   } else if (!log.faulty(path + ".duration") && rate * seconds < 1) {
     refuse(log, path + ".rate",
            fmt::format("not one request falls into a duration of {} at this rate",
-                       base::StringScalar<base::Duration>::format(workload.duration)));
+                       base::StringScalar<base::Duration>::format(duration)));
   }
+}
+
+void resolve_wire(const WireSpec& wire, ReadLog& log) {
+  check_span(wire.duration, shortest_window, longest_span, "wire.duration", log);
+  check_rate(wire.rate, wire.duration, "wire", log);
 }
 
 // One connection after another is what tls_handshake measures.
@@ -73,6 +79,21 @@ void check_tls(const bench::WorkloadSpec& workload, const std::string& path, Rea
   refuse_there(workload.generators != 1, ".generators", "tls_handshake has one generator");
   refuse_there(workload.wait && *workload.wait != bench::WaitStrategy::block, ".wait",
                "tls_handshake waits by block");
+}
+
+// Only HTTP/2 has them; a connection for one request has no use for more than one.
+void check_streams(bench::WorkloadSpec& workload, const std::string& path, ReadLog& log) {
+  const auto at = path + ".streams";
+  if (log.faulty(path + ".kind") || log.faulty(at)) return;
+  if (workload.kind == bench::WorkloadKind::http2) {
+    workload.streams = workload.streams.value_or(1);
+    if (*workload.streams == 1 || bench::keeps_connections(workload)) return;
+    refuse(log, at, "with keep_alive: false a connection carries one request, so one stream");
+  } else if (workload.streams) {
+    refuse(log, at,
+           fmt::format("only the connections of http2 have streams; {} has connections",
+                       base::enum_name(workload.kind)));
+  }
 }
 
 // What only some kinds have, given to one that has not.
@@ -179,6 +200,25 @@ void check_filler_policies(const Scenario& scenario, const std::string& name,
   }
 }
 
+// Whose labels differ within a group.
+void check_single_pods(const Scenario& scenario, const std::string& group,
+                       const cluster::PodSpec& pods, const std::string& path, ReadLog& log) {
+  if (log.faulty(path)) return;
+  if (scenario.policy && !pods.single.empty()) {
+    refuse(log, path,
+           "where policies are looked at, the pods of a group are alike: make two groups");
+  }
+  for (const auto& [name, single] : pods.single) {
+    bool known = false;
+    for (int replica = 0; replica < pods.replicas + pods.standby; ++replica) {
+      known = known || name == fmt::format("{}-{}", group, replica);
+    }
+    const auto at = join_path(path, name);
+    if (!known) refuse(log, at, fmt::format("there is no such pod in the group \"{}\"", group));
+    check_labels(single.labels, at + ".labels", log);
+  }
+}
+
 }  // namespace
 
 void refuse(ReadLog& log, const std::string& path, std::string message) {
@@ -243,6 +283,7 @@ void resolve_topology(Scenario& scenario, ReadLog& log) {
              unknown_name("namespace", pod.in_namespace, names_of(topology.namespaces)));
     }
     check_labels(pod.labels, path + ".labels", log);
+    check_single_pods(scenario, name, pod, path + ".single", log);
   }
   for (const auto& [name, spec] : topology.namespaces) {
     const auto path = join_path("topology.namespaces", name);
@@ -292,18 +333,19 @@ void resolve_workloads(Scenario& scenario, ReadLog& log) {
       workload.session_resumption = workload.session_resumption.value_or(bench::Switch::off);
       workload.client_certificate = workload.client_certificate.value_or(true);
     }
-    check_rate(workload, path, log);
+    if (workload.rate) check_rate(*workload.rate, workload.duration, path, log);
     check_generators(scenario, workload, path, log);
-    if (workload.kind == bench::WorkloadKind::http) {
+    if (bench::is_http(workload.kind)) {
       workload.keep_alive = workload.keep_alive.value_or(true);
     } else if (workload.keep_alive && !log.faulty(path + ".keep_alive") &&
                !log.faulty(path + ".kind")) {
       refuse(
           log, path + ".keep_alive",
-          fmt::format("only http can do either: {} {}", base::enum_name(workload.kind),
+          fmt::format("only http and http2 can do either: {} {}", base::enum_name(workload.kind),
                       bench::keeps_connections(workload) ? "keeps its connections"
                                                          : "opens a connection for each request"));
     }
+    check_streams(workload, path, log);
     if (log.faulty_itself(path) || log.faulty(path + ".rate") || log.faulty(path + ".wait")) {
       continue;
     }
@@ -350,9 +392,11 @@ void resolve(Scenario& scenario, ReadLog& log) {
     resolve_workloads(scenario, log);
     resolve_arms(scenario, log);
     resolve_events(scenario, log);
+    resolve_wire(scenario.wire, log);
   }
   resolve_meshes(scenario, log);
   resolve_authorization(scenario, log);
+  resolve_routing(scenario, log);
   resolve_faults(scenario, log);
   resolve_checks(scenario, log);
   if (has_arms(scenario)) resolve_expectations(scenario, log);

@@ -20,6 +20,8 @@ void resolve_arms(Scenario& scenario, ReadLog& log);
 void resolve_meshes(const Scenario& scenario, ReadLog& log);
 // What their objects say, and requests that these decide about.
 void resolve_authorization(const Scenario& scenario, ReadLog& log);
+// Cells about where a mesh's requests go.
+void resolve_routing(const Scenario& scenario, ReadLog& log);
 void resolve_faults(const Scenario& scenario, ReadLog& log);
 void resolve_events(Scenario& scenario, ReadLog& log);
 void resolve_bgp(Scenario& scenario, ReadLog& log);

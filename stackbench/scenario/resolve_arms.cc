@@ -200,6 +200,13 @@ std::optional<std::string> no_mesh_to_break(const Scenario& scenario, const Faul
     return fmt::format("the mesh of \"{}\" is STRICT, which refuses what leaves by the hole",
                        fault.environment);
   }
+  if (fault.kind == cluster::FaultKind::forwarded_in_plaintext &&
+      mesh->mode != MtlsMode::PERMISSIVE) {
+    return fmt::format(
+        "the mesh of \"{}\" is {}: only where both are taken, PERMISSIVE, is it "
+        "encryption that one in so many requests goes without",
+        fault.environment, base::enum_name(mesh->mode));
+  }
   if (cluster::is_late_in_mesh(fault.kind)) return nothing_late(scenario, fault);
   if (cluster::breaks_rotation(fault.kind) && !scenario.rotation) {
     return fmt::format("{} breaks how certificates are rotated, and the scenario has no rotation",
@@ -211,6 +218,10 @@ std::optional<std::string> no_mesh_to_break(const Scenario& scenario, const Faul
   if (fault.kind == cluster::FaultKind::authorization_left_out &&
       std::ranges::none_of(mesh->objects, decides_access)) {
     return fmt::format("the mesh of \"{}\" has no objects about authorization to leave out",
+                       fault.environment);
+  }
+  if (cluster::breaks_routing(fault.kind) && std::ranges::none_of(mesh->objects, decides_routes)) {
+    return fmt::format("the mesh of \"{}\" has no VirtualService or DestinationRule to break",
                        fault.environment);
   }
   const bool of_certificates = fault.kind == cluster::FaultKind::certificate_not_renewed ||
@@ -321,6 +332,8 @@ void resolve_faults(const Scenario& scenario, ReadLog& log) {
                !cluster::is_late_in_mesh(fault.kind)) {
       refuse(log, path + ".delay",
              "only policy_delayed, interception_late and peer_authentication_late have one");
+    } else if (fault.one_in && fault.kind != cluster::FaultKind::forwarded_in_plaintext) {
+      refuse(log, path + ".one_in", "only forwarded_in_plaintext has one");
     } else if (!seen.emplace(fault.kind, fault.environment).second) {
       refuse(log, path, "this fault is already listed");
     } else if (has_arms(scenario) && !log.faulty("arms") &&

@@ -4,8 +4,10 @@
 #include <set>
 
 #include "base/kube/authorization_policy.h"
+#include "base/kube/destination_rule.h"
 #include "base/kube/peer_authentication.h"
 #include "base/kube/request_authentication.h"
+#include "base/kube/virtual_service.h"
 #include "bench/canaries.h"
 #include "stackbench/scenario/resolve.h"
 
@@ -43,11 +45,18 @@ std::optional<base::kube::ObjectMeta> check_object(const base::Json& object,
   if (kind == base::kube::peer_authentication_kind) {
     return taken(base::kube::read_peer_authentication(object), path, log);
   }
+  if (kind == base::kube::virtual_service_kind) {
+    return taken(base::kube::read_virtual_service(object), path, log);
+  }
+  if (kind == base::kube::destination_rule_kind) {
+    return taken(base::kube::read_destination_rule(object), path, log);
+  }
   refuse(
       log, path,
       unknown_name("kind", kind,
                    {base::kube::authorization_policy_kind, base::kube::request_authentication_kind,
-                    base::kube::peer_authentication_kind}));
+                    base::kube::peer_authentication_kind, base::kube::virtual_service_kind,
+                    base::kube::destination_rule_kind}));
   return std::nullopt;
 }
 
@@ -92,7 +101,7 @@ void check_workload(const Scenario& scenario, const AccessSpec& access, const st
            fmt::format("{} has no requests with replies over TCP", access.workload));
     return;
   }
-  if (kind == bench::WorkloadKind::http) return;
+  if (bench::is_http(kind)) return;
   const AccessSpec plain;
   if (access.method != plain.method || access.path != plain.path || access.token) {
     refuse(log, path,
@@ -136,6 +145,11 @@ bool decides_access(const base::Json& object) {
   const auto kind = kind_of(object);
   return kind == base::kube::authorization_policy_kind ||
          kind == base::kube::request_authentication_kind;
+}
+
+bool decides_routes(const base::Json& object) {
+  const auto kind = kind_of(object);
+  return kind == base::kube::virtual_service_kind || kind == base::kube::destination_rule_kind;
 }
 
 void resolve_authorization(const Scenario& scenario, ReadLog& log) {

@@ -8,6 +8,28 @@
 namespace stackbench {
 namespace {
 
+// Why there is nothing to look at where requests go.
+std::optional<std::string> cannot_look_at_routes(const Scenario& scenario, const ReadLog& log) {
+  if (scenario.routing.empty() && !log.faulty("routing")) {
+    return "routes_as_specified needs cells to try: say some under routing";
+  }
+  if (!log.faulty("workloads") &&
+      std::ranges::none_of(scenario.workloads, [](const auto& workload) {
+        return workload.kind == bench::WorkloadKind::http;
+      })) {
+    return "routes_as_specified asks at the port of http, and no workload here is http";
+  }
+  if (std::ranges::none_of(scenario.arms, [&](const ArmSpec& arm) {
+        const auto* const mesh = mesh_of(scenario, arm);
+        return mesh != nullptr && arm.dial.kind == DialTarget::Kind::service &&
+               std::ranges::any_of(mesh->objects, decides_routes);
+      })) {
+    return "no arm dials a Service in an environment whose mesh has a VirtualService or a "
+           "DestinationRule among its objects";
+  }
+  return std::nullopt;
+}
+
 // The same of a check about the proxies of arms.
 std::optional<std::string> cannot_look_at_meshes(const Scenario& scenario, CheckKind kind,
                                                  const ReadLog& log) {
@@ -47,12 +69,14 @@ std::optional<std::string> cannot_look_at_meshes(const Scenario& scenario, Check
              "RequestAuthentication among its objects";
     }
   }
+  if (kind == CheckKind::routes_as_specified) return cannot_look_at_routes(scenario, log);
   if (kind == CheckKind::handshake_per_connection && !log.faulty("workloads") &&
       std::ranges::none_of(scenario.workloads, [](const auto& workload) {
         return bench::connects_by_itself(workload.kind);
       })) {
-    return "proxies keep connections for http, so a connection of a client is none between them; "
-           "add tcp_crr or tcp_rr";
+    return "proxies keep connections for http and http2, so a connection of a client is none "
+           "between "
+           "them; add tcp_crr or tcp_rr";
   }
   return std::nullopt;
 }
@@ -65,7 +89,7 @@ std::optional<std::string> cannot_look_at_arms(const Scenario& scenario, CheckKi
         return bench::keeps_connections(workload);
       })) {
     return "distribution counts connections, and every workload here keeps its own; add one that "
-           "opens a connection for each request, tcp_crr or http with keep_alive: false";
+           "opens a connection for each request, tcp_crr, or http or http2 with keep_alive: false";
   }
   if (kind == CheckKind::connection_table && !log.faulty("arms") && !log.faulty("environments") &&
       std::ranges::none_of(scenario.arms, [&](const ArmSpec& arm) {
@@ -82,7 +106,7 @@ std::optional<std::string> cannot_look_at_arms(const Scenario& scenario, CheckKi
         return bench::can_carry_canaries(workload.kind);
       })) {
     return "wire_is_encrypted looks for what requests and replies carry, and no workload here has "
-           "any over TCP; add http, tcp_rr or tcp_crr";
+           "any over TCP; add http, http2, tcp_rr or tcp_crr";
   }
   return std::nullopt;
 }

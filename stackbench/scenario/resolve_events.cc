@@ -224,7 +224,7 @@ void check_open_loops(const Scenario& scenario, ReadLog& log) {
         scenario.workloads[i].kind == bench::WorkloadKind::tls_handshake) {
       refuse(log, path,
              "a stream has no requests that could fail, so it cannot say what clients notice of "
-             "events; take tcp_rr, tcp_crr, udp_rr or http");
+             "events; take tcp_rr, tcp_crr, udp_rr, http or http2");
       continue;
     }
     if (scenario.workloads[i].rate) continue;

@@ -63,8 +63,8 @@ class ExpectationResolver {
                      expect.metric == Metric::proxy_cpu_per_request;
     if (expect.metric == Metric::connect_p50 && bench::keeps_connections(*workload)) {
       refuse(log_, path + ".metric",
-             fmt::format("{} has no connects to time here: tcp_crr has, and http with keep_alive: "
-                         "false",
+             fmt::format("{} has no connects to time here: tcp_crr has, and http and http2 with "
+                         "keep_alive: false",
                          base::enum_name(*expect.workload)));
     } else if (std::ranges::find(metrics, expect.metric) == metrics.end()) {
       // A stream has metrics of its own, and others have none of them.

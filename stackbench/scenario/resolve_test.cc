@@ -75,9 +75,9 @@ TEST(Resolve, TakesTheOnlyWorkloadForAnExpectation) {
 }
 
 TEST(TlsHandshake, IsOneConnectionAfterAnotherWithBothEndsKnown) {
-  const auto scenario = parse_scenario(
-      with_line(13, "  - {kind: tls_handshake, session_resumption: on}"), "s.yaml",
-      {"expect.0.workload=tls_handshake"});
+  const auto scenario =
+      parse_scenario(with_line(13, "  - {kind: tls_handshake, session_resumption: on}"), "s.yaml",
+                     {"expect.0.workload=tls_handshake"});
   ASSERT_TRUE(scenario) << base::describe_error(scenario.error());
   const auto& workload = scenario->workloads.front();
   EXPECT_EQ(workload.session_resumption, bench::Switch::on);
@@ -97,6 +97,35 @@ TEST(TlsHandshake, SaysWhatItCannotDoAndWhoElseCannot) {
               testing::HasSubstr("only tls_handshake makes handshakes of its own"));
   EXPECT_THAT(said("kind: http, client_certificate: false"),
               testing::HasSubstr("only tls_handshake makes handshakes of its own"));
+}
+
+TEST(Http2, HasOneStreamOfAConnectionUnlessItSaysMore) {
+  const auto read = [](std::string_view workload) {
+    return parse_scenario(with_line(13, fmt::format("  - {{{}}}", workload)), "s.yaml",
+                          {"expect.0.workload=http2"});
+  };
+  const auto plain = read("kind: http2");
+  ASSERT_TRUE(plain) << base::describe_error(plain.error());
+  EXPECT_EQ(plain->workloads.front().streams, 1);
+  EXPECT_EQ(plain->workloads.front().keep_alive, true);
+  EXPECT_EQ(plain->workloads.front().request, base::Bytes{0});
+  const auto many = read("kind: http2, streams: 10, connections: 4");
+  ASSERT_TRUE(many) << base::describe_error(many.error());
+  EXPECT_EQ(bench::requests_at_once(many->workloads.front()), 40);
+  EXPECT_TRUE(read("kind: http2, keep_alive: false, streams: 1"));
+}
+
+TEST(Http2, SaysWhoHasNoStreams) {
+  const auto said = [](std::string_view workload) {
+    return message_of(with_line(13, fmt::format("  - {{{}}}", workload)));
+  };
+  EXPECT_THAT(
+      said("kind: http, streams: 2"),
+      testing::HasSubstr("s.yaml:13:27: workloads[0].streams: only the connections of http2 "
+                         "have streams; http has connections"));
+  EXPECT_THAT(said("kind: http2, keep_alive: false, streams: 2"),
+              testing::HasSubstr("with keep_alive: false a connection carries one request"));
+  EXPECT_THAT(said("kind: http2, streams: 0"), testing::HasSubstr("workloads[0].streams: "));
 }
 
 }  // namespace

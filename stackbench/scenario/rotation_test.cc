@@ -81,7 +81,8 @@ TEST(RotationSection, NeedsTimesInWhichSomethingCanBeTold) {
   EXPECT_THAT(with("budget: {renewed: 3s}"), HasSubstr("rotation.budget.renewed"));
   EXPECT_THAT(with("rate: 1/s"), HasSubstr("rotation.rate: expected between 10/s and 5000/s"));
   EXPECT_THAT(with("rotations: 0"), HasSubstr("rotation.rotations"));
-  EXPECT_THAT(with("every: 10m, certificates_last: 1h"), HasSubstr("one run may be at it for 3600s"));
+  EXPECT_THAT(with("every: 10m, certificates_last: 1h"),
+              HasSubstr("one run may be at it for 3600s"));
 }
 
 TEST(RotationSection, StandsAlone) {

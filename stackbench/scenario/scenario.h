@@ -19,6 +19,7 @@
 #include "stackbench/scenario/plaintext_window.h"
 #include "stackbench/scenario/policy.h"
 #include "stackbench/scenario/rotation.h"
+#include "stackbench/scenario/routing.h"
 
 namespace stackbench {
 
@@ -45,6 +46,7 @@ enum class CheckKind {
   rotation_is_seamless,      // nothing fails, and nothing is held up, when certificates are rotated
   certificates_renewed,      // every proxy soon shows each new certificate in a whole handshake
   no_plaintext_window,       // while a mesh changes, nothing passes in the clear that must not
+  routes_as_specified,       // requests go where VirtualServices and DestinationRules say
 };
 
 // Whether a check is about the `rotation` of a scenario, and of that alone.
@@ -62,7 +64,8 @@ enum class CheckKind {
 // Whether a check is about the proxies of arms in a mesh.
 [[nodiscard]] constexpr bool is_about_meshes(CheckKind kind) {
   return kind == CheckKind::handshake_per_connection || kind == CheckKind::plaintext_refused ||
-         kind == CheckKind::certificates_valid || kind == CheckKind::authorization_enforced;
+         kind == CheckKind::certificates_valid || kind == CheckKind::authorization_enforced ||
+         kind == CheckKind::routes_as_specified;
 }
 
 // Whether a check is about the `plaintext_window` of a scenario.
@@ -72,6 +75,9 @@ enum class CheckKind {
 
 // Whether an object of a mesh is one that requests are allowed or refused by.
 [[nodiscard]] bool decides_access(const base::Json& object);
+
+// Whether an object of a mesh is one that says where requests go.
+[[nodiscard]] bool decides_routes(const base::Json& object);
 
 // What an arm dials: `pod/web`, each connection one of its pods at random; or a Service, which
 // chooses likewise, by its ClusterIP (`service/web`), its port at a node (`node_port/web@2`) or its
@@ -195,6 +201,7 @@ struct FaultSpec {
   cluster::FaultKind kind = cluster::FaultKind::hook_left_out;
   std::string environment;
   std::optional<base::Duration> delay = {};  // policy_delayed, and what is late in a mesh
+  std::optional<int> one_in = {};            // forwarded_in_plaintext
 };
 
 template <typename Visit, base::SelfOf<FaultSpec> Self>
@@ -204,6 +211,10 @@ void describe(Visit& visit, Self& self) {
   visit("delay", self.delay,
         {.doc = "policy_delayed, interception_late, peer_authentication_late: by how much, 50ms by "
                 "default."});
+  visit("one_in", self.one_in,
+        {.doc = "forwarded_in_plaintext: of how many requests one, at random; of 1000 by default.",
+         .at_least = 1,
+         .at_most = 1'000'000});
 }
 
 // Something that happens in every invocation, to one pod.
@@ -231,6 +242,20 @@ void describe(Visit& visit, Self& self) {
         {.doc = "replace: how long after the write the pod that left ends, 200ms by default."});
 }
 
+// What is sent through each arm while its wire is looked at (check wire_is_encrypted), outside of
+// every measurement: HTTP, on connections that are kept. How few requests in clear could go unseen
+// follows from their number.
+struct WireSpec {
+  base::RequestRate rate{2'500};
+  base::Duration duration = std::chrono::seconds(2);
+};
+
+template <typename Visit, base::SelfOf<WireSpec> Self>
+void describe(Visit& visit, Self& self) {
+  visit("rate", self.rate, {.doc = "Requests on kept connections, by the second."});
+  visit("duration", self.duration, {.doc = "For how long they are sent."});
+}
+
 // How long after its removal was written a backend may still be sent new connections.
 inline constexpr base::Duration stale_budget_by_default = std::chrono::milliseconds(200);
 
@@ -249,6 +274,8 @@ struct Scenario {
   std::vector<FaultSpec> faults;
   std::vector<EventSpec> events;
   std::vector<AccessSpec> authorization;
+  std::vector<RoutingSpec> routing;
+  WireSpec wire;
   base::Duration stale_budget = stale_budget_by_default;
   std::optional<bgp::Spec> bgp = {};  // then there are neither arms nor workloads
   std::optional<PlaintextWindowSpec> plaintext_window = {};  // likewise
@@ -300,6 +327,12 @@ void describe(Visit& visit, Self& self) {
   visit("authorization", self.authorization,
         {.doc = "Check authorization_enforced: requests to each arm whose mesh has objects about "
                 "that, and what they must come to."});
+  visit("wire", self.wire,
+        {.doc = "Check wire_is_encrypted: what is sent while the wire is looked at."});
+  visit(
+      "routing", self.routing,
+      {.doc = "Check routes_as_specified: claims that follow from the VirtualServices and "
+              "DestinationRules of each arm's mesh that has any, tried through clients' proxies."});
   visit(
       "stale_budget", self.stale_budget,
       {.doc = "Check stale_backend: how long after its removal was written a backend may still be "
@@ -357,7 +390,9 @@ struct base::EnumNames<stackbench::CheckKind> {
       std::pair{stackbench::CheckKind::certificates_renewed,
                 std::string_view("certificates_renewed")},
       std::pair{stackbench::CheckKind::authorization_enforced,
-                std::string_view("authorization_enforced")}};
+                std::string_view("authorization_enforced")},
+      std::pair{stackbench::CheckKind::routes_as_specified,
+                std::string_view("routes_as_specified")}};
 };
 
 template <>
