@@ -156,8 +156,8 @@ class AgentImageTest(unittest.TestCase):
         controller.say("attach", session="test")
         for number, workload in enumerate((
                 {"kind": "tcp_rr"}, {"kind": "tcp_crr", "connections": 4}, {"kind": "udp_rr"},
-                {"kind": "http", "rate": "500/s"}, {"kind": "tcp_stream"},
-                {"kind": "udp_stream", "rate": "500/s"})):
+                {"kind": "http", "rate": "500/s"}, {"kind": "http2", "streams": 2},
+                {"kind": "tcp_stream"}, {"kind": "udp_stream", "rate": "500/s"})):
             with self.subTest(workload["kind"]):
                 client, server = controller.run(workload, 7001 + number)
                 self.assertGreater(client["requests"], 0)

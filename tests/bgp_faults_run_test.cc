@@ -82,7 +82,7 @@ void interrupt_in_a_fault() {
 
 TEST(BgpFaultsRun, GoAsPredictedPlantedOnesAreFoundAndTheHostIsAsItWas) {
   if (::geteuid() != 0) GTEST_SKIP() << "needs root: the lab makes network namespaces";
-  const auto before = HostSnapshot::take();
+  const auto before = HostSnapshot::take_settled();
   const auto begin = [](std::string text) {
     return std::async(std::launch::async, [text = std::move(text)] { return tests::run(text); });
   };

@@ -18,6 +18,7 @@ CASES = [[], *(["-f", example] for example in EXAMPLES),
          ["--set", "namespace=bench"],
          ["--set", "rbac.nodesProxy=true,rbac.replace=true,rbac.generators=true,rbac.policies=true"],
          ["--set", "namespace=bench,rbac.generators=true,rbac.policies=true"],
+         ["--set", "rbac.mesh=true"],
          ["--set", "rbac.fillers=false,rbac.facts=false"],
          ["--set", "rbac.create=false,serviceAccount.create=false,serviceAccount.name=mine"],
          ["--set", "job.enabled=true,nightly.enabled=false"],
@@ -148,6 +149,20 @@ class ChartTest(unittest.TestCase):
                           ("create", "jobs"), ("patch", "jobs"),
                           ("create", "networkpolicies"), ("patch", "networkpolicies"),
                           ("delete", "networkpolicies"), ("list", "networkpolicies")})
+
+    def test_who_has_a_mesh_is_let_tell_it_in_namespaces_of_its_own(self):
+        full, more = rendered(), rendered("--set", "rbac.mesh=true,rbac.facts=false")
+        self.assertEqual(
+            rights(more, "ClusterRole") - rights(full, "ClusterRole"),
+            {(verb, kind) for verb in ("create", "patch")
+             for kind in ("serviceaccounts", "peerauthentications", "authorizationpolicies",
+                          "requestauthentications", "destinationrules", "envoyfilters")} |
+            {("get", "pods/proxy"), ("list", "deployments"),
+             ("list", "mutatingwebhookconfigurations"), ("get", "services/proxy"),
+             ("get", "configmaps")})
+        here = "namespace=bench,rbac.facts=false"
+        self.assertEqual(rights(rendered("--set", here + ",rbac.mesh=true"), "ClusterRole", "Role"),
+                         rights(rendered("--set", here), "ClusterRole", "Role"))
 
     def test_an_exec_takes_create_from_1_35_on(self):
         for version, expected in (("1.33.13", False), ("1.34.9", False), ("1.35.0", True),

@@ -157,6 +157,17 @@ HostSnapshot HostSnapshot::take() {
   return HostSnapshot(std::move(sections));
 }
 
+HostSnapshot HostSnapshot::take_settled(std::chrono::milliseconds within) {
+  const auto deadline = base::monotonic_now() + within;
+  auto last = take();
+  for (int agreed = 1; agreed < 3 && base::monotonic_now() < deadline;) {
+    auto next = take();
+    agreed = without_cgroups_of_others(last.difference(next)).empty() ? agreed + 1 : 1;
+    last = std::move(next);
+  }
+  return last;
+}
+
 std::vector<std::string> HostSnapshot::unread() const {
   std::vector<std::string> all;
   for (const auto& [name, lines] : sections_) {

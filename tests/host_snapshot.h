@@ -17,6 +17,10 @@ class HostSnapshot {
   // says so, see unread().
   static HostSnapshot take();
 
+  // Looks until three looks in a row agree, or `within` is over: what somebody else has just ended
+  // may still be on its way out, and would later count as taken away.
+  static HostSnapshot take_settled(std::chrono::milliseconds within = std::chrono::seconds(15));
+
   // What changed from this to `later`, by section, lines that went with `-` and lines that came
   // with `+`; empty when nothing did.
   [[nodiscard]] std::string difference(const HostSnapshot& later) const;

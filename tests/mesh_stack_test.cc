@@ -1,6 +1,7 @@
 // The real Istio on a Kubernetes of this machine's own: what `stackbench up --mesh istio` brings
-// up, the shipped gate asked of it, and a port left out of STRICT, which the gate must find. Needs
-// root and what `./bootstrap test istio` gets; every wait is for a condition, bounded.
+// up, the shipped gate asked of it, and a port left out of STRICT, which the gate must find, asked
+// with the rights that the chart grants. Needs root and what `./bootstrap test stack` gets; every
+// wait is for a condition, bounded.
 #include <map>
 #include <string>
 #include <vector>
@@ -25,18 +26,40 @@ class MeshStack : public tests::OwnCluster {
   void SetUp() override {
     OwnCluster::SetUp();
     if (IsSkipped() || HasFatalFailure()) return;
-    for (const auto* file : {"go/istio/istioctl", "go/istio/images/proxyv2.tar", "go/coredns"}) {
-      ASSERT_TRUE(fs::exists(tools / file)) << "run ./bootstrap test istio";
+    for (const auto* file :
+         {"go/istio/istioctl", "go/istio/images/proxyv2.tar", "go/coredns", "go/helm"}) {
+      ASSERT_TRUE(fs::exists(tools / file)) << "run ./bootstrap test stack";
     }
   }
 
-  tests::RanCommand gate(const std::vector<std::string>& values) const {
+  tests::RanCommand gate(const std::vector<std::string>& values, const std::string& as = {}) const {
     std::vector<std::string> words{
         "run",      std::string(STACKBENCH_SOURCE_DIR) + "/scenarios/mtls-strict.yaml",
         "--target", "kubernetes",
         "--out",    report_path()};
     for (const auto& value : values) words.insert(words.end(), {"--set", value});
+    if (!as.empty()) words.insert(words.end(), {"--kubeconfig", as});
     return stackbench(words);
+  }
+  // Installs the chart, or gives it other values; nothing asks by itself.
+  void install_chart(const std::string& values) const {
+    const auto chart = std::string(STACKBENCH_SOURCE_DIR) + "/charts/stackbench";
+    const auto done = run({(tools / "go/helm").string(), "upgrade", "--install", "stackbench",
+                           chart, "--namespace", "bench", "--create-namespace", "--set",
+                           "nightly.enabled=false," + values});
+    ASSERT_EQ(done.code, 0) << done.err;
+  }
+  // The administrator's kubeconfig, with the token of the chart's account for a user.
+  std::string kubeconfig_of_the_chart() const {
+    const auto shown =
+        kubectl({"config", "view", "--raw", "--minify", "--flatten", "--output", "json"});
+    auto config = base::parse_json(shown.out).value_or(base::Json::object());
+    auto token = kubectl({"create", "token", "stackbench", "--namespace", "bench"}).out;
+    while (token.ends_with('\n')) token.pop_back();
+    config["users"][0]["user"] = {{"token", token}};
+    const auto file = (home_ / "account.json").string();
+    EXPECT_TRUE(base::write_file(file, base::dump_json(config)));
+    return file;
   }
   [[nodiscard]] std::string report_path() const { return (home_ / "report.json").string(); }
   [[nodiscard]] base::Json report() const {
@@ -79,14 +102,24 @@ TEST_F(MeshStack, IstioHoldsItsDoorsShutAndAPortLeftOpenIsFound) {
       seen.value("target_facts", base::Json::object()).value("mesh", base::Json::object());
   EXPECT_THAT(mesh.value("version", ""), AllOf(StartsWith("1.31.0-dev."), Not(HasSubstr("1.28"))));
   EXPECT_THAT(mesh.value("stock_envoy_lacks", std::vector<std::string>()),
-              ElementsAre("metadata exchange", "ALPN override"));
+              ElementsAre("metadata exchange", "ALPN override",
+                          "Istio's statistics (istio_requests_total)"));
 
+  // As whoever may do what the chart grants to those who have a mesh, and no more.
+  install_chart("rbac.mesh=true");
+  const auto account = kubeconfig_of_the_chart();
   const auto left_out = gate({"faults=[{kind: port_left_out_of_strict, environment: strict}]",
-                              "checks=[plaintext_refused]"});
+                              "checks=[plaintext_refused]"},
+                             account);
   EXPECT_EQ(left_out.code, 1) << left_out.err << left_out.out;
   const auto found = checks_but("pass", report());
   ASSERT_THAT(found, ElementsAre(testing::Pair("plaintext_refused (tcp_crr)",
                                                StartsWith("fail: plaintext was taken"))));
+
+  install_chart("rbac.mesh=false");
+  const auto refused = gate({}, account);
+  EXPECT_EQ(refused.code, 3) << "who may not see Istio has not asked it";
+  EXPECT_THAT(base::dump_json(report()), HasSubstr("cannot list resource"));
 
   const auto namespaces = kubectl({"get", "namespaces", "-o", "name"}).out;
   EXPECT_THAT(namespaces, Not(HasSubstr("stackbench-"))) << "runs take away what is theirs";

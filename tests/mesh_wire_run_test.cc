@@ -27,8 +27,10 @@ class MeshWireRun : public ::testing::Test {
                                "arms: [{}]\n"
                                "workloads:\n"
                                "  - {{kind: http, duration: 30ms, warm_up: 10ms}}\n"
+                               "  - {{kind: http2, duration: 30ms, warm_up: 10ms}}\n"
                                "  - {{kind: tcp_crr, duration: 30ms, warm_up: 10ms}}\n"
                                "blocks: 6\n"
+                               "wire: {{duration: 800ms}}\n"
                                "checks: [wire_is_encrypted, impostors_refused, {}]\n"
                                "faults: [{}]\n",
                                environments, arms, checks, faults));
@@ -44,7 +46,7 @@ class MeshWireRun : public ::testing::Test {
   }
   void expect(std::string_view name, std::string_view arm, std::string_view verdict,
               const ::testing::Matcher<std::string>& sentence) const {
-    for (const auto* workload : {"http", "tcp_crr"}) {
+    for (const auto* workload : {"http", "http2", "tcp_crr"}) {
       const auto seen = check(name, arm, workload);
       EXPECT_EQ(seen["verdict"], verdict) << name << " of " << arm << ", " << workload;
       EXPECT_THAT(seen["sentence"].get<std::string>(), sentence);
@@ -57,12 +59,15 @@ class MeshWireRun : public ::testing::Test {
 TEST_F(MeshWireRun, StrictIsProvenAndAHoleAndAnyAuthorityAreFound) {
   run("strict: {datapath: nftables, mesh: {mode: STRICT}}, "
       "any_ca: {datapath: nftables, mesh: {mode: STRICT}}, "
-      "hole: {datapath: nftables, mesh: {mode: PERMISSIVE}}",
+      "hole: {datapath: nftables, mesh: {mode: PERMISSIVE}}, "
+      "leaky: {datapath: nftables, mesh: {mode: PERMISSIVE}}",
       "{name: strict, in: strict, dial: service/web}, "
-      "{name: any_ca, in: any_ca, dial: service/web}, {name: hole, in: hole, dial: service/web}",
+      "{name: any_ca, in: any_ca, dial: service/web}, {name: hole, in: hole, dial: service/web}, "
+      "{name: leaky, in: leaky, dial: service/web}",
       "plaintext_refused",
       "{kind: any_ca_trusted, environment: any_ca}, "
-      "{kind: interception_hole, environment: hole}");
+      "{kind: interception_hole, environment: hole}, "
+      "{kind: forwarded_in_plaintext, environment: leaky, one_in: 20}");
   EXPECT_EQ(ran_.code, 1);
   // That anybody is let in is no matter of the wire.
   for (const auto* arm : {"strict", "any_ca"}) {
@@ -80,10 +85,31 @@ TEST_F(MeshWireRun, StrictIsProvenAndAHoleAndAnyAuthorityAreFound) {
       EXPECT_EQ(point["bytes_elsewhere"], 0) << place;
       EXPECT_EQ(point["lost"], 0) << place;
     }
+    const auto http2 = check("wire_is_encrypted", arm, "http2");
+    EXPECT_THAT(http2["sentence"].get<std::string>(), HasSubstr("ALPN istio-h2 "));
+    for (const auto* place : {"client_pod", "client_node"}) {
+      for (const auto* when : {"samples_before", "samples_after"}) {
+        const auto samples = http2["evidence"]["points"][place][when];
+        ASSERT_EQ(samples.size(), 1U);
+        EXPECT_EQ(samples[0]["protocol"], "http2");
+      }
+    }
     const auto evidence = check("wire_is_encrypted", arm, "tcp_crr")["evidence"];
     EXPECT_EQ(evidence["connections"], evidence["requests"]);
   }
-  expect("wire_is_encrypted", "hole", "fail", HasSubstr("could be read at client_pod"));
+  for (const auto* arm : {"hole", "leaky"}) {
+    expect("wire_is_encrypted", arm, "fail", HasSubstr("could be read at client_pod"));
+  }
+  for (const auto* workload : {"http", "http2", "tcp_crr"}) {
+    const auto evidence = check("wire_is_encrypted", "leaky", workload)["evidence"];
+    EXPECT_LT(evidence["points"]["client_pod"]["canaries"]["request"].get<int>(),
+              evidence["requests"].get<int>() / 10)
+        << "most are encrypted";
+  }
+  // What is read there are DATA frames: the sanity capture's own sample, and both ways' canaries.
+  const auto read = check("wire_is_encrypted", "hole", "http2")["evidence"]["points"]["client_pod"];
+  EXPECT_GT(read["canaries"]["request"], 1000);
+  EXPECT_GT(read["canaries"]["reply"], 1000);
   expect("impostors_refused", "strict", "pass",
          HasSubstr("at each of 2 servers: 6 of 6 impostors were refused"));
   expect("impostors_refused", "any_ca", "fail", HasSubstr("foreign_ca: "));

@@ -41,7 +41,7 @@ class OwnCluster : public ::testing::Test {
     ASSERT_TRUE(fs::exists(tools / "go/hyperkube")) << "run ./bootstrap up first";
     std::string name = (fs::path(::testing::TempDir()) / "stackbench-cluster-XXXXXX").string();
     home_ = ::mkdtemp(name.data());
-    before_.emplace(HostSnapshot::take());
+    before_.emplace(HostSnapshot::take_settled());
   }
   void TearDown() override {
     namespace fs = std::filesystem;

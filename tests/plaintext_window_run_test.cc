@@ -42,7 +42,7 @@ plaintext_window:
   outsider: outsider
   requests: 500/s
   repetitions: 2
-  knocks: 1500/s
+  knocks: 2500/s
   window: 300ms
   changes:
     - {kind: pod_start, pod: web-0, in: clean}

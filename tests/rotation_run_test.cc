@@ -93,7 +93,8 @@ TEST(RotationRun, FaultsAreFoundWhereTheyArePlantedAndNowhereElse) {
   expect("certificates_renewed of expires", "fail", "web-0 was given no new certificate by 3 of 5");
   expect("certificates_valid of expires", "fail", "spiffe://cluster.local/ns/default/sa/web");
   expect("rotation_is_seamless of expires (new_connections)", "fail");
-  expect("rotation_is_seamless of expires (kept_connections)", "pass", "16 connections from before");
+  expect("rotation_is_seamless of expires (kept_connections)", "pass",
+         "16 connections from before");
   ASSERT_FALSE(ran.report["rotation"]["expired"].empty());
   const auto& expired = ran.report["rotation"]["expired"][0];
   EXPECT_EQ(expired["environment"], "expires");

@@ -107,7 +107,7 @@ template <typename Act>
 std::string changed_by(Act&& act) {
   std::string difference;
   for (int attempt = 0; attempt < 2; ++attempt) {
-    const auto before = HostSnapshot::take();
+    const auto before = HostSnapshot::take_settled();
     EXPECT_EQ(before.unread(), std::vector<std::string>());
     act();
     difference = tests::difference_from(before);
