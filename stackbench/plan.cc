@@ -411,6 +411,8 @@ base::Duration policy_duration(const Plan& plan) {
 
 // Before traffic there are certificates to be made anew, and agents to be told.
 constexpr base::Duration rotation_overhead = std::chrono::milliseconds(800);
+// Of one claim about routes, from two pods, as it was found to take.
+constexpr base::Duration route_trial = std::chrono::seconds(2);
 
 base::Duration rotation_duration(const Plan& plan) {
   return (traffic_lasts(*plan.scenario.rotation) + rotation_overhead) *
@@ -438,6 +440,7 @@ base::Duration estimate_duration(const Plan& plan, const Overheads& overheads,
   if (target == "kubernetes") traffic = std::max(traffic, ports_need(plan));
   total += traffic;
   total += base::Duration(overheads.check_ns) * check_exchanges(plan);
+  total += route_trial * static_cast<std::int64_t>(plan.scenario.routing.size());
   return total + base::Duration(overheads.finish_ns);
 }
 
