@@ -96,6 +96,17 @@ const nghttp2_option* options() {
   return all.value;
 }
 
+// The callbacks of a kind of session, filled in once.
+struct CallbackTable {
+  explicit CallbackTable(void (*fill)(nghttp2_session_callbacks*)) {
+    if (::nghttp2_session_callbacks_new(&value) == 0) fill(value);
+  }
+  ~CallbackTable() { ::nghttp2_session_callbacks_del(value); }
+  CallbackTable(const CallbackTable&) = delete;
+  CallbackTable& operator=(const CallbackTable&) = delete;
+  nghttp2_session_callbacks* value = nullptr;
+};
+
 bool ends_stream(const nghttp2_frame& frame) {
   return (frame.hd.type == NGHTTP2_HEADERS || frame.hd.type == NGHTTP2_DATA) &&
          (frame.hd.flags & NGHTTP2_FLAG_END_STREAM) != 0;
@@ -134,19 +145,13 @@ std::string_view Http2Output::rest(nghttp2_session* session) {
 // ---- a client's end -----------------------------------------------------------------------------
 
 struct Http2Calls::Callbacks {
-  Callbacks() {
-    if (::nghttp2_session_callbacks_new(&value) != 0) return;
-    ::nghttp2_session_callbacks_set_on_header_callback(value, on_header);
-    ::nghttp2_session_callbacks_set_on_data_chunk_recv_callback(value, on_content);
-    ::nghttp2_session_callbacks_set_on_frame_recv_callback(value, on_frame);
-    ::nghttp2_session_callbacks_set_on_stream_close_callback(value, on_close);
-  }
-  ~Callbacks() { ::nghttp2_session_callbacks_del(value); }
-  Callbacks(const Callbacks&) = delete;
-  Callbacks& operator=(const Callbacks&) = delete;
-
   static const nghttp2_session_callbacks* get() {
-    static const Callbacks all;
+    static const CallbackTable all([](nghttp2_session_callbacks* table) {
+      ::nghttp2_session_callbacks_set_on_header_callback(table, on_header);
+      ::nghttp2_session_callbacks_set_on_data_chunk_recv_callback(table, on_content);
+      ::nghttp2_session_callbacks_set_on_frame_recv_callback(table, on_frame);
+      ::nghttp2_session_callbacks_set_on_stream_close_callback(table, on_close);
+    });
     return all.value;
   }
   static Http2Calls& self(void* calls) { return *static_cast<Http2Calls*>(calls); }
@@ -213,8 +218,6 @@ struct Http2Calls::Callbacks {
     if (call.sent == requests.request_bytes_) *flags |= NGHTTP2_DATA_FLAG_EOF;
     return static_cast<ssize_t>(size);
   }
-
-  nghttp2_session_callbacks* value = nullptr;
 };
 
 Http2Requests::Http2Requests(const ClientJob& job)
@@ -325,20 +328,14 @@ struct Http2Answers::Turn::Request {
 };
 
 struct Http2Answers::Callbacks {
-  Callbacks() {
-    if (::nghttp2_session_callbacks_new(&value) != 0) return;
-    ::nghttp2_session_callbacks_set_on_begin_headers_callback(value, on_begin);
-    ::nghttp2_session_callbacks_set_on_header_callback(value, on_header);
-    ::nghttp2_session_callbacks_set_on_frame_recv_callback(value, on_frame);
-    ::nghttp2_session_callbacks_set_on_frame_send_callback(value, on_sent);
-    ::nghttp2_session_callbacks_set_on_stream_close_callback(value, on_close);
-  }
-  ~Callbacks() { ::nghttp2_session_callbacks_del(value); }
-  Callbacks(const Callbacks&) = delete;
-  Callbacks& operator=(const Callbacks&) = delete;
-
   static const nghttp2_session_callbacks* get() {
-    static const Callbacks all;
+    static const CallbackTable all([](nghttp2_session_callbacks* table) {
+      ::nghttp2_session_callbacks_set_on_begin_headers_callback(table, on_begin);
+      ::nghttp2_session_callbacks_set_on_header_callback(table, on_header);
+      ::nghttp2_session_callbacks_set_on_frame_recv_callback(table, on_frame);
+      ::nghttp2_session_callbacks_set_on_frame_send_callback(table, on_sent);
+      ::nghttp2_session_callbacks_set_on_stream_close_callback(table, on_close);
+    });
     return all.value;
   }
   static Turn& self(void* turn) { return *static_cast<Turn*>(turn); }
@@ -408,8 +405,6 @@ struct Http2Answers::Callbacks {
     if (request.sent == *request.asked_bytes) *flags |= NGHTTP2_DATA_FLAG_EOF;
     return static_cast<ssize_t>(size);
   }
-
-  nghttp2_session_callbacks* value = nullptr;
 };
 
 Http2Answers::Turn::Turn() = default;

@@ -260,6 +260,21 @@ void check_word(std::string_view name, const std::string& path, const Place& pla
                   longest_name, name));
 }
 
+void check_group(const Scenario& scenario, std::string_view group, const std::string& path,
+                 ReadLog& log) {
+  const auto known = names_of(scenario.topology.pods);
+  if (log.faulty(path) || log.faulty_itself("topology.pods") ||
+      std::ranges::find(known, group) != known.end()) {
+    return;
+  }
+  refuse(log, path, unknown_name("group of pods", group, known));
+}
+
+bool is_text(std::string_view text) {
+  return !text.empty() &&
+         std::ranges::all_of(text, [](unsigned char c) { return c > ' ' && c < 0x7f; });
+}
+
 void resolve_topology(Scenario& scenario, ReadLog& log) {
   const auto& topology = scenario.topology;
   if (topology.pods.empty() && !log.faulty_itself("topology.pods")) {

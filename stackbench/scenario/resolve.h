@@ -66,6 +66,13 @@ template <typename Map>
 // Refuses a name of an arm or an environment that is not [a-z0-9_]+.
 void check_word(std::string_view name, const std::string& path, const Place& place, ReadLog& log);
 
+// Refuses a group of pods that the topology does not have.
+void check_group(const Scenario& scenario, std::string_view group, const std::string& path,
+                 ReadLog& log);
+
+// Whether it can stand in the line of a request: something, in ASCII, without blanks.
+[[nodiscard]] bool is_text(std::string_view text);
+
 // Records a fault where the value of `path` stands.
 void refuse(ReadLog& log, const std::string& path, std::string message);
 

@@ -118,20 +118,12 @@ void check_access(const Scenario& scenario, const AccessSpec& access, const std:
   if (!log.faulty(path + ".name") && !names.insert(access.name).second) {
     refuse(log, path + ".name", fmt::format("another request above is called \"{}\"", access.name));
   }
-  const auto& pods = scenario.topology.pods;
-  if (!log.faulty(path + ".from") && !log.faulty_itself("topology.pods") &&
-      !pods.contains(access.from)) {
-    refuse(log, path + ".from", unknown_name("group of pods", access.from, names_of(pods)));
-  }
-  const auto no_blank = [](const std::string& text) {
-    return !text.empty() &&
-           std::ranges::all_of(text, [](unsigned char c) { return c > ' ' && c < 0x7f; });
-  };
+  check_group(scenario, access.from, path + ".from", log);
   for (const auto& [field, text] :
        {std::pair{"method", access.method}, std::pair{"path", access.path},
         std::pair{"token", access.token.value_or("x")}}) {
     const auto at = join_path(path, field);
-    if (!log.faulty(at) && !no_blank(text)) refuse(log, at, "expected text without blanks");
+    if (!log.faulty(at) && !is_text(text)) refuse(log, at, "expected text without blanks");
   }
   if (!log.faulty(path + ".path") && !access.path.starts_with('/')) {
     refuse(log, path + ".path", "expected a path that begins with /");

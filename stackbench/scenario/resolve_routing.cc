@@ -10,11 +10,6 @@
 namespace stackbench {
 namespace {
 
-bool is_text(const std::string& text) {
-  return !text.empty() &&
-         std::ranges::all_of(text, [](unsigned char c) { return c > ' ' && c < 0x7f; });
-}
-
 bool is_field(const std::string& name) {
   return !name.empty() && std::ranges::all_of(name, [](char c) {
     return (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') || c == '-';
@@ -151,11 +146,7 @@ void check_cell(const Scenario& scenario, const RoutingSpec& cell, const std::st
   if (!log.faulty(path + ".name") && !names.insert(cell.name).second) {
     refuse(log, path + ".name", fmt::format("another cell above is called \"{}\"", cell.name));
   }
-  const auto& pods = scenario.topology.pods;
-  if (!log.faulty(path + ".from") && !log.faulty_itself("topology.pods") &&
-      !pods.contains(cell.from)) {
-    refuse(log, path + ".from", unknown_name("group of pods", cell.from, names_of(pods)));
-  }
+  check_group(scenario, cell.from, path + ".from", log);
   check_request(cell, path, log);
   check_claim(scenario, cell, path, log);
 }

@@ -232,11 +232,8 @@ Json cluster_type() { return "type.googleapis.com/envoy.config.cluster.v3.Cluste
 void speak_http2(Json& cluster) {
   // As many streams of a connection as istiod allows.
   constexpr std::uint32_t streams = 1'073'741'824;
-  constexpr const char* options = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions";
-  cluster["typed_extension_protocol_options"][options] = {
-      {"@type", fmt::format("type.googleapis.com/{}", options)},
-      {"explicit_http_config",
-       {{"http2_protocol_options", {{"max_concurrent_streams", streams}}}}}};
+  envoy::http_options_of(cluster)["explicit_http_config"] = {
+      {"http2_protocol_options", {{"max_concurrent_streams", streams}}}};
 }
 
 // Sockets to pods with a proxy are of one kind, to others of the other, as istiod has it.

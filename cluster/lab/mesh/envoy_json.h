@@ -25,6 +25,18 @@ inline base::Json extension(std::string_view name, std::string_view type,
   return {{"name", name}, {"typed_config", typed(type, config)}};
 }
 
+// What a cluster says of how its servers are spoken to in HTTP: by HTTP/1.1, unless that is
+// changed.
+inline base::Json& http_options_of(base::Json& cluster) {
+  auto& options = cluster["typed_extension_protocol_options"]
+                         ["envoy.extensions.upstreams.http.v3.HttpProtocolOptions"];
+  if (options.is_null()) {
+    options = typed("upstreams.http.v3.HttpProtocolOptions",
+                    {{"explicit_http_config", {{"http_protocol_options", base::Json::object()}}}});
+  }
+  return options;
+}
+
 // An array, also of a single element, which braces alone would take for the element itself.
 inline base::Json list(std::initializer_list<base::Json> elements) {
   auto all = base::Json::array();

@@ -27,7 +27,6 @@ using envoy::typed;
 
 constexpr std::string_view fault_filter = "envoy.filters.http.fault";
 constexpr std::string_view fault_type = "filters.http.fault.v3.HTTPFault";
-constexpr std::string_view http_options = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions";
 
 const VirtualService* service_of(const ProxyRouting& routing, std::string_view host) {
   for (const auto& service : routing.virtual_services) {
@@ -242,12 +241,8 @@ void put_policy(Json& cluster, const DestinationPolicy& policy) {
     put("max_connections", pool->tcp.value_or(base::kube::TcpPool{}).max_connections);
     put("max_pending_requests", http.http1_max_pending_requests);
     if (http.max_requests_per_connection > 0) {
-      auto& options = cluster["typed_extension_protocol_options"][std::string(http_options)];
-      if (options.is_null()) {
-        options = typed("upstreams.http.v3.HttpProtocolOptions",
-                        {{"explicit_http_config", {{"http_protocol_options", Json::object()}}}});
-      }
-      options["common_http_protocol_options"]["max_requests_per_connection"] =
+      envoy::http_options_of(
+          cluster)["common_http_protocol_options"]["max_requests_per_connection"] =
           http.max_requests_per_connection;
     }
   }
